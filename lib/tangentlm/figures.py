@@ -1,0 +1,153 @@
+"""Figures of the book: readable in light and dark, by the colour-blind, with their data as CSV."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from IPython.display import HTML
+from matplotlib.figure import Figure
+from matplotlib_inline.backend_inline import set_matplotlib_formats
+from numpy.typing import NDArray
+
+INK = "#7f7f7f"
+"""A grey that can be read on white and on near-black."""
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""The palette of Okabe and Ito, which the colour-blind can tell apart."""
+
+
+def use_style() -> None:
+    """Vector figures on a transparent ground, for the rest of a notebook."""
+    set_matplotlib_formats("svg")
+    mpl.rcParams.update({
+        "figure.figsize": (6.4, 3.6), "figure.facecolor": "none", "axes.facecolor": "none",
+        "savefig.facecolor": "none", "savefig.transparent": True, "figure.autolayout": True,
+        "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "axes.titlecolor": INK,
+        "xtick.color": INK, "ytick.color": INK, "legend.frameon": False, "font.size": 10,
+        "axes.spines.top": False, "axes.spines.right": False, "lines.linewidth": 1.8,
+        "axes.prop_cycle": mpl.cycler(color=COLOURS), "svg.hashsalt": "tangentlm",
+        "svg.fonttype": "path",
+    })
+
+
+def data_link(table: pd.DataFrame, name: str) -> HTML:
+    """A link to download a figure's data; the data is in the page itself.
+
+    Args:
+        table: The data.
+        name: The file's name without its ending.
+
+    Returns:
+        A link to display.
+    """
+    encoded = base64.b64encode(table.to_csv(index=False).encode()).decode()
+    return HTML(
+        f'<a class="data-link" download="{name}.csv" href="data:text/csv;base64,{encoded}">'
+        f"Data of the figure ({name}.csv, {len(table)} rows)</a>"
+    )
+
+
+def kernel_matrix(values: NDArray[np.float64], labels: Sequence[int], names: Sequence[str]) -> Figure:
+    """The training kernel as a picture, samples sorted by label, scaled to unit diagonal.
+
+    Args:
+        values: Kernel of shape (N, C, N, C); for C > 1 the trace over outputs is shown.
+        labels: (N,).
+        names: The labels' names.
+
+    Returns:
+        The figure.
+    """
+    trace = np.einsum("icjc->ij", values)
+    scale = np.sqrt(np.diag(trace))
+    order = np.argsort(labels, kind="stable")
+    shown = (trace / np.outer(scale, scale))[np.ix_(order, order)]
+    figure, axes = plt.subplots(figsize=(4.6, 3.8))
+    limit = float(np.abs(shown).max())
+    image = axes.imshow(shown, cmap="PuOr", vmin=-limit, vmax=limit)
+    counts = np.bincount(labels, minlength=len(names))
+    edges = np.cumsum(counts)
+    for edge in edges[:-1]:
+        axes.axhline(edge - 0.5, color=INK, linewidth=0.8)
+        axes.axvline(edge - 0.5, color=INK, linewidth=0.8)
+    axes.set_xticks(edges - counts / 2 - 0.5, names)
+    axes.set_yticks(edges - counts / 2 - 0.5, names, rotation=90, va="center")
+    axes.tick_params(length=0)
+    figure.colorbar(image, label="normalised kernel")
+    return figure
+
+
+def selection_grid(table: pd.DataFrame, row: str, column: str, value: str = "dev_score") -> Figure:
+    """How every point of a two-dimensional grid did on dev.
+
+    Args:
+        table: One row a grid point.
+        row: The column of the table that goes down.
+        column: The column of the table that goes across.
+        value: What is shown.
+
+    Returns:
+        The figure.
+    """
+    pivot = table.pivot(index=row, columns=column, values=value)
+    figure, axes = plt.subplots(figsize=(1.8 + 0.85 * pivot.shape[1], 1.2 + 0.45 * pivot.shape[0]))
+    grid = pivot.to_numpy(dtype=float)
+    image = axes.imshow(grid, cmap="cividis", aspect="auto")
+    middle = (np.nanmin(grid) + np.nanmax(grid)) / 2
+    for (i, j), number in np.ndenumerate(grid):
+        text = "diverged" if np.isnan(number) else f"{number:.1f}"
+        axes.text(j, i, text, ha="center", va="center", color="black" if number > middle else "white")
+    axes.set_xticks(range(pivot.shape[1]), [f"{v:g}" for v in pivot.columns])
+    axes.set_yticks(range(pivot.shape[0]), [f"{v:g}" for v in pivot.index])
+    axes.set_xlabel(column.replace("_", " "))
+    axes.set_ylabel(row.replace("_", " "))
+    figure.colorbar(image, label=value.replace("_", " "))
+    return figure
+
+
+def training_curves(table: pd.DataFrame) -> Figure:
+    """Training loss and dev score along fine-tuning, a line for each grid point.
+
+    Args:
+        table: Columns ``point``, ``step``, ``train_loss``, ``dev_score``.
+
+    Returns:
+        The figure.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.2))
+    for point, rows in table.groupby("point", sort=False):
+        left.plot(rows["step"], rows["train_loss"], label=point)
+        right.plot(rows["step"], rows["dev_score"], label=point)
+    left.set(xlabel="step", ylabel="training loss (nats)")
+    right.set(xlabel="step", ylabel="dev score (%)")
+    right.legend(fontsize=8)
+    return figure
+
+
+def lines(
+    table: pd.DataFrame, x: str, ys: Mapping[str, str], *, labels: tuple[str, str], **axis: Any
+) -> Figure:
+    """Several columns of a table over one, with markers.
+
+    Args:
+        table: The data.
+        x: The column for the horizontal axis.
+        ys: Column to legend entry.
+        labels: The axes' labels.
+        **axis: Further settings of the axes, e.g. ``xscale="log"``.
+
+    Returns:
+        The figure.
+    """
+    figure, axes = plt.subplots()
+    for (column, label), marker in zip(ys.items(), "os^Dv*", strict=False):
+        axes.plot(table[x], table[column], marker=marker, markersize=4, label=label)
+    axes.set(xlabel=labels[0], ylabel=labels[1], **axis)
+    if len(ys) > 1:
+        axes.legend()
+    return figure

@@ -1,0 +1,123 @@
+"""What ``entk`` returns: the kernel's values, how they came about, and what they cost."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from tangentlm.errors import InputError, NonFiniteError
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class KernelCost:
+    """What a kernel cost: seconds, counted FLOPs, and peak bytes of gradients held."""
+
+    seconds: float
+    flops: float
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """An eNTK between N rows and M columns, with C outputs each.
+
+    Attributes:
+        values: float64, shape (N, C, M, C): ``values[i, c, j, d]`` is the entry of output c of
+            row i and output d of column j. C is 1 for ``outputs="difference"``.
+        formula: Which inner product, e.g. ``"sgd"`` for <grad f_c(x_i), grad f_d(x_j)>.
+        outputs: ``"full"`` or ``"difference"``.
+        parameters: The names of the parameters whose gradients count.
+        provenance: Anything else that says what the kernel is of (model, task, precision).
+        cost: What it cost; ``None`` for a kernel that was read from a file.
+    """
+
+    values: Values
+    formula: str
+    outputs: str
+    parameters: tuple[str, ...]
+    provenance: dict[str, Any] = field(default_factory=dict)
+    cost: KernelCost | None = None
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 4 or self.values.shape[1] != self.values.shape[3]:
+            raise InputError(f"a kernel has shape (N, C, M, C), not {self.values.shape}")
+        bad = np.argwhere(~np.isfinite(self.values))
+        if len(bad):
+            i, c, j, d = bad[0]
+            raise NonFiniteError(f"kernel entry of row {i}, output {c}, column {j}, output {d}")
+
+    def matrix(self) -> Values:
+        """The kernel as an (NC, MC) matrix, sample-major: row i*C + c is output c of sample i.
+
+        Returns:
+            A view of the values where possible.
+        """
+        rows, outputs, columns, _ = self.values.shape
+        return self.values.reshape(rows * outputs, columns * outputs)
+
+    def save(self, path: str | Path) -> None:
+        """Write the kernel as safetensors, with a checksum and all its names.
+
+        Args:
+            path: The file to write; its folder must exist.
+        """
+        values = np.ascontiguousarray(self.values)
+        about = {
+            "formula": self.formula,
+            "outputs": self.outputs,
+            "parameters": list(self.parameters),
+            "provenance": self.provenance,
+            "cost": None if self.cost is None else asdict(self.cost),
+            "checksum": _checksum(values),
+        }
+        save_file({"values": values}, str(path), metadata={"kernel": json.dumps(about)})
+
+    @classmethod
+    def load(cls, path: str | Path, **expected: Any) -> Kernel:
+        """Read a kernel back, refusing one that is damaged or of something else.
+
+        Args:
+            path: The file.
+            **expected: ``formula``, ``outputs`` or entries of the provenance that must match.
+
+        Returns:
+            The kernel, without its cost.
+
+        Raises:
+            InputError: If the file is no kernel, its checksum fails, or an expected value
+                differs.
+        """
+        try:
+            with safe_open(str(path), framework="np") as file:
+                about = json.loads((file.metadata() or {})["kernel"])
+                values = file.get_tensor("values")
+        except (SafetensorError, KeyError, FileNotFoundError, json.JSONDecodeError) as error:
+            raise InputError(f"{path} is not a kernel file ({error})") from None
+        if _checksum(values) != about["checksum"]:
+            raise InputError(f"{path} is damaged: its checksum does not match")
+        known = {**about["provenance"], "formula": about["formula"], "outputs": about["outputs"]}
+        for name, value in expected.items():
+            if known.get(name) != value:
+                raise InputError(f"{path} has {name} = {known.get(name)!r}, expected {value!r}")
+        return cls(
+            values=values,
+            formula=about["formula"],
+            outputs=about["outputs"],
+            parameters=tuple(about["parameters"]),
+            provenance=about["provenance"],
+        )
+
+
+def _checksum(values: Values) -> str:
+    header = f"{values.dtype.str}{values.shape}".encode()
+    return hashlib.sha256(header + values.tobytes()).hexdigest()

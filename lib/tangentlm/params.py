@@ -1,0 +1,325 @@
+"""Typed, validated parameters of every experiment and study.
+
+Papermill accepts misspelt parameters with a warning and YAML 1.1 reads ``1e-5`` as text. So
+every experiment hands its parameters to a model of this module first: unknown names are refused
+with the nearest known one, and numbers are numbers before anything is computed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from tangentlm.errors import InputError, unknown_name
+
+FEW_SHOT_SEEDS = (13, 21, 42, 87, 100)
+"""The seeds of the few-shot splits of Gao et al. (2021), used by Malladi et al. (2023)."""
+
+
+def project_root() -> Path:
+    """The folder that holds ``params``, ``assets``, ``book`` and ``results``.
+
+    It is ``TANGENTLM_ROOT`` where that is set, else the checkout from which the library was
+    installed (editable).
+
+    Returns:
+        An absolute path.
+
+    Raises:
+        InputError: If no ``params`` folder is there.
+    """
+    root = Path(os.environ.get("TANGENTLM_ROOT") or Path(__file__).resolve().parents[2])
+    if not (root / "params").is_dir():
+        raise InputError(
+            f"no folder 'params' in {root}; set TANGENTLM_ROOT to a checkout of the book"
+        )
+    return root
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The mapping, its keys being strings.
+
+    Raises:
+        InputError: If the file is not valid YAML or holds no mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise InputError(f"{path.name} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path.name} holds no 'name: value' lines")
+    return {str(key): value for key, value in content.items()}
+
+
+class Strict(BaseModel):
+    """A frozen model that refuses unknown names and explains itself in one line."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=True)
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], where: str) -> Self:
+        """Validate ``values``, turning the first problem into one clear line.
+
+        Args:
+            values: The values by name.
+            where: What is validated, for the message, e.g. ``"kernel run"``.
+
+        Returns:
+            The validated model.
+
+        Raises:
+            InputError: If a name is unknown or a value has the wrong type or range.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"]) or "value"
+            if first["type"] == "extra_forbidden":
+                problem = str(unknown_name("parameter", name, cls.model_fields))
+            elif first["type"] == "missing":
+                problem = f"{name} is missing"
+            else:
+                problem = f"{name} = {first['input']!r}: {first['msg']}"
+            raise InputError(f"{where}: {problem}") from None
+
+
+class Grid(Strict):
+    """A named grid of hyperparameters, from ``params/grids/<name>.yaml``.
+
+    ``steps`` and ``evaluate_every`` count in units of kC: Malladi et al. train for 32kC steps
+    and validate every 4kC steps (Appendix A.3 of Malladi-v1).
+    """
+
+    about: str
+    sgd_learning_rate: tuple[float, ...]
+    adam_learning_rate: tuple[float, ...]
+    batch_size: tuple[int, ...]
+    steps: int = Field(ge=1)
+    evaluate_every: int = Field(ge=1)
+    regularization: tuple[float, ...]
+    f0_scale: tuple[float, ...]
+
+
+class Run(Strict):
+    """What every experiment's run has: a task, a model, a split and a place to write to."""
+
+    experiment: ClassVar[str]
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    task: str
+    model: str = "pocket"
+    head: Literal["prompt", "linear"] = "prompt"
+    k: int = Field(default=16, ge=1)
+    seed: int = Field(default=13, ge=0)
+    test_size: int = Field(default=1000, ge=1)
+    grid: str = "quick"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    data: str | None = None
+    out: str | None = None
+
+    @property
+    def method(self) -> str:
+        """The short name of what is run, e.g. ``sgd`` for the SGD kernel."""
+        raise NotImplementedError
+
+    @property
+    def name(self) -> str:
+        """The run's name for people, e.g. ``reviews-k16-s13-sgd``."""
+        head = "" if self.head == "prompt" else f"-{self.head}"
+        model = "" if self.model == "pocket" else f"{Path(self.model).name}-"
+        return f"{model}{self.task}-k{self.k}-s{self.seed}-{self.method}{head}"
+
+    def folder(self, study: str) -> Path:
+        """Where this run of a study lives once it is done: ``runs/<study>/<experiment>/<run>``."""
+        return project_root() / "runs" / study / self.experiment / self.name
+
+    def output_folder(self) -> Path:
+        """Where this run writes: ``out``, or a folder of its own in the study ``local``."""
+        return Path(self.out) if self.out else self.folder("local")
+
+    def identity(self) -> dict[str, Any]:
+        """The parameters that decide the result: all but where it is written and read."""
+        return self.model_dump(mode="json", exclude={"out", "data"})
+
+
+class KernelRun(Run):
+    """One run of ``book/experiments/kernel``: an eNTK and its kernel regression."""
+
+    experiment: ClassVar[str] = "kernel"
+    formula: Literal["sgd"] = "sgd"
+
+    @property
+    def method(self) -> str:
+        """The kernel's formula."""
+        return self.formula
+
+
+class FineTuneRun(Run):
+    """One run of ``book/experiments/finetune``: fine-tuning over a grid, chosen on dev.
+
+    ``learning_rate`` and ``batch_size``, one value or several, replace those of the grid.
+    """
+
+    experiment: ClassVar[str] = "finetune"
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    learning_rate: tuple[float, ...] | None = None
+    batch_size: tuple[int, ...] | None = None
+
+    @field_validator("learning_rate", "batch_size", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        return (value,) if isinstance(value, int | float | str) else value
+
+    @field_validator("learning_rate", "batch_size")
+    @classmethod
+    def _positive(cls, values: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if values is not None and not (values and all(math.isfinite(v) and v > 0 for v in values)):
+            raise ValueError("must be positive and finite")
+        return values
+
+    @property
+    def method(self) -> str:
+        """The optimizer."""
+        return self.optimizer
+
+
+RUNS: dict[str, type[Run]] = {run.experiment: run for run in (KernelRun, FineTuneRun)}
+"""The parameter model of every experiment, by the experiment's name."""
+
+
+def make_run(experiment: str, values: Mapping[str, Any]) -> Run:
+    """The validated run of an experiment.
+
+    Args:
+        experiment: A name in ``RUNS``.
+        values: Its parameters by name.
+
+    Returns:
+        The run.
+
+    Raises:
+        InputError: If the experiment, a parameter, the model or the grid is unknown, or a value
+            is wrong. (The task is looked up by ``tangentlm.tasks``.)
+    """
+    if experiment not in RUNS:
+        raise unknown_name("experiment", experiment, RUNS)
+    run = RUNS[experiment].parse(values, f"{experiment} run")
+    load_grid(run.grid)
+    return run
+
+
+def run_from_notebook(experiment: str, namespace: Mapping[str, Any]) -> Run:
+    """The validated run from a notebook whose only variables so far are its parameters.
+
+    Papermill writes whatever it was given into the notebook, misspelt or not, so every plain
+    value in the notebook's namespace counts as a parameter.
+
+    Args:
+        experiment: A name in ``RUNS``.
+        namespace: The notebook's ``globals()``.
+
+    Returns:
+        The run.
+    """
+    plain = (str, int, float, bool, list, tuple, dict, type(None))
+    values = {
+        name: value
+        for name, value in namespace.items()
+        if not name.startswith("_") and name not in {"In", "Out"} and isinstance(value, plain)
+    }
+    return make_run(experiment, values)
+
+
+def load_grid(name: str) -> Grid:
+    """The grid ``params/grids/<name>.yaml``.
+
+    Args:
+        name: The grid's name, e.g. ``"malladi"``.
+
+    Returns:
+        The grid.
+
+    Raises:
+        InputError: If there is no such grid or its file is wrong.
+    """
+    path = _named_file("grid", "grids", name)
+    return Grid.parse(read_yaml(path), f"grid {name}")
+
+
+def _named_file(kind: str, folder: str, name: str) -> Path:
+    known = {path.stem: path for path in (project_root() / "params" / folder).glob("*.yaml")}
+    if name not in known:
+        raise unknown_name(kind, name, known)
+    return known[name]
+
+
+def list_studies() -> list[str]:
+    """The names of the studies in ``params/studies``.
+
+    Returns:
+        Sorted names.
+    """
+    return sorted(p.name for p in (project_root() / "params" / "studies").iterdir() if p.is_dir())
+
+
+def load_study(name: str) -> list[Run]:
+    """Every run of the study ``params/studies/<name>``, in a fixed order.
+
+    A study's folder has one file for each experiment. A parameter whose value is a list is
+    swept; the runs are the product of all sweeps.
+
+    Args:
+        name: The study's name, e.g. ``"quick"``.
+
+    Returns:
+        The validated runs.
+
+    Raises:
+        InputError: If the study is unknown, a file is wrong, or two runs have the same name.
+    """
+    if name not in list_studies():
+        raise unknown_name("study", name, list_studies())
+    runs: list[Run] = []
+    for path in sorted((project_root() / "params" / "studies" / name).glob("*.yaml")):
+        sweep = {
+            key: value if isinstance(value, list) else [value]
+            for key, value in read_yaml(path).items()
+        }
+        for values in itertools.product(*sweep.values()):
+            runs.append(make_run(path.stem, dict(zip(sweep, values, strict=True))))
+    if not runs:
+        raise InputError(f"study {name} has no runs")
+    folders = [run.folder(name) for run in runs]
+    twice = next((f for f in folders if folders.count(f) > 1), None)
+    if twice is not None:
+        raise InputError(f"study {name}: two runs are named {twice.parent.name}/{twice.name}")
+    return runs
+
+
+def digest(value: object) -> str:
+    """A SHA-256 hex digest of any JSON value, the same on every machine.
+
+    Args:
+        value: Anything that ``json`` can write.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,278 @@
+"""What a run leaves behind, and how records become data frames.
+
+A record is ``record.json``: ``parameters``, ``metrics`` and ``inputs`` (which decide one another,
+so a repeated run repeats them), and ``cost`` and ``environment`` (which do not).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+
+from tangentlm import STARTED
+from tangentlm.data import Split
+from tangentlm.errors import InputError, NonFiniteError
+from tangentlm.params import RUNS, Run, project_root
+
+FINGERPRINT_VARIABLE = "TANGENTLM_FINGERPRINT"
+"""Set by the study's runner: the hash of all that the run depends on."""
+RECORD = "record.json"
+_VERSIONS = ("torch", "transformers", "datasets", "scikit-learn", "numpy", "tangentlm")
+
+
+def environment(device: str) -> dict[str, Any]:
+    """Versions, machine and revision of the running process.
+
+    Args:
+        device: The run's ``device``.
+
+    Returns:
+        Plain values by name.
+    """
+    import torch
+
+    on_gpu = device != "cpu" and torch.cuda.is_available()
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in _VERSIONS},
+        "device": torch.cuda.get_device_name() if on_gpu else _processor(),
+        "threads": torch.get_num_threads(),
+        "revision": _revision(),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _revision() -> str:
+    """The checkout's git revision, with a plus where files differ from it."""
+    git = ["git", "-C", str(project_root())]
+    try:
+        head = subprocess.run(
+            [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
+        )
+        status = subprocess.run(
+            [*git, "status", "--porcelain"], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head.stdout.strip() + ("+" if status.stdout.strip() else "")
+
+
+def peak_memory() -> int:
+    """The process's largest resident memory so far, in bytes.
+
+    Returns:
+        Bytes.
+    """
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def write_record(
+    run: Run,
+    split: Split,
+    metrics: Mapping[str, Any],
+    *,
+    arrays: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write the record of the running process to the run's output folder.
+
+    Args:
+        run: The run's parameters.
+        split: Its data.
+        metrics: Numbers, text, lists and mappings of such, by name.
+        arrays: Arrays to keep beside the record, by name (written as ``arrays.npz``).
+
+    Returns:
+        The record's path.
+
+    Raises:
+        NonFiniteError: If a metric is NaN or infinite.
+    """
+    folder = run.output_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    record = {
+        "experiment": run.experiment,
+        "run": run.name,
+        "fingerprint": os.environ.get(FINGERPRINT_VARIABLE, ""),
+        "parameters": run.identity(),
+        "metrics": _plain(metrics, "metrics"),
+        "inputs": {
+            "split": split.checksum, "source": split.source, "drawn": split.drawn,
+            "train": len(split.train), "dev": len(split.dev), "test": len(split.test),
+        },
+        "cost": {
+            "seconds": round(time.perf_counter() - STARTED, 2), "peak_bytes": peak_memory(),
+        },
+        "environment": environment(run.device),
+    }
+    if arrays:
+        np.savez_compressed(folder / "arrays.npz", **{k: np.asarray(v) for k, v in arrays.items()})
+    path = folder / RECORD
+    # Written aside and renamed: a record is either whole or absent.
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    part.rename(path)
+    return path
+
+
+def _plain(value: Any, where: str) -> Any:
+    """The value as JSON can hold it; a NaN or infinity is refused by its name."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v, f"{where}.{k}") for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v, f"{where}[{i}]") for i, v in enumerate(value)]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        raise NonFiniteError(f"{where} = {value} cannot enter a record")
+    return value
+
+
+def cost_note(path: Path) -> Markdown:
+    """What a run took, measured, as a note to end its page with.
+
+    Args:
+        path: Its record.
+
+    Returns:
+        A note in MyST.
+    """
+    record = json.loads(path.read_text(encoding="utf-8"))
+    return _cost_markdown(record["cost"]["seconds"], record["cost"]["peak_bytes"])
+
+
+def page_cost_note() -> Markdown:
+    """What the running page has taken so far, measured, as a note to end it with.
+
+    Returns:
+        A note in MyST.
+    """
+    return _cost_markdown(time.perf_counter() - STARTED, peak_memory())
+
+
+def _cost_markdown(seconds: float, peak_bytes: int) -> Markdown:
+    import torch
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else _processor()
+    return Markdown(
+        f":::{{admonition}} Measured cost\n:class: seealso\nThis page took {seconds:.0f} s and "
+        f"{peak_bytes / 2**30:.1f} GiB at its peak, with {torch.get_num_threads()} thread(s) of "
+        f"{device}.\n:::"
+    )
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """The record of a done run.
+
+    Args:
+        folder: The run's folder.
+
+    Returns:
+        The record, or ``None`` if the run is not done.
+    """
+    path = folder / RECORD
+    if not path.is_file():
+        return None
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return record
+
+
+def collect(study: str, runs: list[Run]) -> dict[str, pd.DataFrame]:
+    """The records of a study's done runs, a table for each experiment.
+
+    Args:
+        study: The study's name.
+        runs: Its runs.
+
+    Returns:
+        A data frame for each experiment, one row a run; nested metrics stay in the records.
+    """
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for run in runs:
+        record = read_record(run.folder(study))
+        if record is None:
+            continue
+        flat = {
+            name: value
+            for part in ("parameters", "metrics", "inputs", "cost", "environment")
+            for name, value in record[part].items()
+            if not isinstance(value, dict | list)
+        }
+        rows.setdefault(run.experiment, []).append(
+            {"study": study, "run": run.name, "method": run.method, **flat}
+        )
+    return {experiment: pd.DataFrame(table) for experiment, table in rows.items()}
+
+
+def results_folder(study: str) -> Path:
+    """Where the collected results of a study are: ``results/<study>``.
+
+    Args:
+        study: The study's name.
+
+    Returns:
+        A path that may not exist.
+    """
+    return project_root() / "results" / study
+
+
+def write_collected(study: str, runs: list[Run]) -> list[Path]:
+    """Write ``results/<study>/<experiment>.csv`` from the records.
+
+    Args:
+        study: The study's name.
+        runs: Its runs.
+
+    Returns:
+        The files written.
+    """
+    folder = results_folder(study)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for experiment, table in collect(study, runs).items():
+        paths.append(folder / f"{experiment}.csv")
+        table.to_csv(paths[-1], index=False)
+    return paths
+
+
+def read_collected(study: str, experiment: str) -> pd.DataFrame:
+    """The collected results of an experiment in a study.
+
+    Args:
+        study: The study's name.
+        experiment: The experiment's name.
+
+    Returns:
+        One row a run; empty, with no columns, where nothing was collected.
+
+    Raises:
+        InputError: If the experiment is unknown.
+    """
+    if experiment not in RUNS:
+        raise InputError(f"unknown experiment {experiment!r}")
+    path = results_folder(study) / f"{experiment}.csv"
+    return pd.read_csv(path) if path.is_file() else pd.DataFrame()

@@ -1,0 +1,279 @@
+"""Running a study: each run is one papermill execution of an experiment's template.
+
+Papermill writes to a scratch folder. Only a run that ended well is moved, at once and whole, to
+``runs/<study>/<experiment>/<run>``; that folder's presence means done, and nothing else does. A
+run whose fingerprint no longer matches its record is stale and is run again.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+from tangentlm.data import DATA_VARIABLE, load_split
+from tangentlm.errors import InputError, unknown_name
+from tangentlm.models import checkpoint_location, load_masked_lm, load_tokenizer
+from tangentlm.params import Run, digest, load_study, project_root
+from tangentlm.prompts import label_word_ids
+from tangentlm.records import FINGERPRINT_VARIABLE, RECORD, read_record, write_collected
+from tangentlm.tasks import Task, load_task
+
+NOTEBOOK = "notebook.ipynb"
+
+
+def template(experiment: str) -> Path:
+    """The notebook that an experiment's runs execute.
+
+    Args:
+        experiment: The experiment's name.
+
+    Returns:
+        ``book/experiments/<experiment>.py``.
+    """
+    return project_root() / "book" / "experiments" / f"{experiment}.py"
+
+
+def source_files(start: Path) -> list[Path]:
+    """A Python file and every module of the library that it needs, directly or not.
+
+    Args:
+        start: The file.
+
+    Returns:
+        Sorted paths.
+    """
+    package = Path(__file__).parent
+    found: set[Path] = set()
+    waiting = [start]
+    while waiting:
+        path = waiting.pop()
+        if path in found:
+            continue
+        found.add(path)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = []
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            for name in names:
+                if name.split(".")[0] != "tangentlm":
+                    continue
+                module = package.joinpath(*name.split(".")[1:])
+                candidates = (module.with_suffix(".py"), module / "__init__.py")
+                waiting += [file for file in candidates if file.is_file()]
+    return sorted(found)
+
+
+@cache
+def _file_digest(path: Path, _size: int, _mtime: int) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _digest_of(path: Path) -> str:
+    status = path.stat()
+    return _file_digest(path, status.st_size, status.st_mtime_ns)
+
+
+@cache
+def _split_checksum(task: Task, k: int, seed: int, data: str | None, test_size: int) -> str:
+    return load_split(task, k, seed, data=data, test_size=test_size).checksum
+
+
+def fingerprint(run: Run) -> str:
+    """The hash of all that decides a run's result: parameters, code, task, model and data.
+
+    Args:
+        run: The run.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    root = project_root()
+    task = load_task(run.task)
+    location, revision = checkpoint_location(run.model)
+    files = [*source_files(template(run.experiment)), root / "params" / "grids" / f"{run.grid}.yaml"]
+    if Path(location).is_dir():
+        files += sorted(path for path in Path(location).iterdir() if path.suffix != ".md")
+    data = run.data or os.environ.get(DATA_VARIABLE)
+    local = task.bundled or data is not None
+    return digest({
+        "parameters": run.identity(),
+        "task": task.model_dump(mode="json"),
+        "model": [Path(location).name if Path(location).is_dir() else location, revision],
+        "files": [[path.name, _digest_of(path)] for path in files],
+        "split": _split_checksum(task, run.k, run.seed, run.data, run.test_size) if local else "hub",
+    })
+
+
+def check(runs: list[Run], *, models: bool = True) -> None:
+    """Refuse a study whose runs cannot work, before any of them starts.
+
+    Args:
+        runs: The runs.
+        models: Whether to load each model once, to see that its decoder is there and tied.
+
+    Raises:
+        InputError: For the first thing that is wrong: task, model, label word, data, or k.
+    """
+    seen: set[tuple[object, ...]] = set()
+    for run in runs:
+        task = load_task(run.task)
+        data_key = (run.task, run.k, run.seed, run.data, run.test_size)
+        if data_key not in seen:
+            seen.add(data_key)
+            load_split(task, run.k, run.seed, data=run.data, test_size=run.test_size)
+        if run.model not in seen and models:
+            seen.add(run.model)
+            load_masked_lm(run.model)
+        if run.head == "prompt" and (run.model, run.task) not in seen:
+            seen.add((run.model, run.task))
+            label_word_ids(task, load_tokenizer(run.model))
+
+
+def state(run: Run, study: str) -> str:
+    """Whether a run is done.
+
+    Args:
+        run: The run.
+        study: Its study.
+
+    Returns:
+        ``"done"``, ``"stale"`` (done, but something that it depends on has changed) or
+        ``"to do"``.
+    """
+    record = read_record(run.folder(study))
+    if record is None:
+        return "to do"
+    return "done" if record["fingerprint"] == fingerprint(run) else "stale"
+
+
+def execute(study: str, experiment: str, name: str) -> None:
+    """Execute one run of a study with papermill.
+
+    Args:
+        study: The study.
+        experiment: The experiment.
+        name: The run's name.
+
+    Raises:
+        InputError: If there is no such run, or it failed; the message names the notebook that
+            shows where.
+    """
+    runs = {f"{run.experiment}/{run.name}": run for run in load_study(study)}
+    if f"{experiment}/{name}" not in runs:
+        raise unknown_name(f"run of study {study}", f"{experiment}/{name}", runs)
+    run = runs[f"{experiment}/{name}"]
+    base = project_root() / "runs" / study
+    scratch = base / ".scratch" / experiment / name
+    failed = base / ".failed" / experiment / f"{name}.ipynb"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    os.environ[FINGERPRINT_VARIABLE] = fingerprint(run)
+    problem = _papermill(run, scratch)
+    if problem is None and not (scratch / RECORD).is_file():
+        problem = "it wrote no record"
+    if problem is not None:
+        failed.parent.mkdir(parents=True, exist_ok=True)
+        if (scratch / NOTEBOOK).is_file():
+            (scratch / NOTEBOOK).replace(failed)
+        shutil.rmtree(scratch)
+        raise InputError(f"run {study}/{experiment}/{name} failed: {problem}; see {failed}")
+    folder = run.folder(study)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    scratch.rename(folder)
+    failed.unlink(missing_ok=True)
+    _report(study, run, runs)
+
+
+def _papermill(run: Run, scratch: Path) -> str | None:
+    """Execute the run's template in ``scratch``; what went wrong, in one line, or ``None``."""
+    import jupytext
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    given = run.model_dump(mode="json", exclude_defaults=True) | {"out": str(scratch)}
+    try:
+        papermill.execute_notebook(
+            jupytext.read(template(run.experiment)),
+            str(scratch / NOTEBOOK),
+            parameters=given,
+            kernel_name="python3",
+            cwd=str(project_root()),
+            progress_bar=False,
+            extra_arguments=["--log-level=40"],
+        )
+    except PapermillExecutionError as error:
+        return f"{error.ename}: {' '.join(str(error.evalue).split())}"
+    return None
+
+
+def _report(study: str, run: Run, runs: dict[str, Run]) -> None:
+    """One line for people about a run that is done."""
+    record = read_record(run.folder(study)) or {}
+    done = sum((other.folder(study) / RECORD).is_file() for other in runs.values())
+    metrics = record["metrics"]
+    print(
+        f"[{done:>{len(str(len(runs)))}}/{len(runs)}] {run.experiment}/{run.name}: "
+        f"test {metrics['test_score']:.1f} (zero-shot {metrics['zero_shot_test']:.1f}), "
+        f"{record['cost']['seconds']:.0f} s",
+        flush=True,
+    )
+
+
+def run_study(study: str, *, jobs: int = 2, dry_run: bool = False) -> int:
+    """Run what a study lacks, through Snakemake, and collect its records.
+
+    Args:
+        study: The study.
+        jobs: How many runs at a time.
+        dry_run: Only say what would be run.
+
+    Returns:
+        The exit status: 0 if every run of the study is done.
+    """
+    runs = load_study(study)
+    check(runs, models=False)
+    states = {run: state(run, study) for run in runs}
+    count = {kind: list(states.values()).count(kind) for kind in ("done", "stale", "to do")}
+    print(f"Study {study}: {len(runs)} runs, {count['done']} done, {count['stale']} stale, "
+          f"{count['to do']} to do.", flush=True)
+    if dry_run:
+        for run in runs:
+            if states[run] != "done":
+                print(f"  would run {run.experiment}/{run.name} ({states[run]})")
+        return 0
+    for run in runs:
+        if states[run] == "stale":
+            shutil.rmtree(run.folder(study))
+    status = 0
+    if count["done"] < len(runs):
+        check([run for run in runs if states[run] != "done"])
+        status = _snakemake(study, jobs)
+    for path in write_collected(study, runs):
+        print(f"Collected {path.relative_to(project_root())}")
+    missing = [run for run in runs if not (run.folder(study) / RECORD).is_file()]
+    for run in missing:
+        notebook = Path("runs") / study / ".failed" / run.experiment / f"{run.name}.ipynb"
+        shown = notebook if (project_root() / notebook).is_file() else "no notebook: it never started"
+        print(f"FAILED {run.experiment}/{run.name}: {shown}", file=sys.stderr)
+    return status or int(bool(missing))
+
+
+def _snakemake(study: str, jobs: int) -> int:
+    root = project_root()
+    command = [
+        sys.executable, "-m", "snakemake", "--snakefile", str(root / "workflow" / "Snakefile"),
+        "--directory", str(root), "--cores", str(jobs), "--config", f"study={study}",
+        "--keep-going", "--quiet", "all",
+        # A run's folder appears at once and whole, so a killed Snakemake leaves nothing half done.
+        "--nolock", "--ignore-incomplete", "--rerun-triggers", "params",
+    ]
+    return subprocess.run(command, check=False).returncode
