@@ -123,17 +123,20 @@ def _jsonl(folder: Path, stem: str) -> Path:
 
 def _read_rows(path: Path, task: Task) -> list[Example]:
     """The examples of one JSON-lines file; an error names file and line."""
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open()
     rows: list[Example] = []
-    with opened as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
+    number = 0
+    try:
+        opener = gzip.open if path.suffix == ".gz" else open
+        with opener(path, "rt", encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
                 row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise InputError(f"{path}, line {number}: not JSON ({error.msg})") from None
-            if not isinstance(row, dict):
-                raise InputError(f"{path}, line {number}: not an object with text_a and label")
-            rows.append(_example(row, task, f"{path}, line {number}"))
+                if not isinstance(row, dict):
+                    raise InputError(f"{path}, line {number}: not an object with text_a and label")
+                rows.append(_example(row, task, f"{path}, line {number}"))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}, line {number}: not JSON ({error.msg})") from None
+    except (UnicodeDecodeError, EOFError, OSError) as error:
+        raise InputError(f"{path} cannot be read after line {number}: {error}") from None
     return rows
 
 
@@ -188,7 +191,7 @@ def _ordered(rows: Iterable[Example], key: str) -> list[Example]:
 def _draw(
     rows: list[Example], task: Task, k: int, seed: int
 ) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
-    _require(rows, task, 2 * k, f"{task.name}: k = {k} needs {k} to train and {k} as dev;")
+    _require(rows, task, 2 * k, f"{task.name}, k = {k} to train and {k} as dev")
     ordered = _ordered(rows, f"seed {seed}")
     by_class = [[row for row in ordered if row.label == c] for c in range(task.num_classes)]
     chosen = {id(row): "train" for group in by_class for row in group[:k]}
@@ -231,7 +234,8 @@ def _read_hub(task: Task, hub: Hub) -> tuple[list[Example], list[Example]]:
 def _hub_row(row: dict[str, object], hub: Hub) -> dict[str, object]:
     label = row[hub.label]
     if hub.values:
-        label = hub.values.index(str(label)) if str(label) in hub.values else label
+        text = str(label)
+        label = hub.values.index(text) if text in hub.values else text
     return {
         "text_a": row[hub.text_a],
         "text_b": row[hub.text_b] if hub.text_b else None,

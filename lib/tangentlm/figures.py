@@ -151,3 +151,45 @@ def lines(
     if len(ys) > 1:
         axes.legend()
     return figure
+
+
+def histogram(values: NDArray[np.float64], label: str, bins: NDArray[np.float64]) -> Figure:
+    """How often values fall into bins.
+
+    Args:
+        values: The values.
+        label: The horizontal axis' label.
+        bins: The bins' edges.
+
+    Returns:
+        The figure.
+    """
+    figure, axes = plt.subplots()
+    axes.hist(values, bins=bins.tolist(), color=COLOURS[0])
+    axes.set(xlabel=label, ylabel="examples")
+    return figure
+
+
+def methods_by_task(table: pd.DataFrame, methods: Sequence[str]) -> Figure:
+    """Mean and standard deviation of each method on each task.
+
+    Args:
+        table: From ``tangentlm.ledger.measured``: ``title``, ``k``, ``method``, ``mean``, ``std``.
+        methods: The methods, in order.
+
+    Returns:
+        The figure.
+    """
+    groups = [f"{title}\nk = {k}" for title, k in table[["title", "k"]].drop_duplicates().values]
+    figure, axes = plt.subplots(figsize=(1.6 + 1.3 * len(groups), 3.6))
+    width = 0.8 / len(methods)
+    for offset, (method, colour) in enumerate(zip(methods, COLOURS, strict=False)):
+        rows = table[table["method"] == method]
+        names = [f"{row.title}\nk = {row.k}" for row in rows.itertuples()]
+        places = [groups.index(name) + (offset - (len(methods) - 1) / 2) * width for name in names]
+        axes.errorbar(places, rows["mean"], yerr=rows["std"].fillna(0), fmt="os^Dv"[offset % 5],
+                      color=colour, capsize=3, label=method)
+    axes.set_xticks(range(len(groups)), groups)
+    axes.set_ylabel("test performance (%)")
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    return figure

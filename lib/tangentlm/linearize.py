@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, jvp
 
 from tangentlm.errors import InputError
-from tangentlm.prompts import select_rows
+from tangentlm.prompts import select_rows, unpadded_batches
 
 State = Mapping[str, Tensor]
 
@@ -47,12 +47,9 @@ def linearized_logits(
     device = next(model.parameters()).device
     tangent = {n: t.to(device) for n, t in _displacement(model, start, end).items()}
     origin = {name: start[name].to(device) for name in tangent}
-    mask = batch.get("attention_mask")
-    count = len(next(iter(batch.values())))
-    order = torch.arange(count) if mask is None else mask.sum(dim=1).argsort(stable=True)
-    parts, was_training = [], model.training
+    parts, order, was_training = [], [], model.training
     model.eval()
-    for index in order.split(batch_size):
+    for index in unpadded_batches(batch, batch_size):
         rows = {name: tensor.to(device) for name, tensor in select_rows(batch, index).items()}
 
         def outputs(parameters: dict[str, Tensor], rows: dict[str, Tensor] = rows) -> Tensor:
@@ -61,8 +58,9 @@ def linearized_logits(
         with torch.no_grad():
             value, change = jvp(outputs, (origin,), (tangent,))
         parts.append((value + change).cpu())
+        order.append(index)
     model.train(was_training)
-    return torch.cat(parts)[order.argsort()]
+    return torch.cat(parts)[torch.cat(order).argsort()]
 
 
 def interpolate(start: State, end: State, fraction: float) -> dict[str, Tensor]:

@@ -8,17 +8,24 @@ checkpoint calls its base model, and the masked-LM head runs on one position onl
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from tangentlm.errors import InputError, unknown_name
-from tangentlm.params import Strict, project_root, read_yaml
-from tangentlm.prompts import Batch, encode_prompts, encode_texts, label_word_ids, select_rows
+from tangentlm.params import Strict, named_file, names, project_root, read_yaml
+from tangentlm.prompts import (
+    Batch,
+    encode_prompts,
+    encode_texts,
+    label_word_ids,
+    select_rows,
+    unpadded_batches,
+)
 from tangentlm.tasks import Task
 
 
@@ -127,7 +134,7 @@ def list_models() -> list[str]:
     Returns:
         Sorted names.
     """
-    return sorted(path.stem for path in (project_root() / "params" / "models").glob("*.yaml"))
+    return names("model")
 
 
 def checkpoint_location(name: str) -> tuple[str, str | None]:
@@ -143,8 +150,7 @@ def checkpoint_location(name: str) -> tuple[str, str | None]:
         InputError: If there is no such model, or its folder holds none.
     """
     if name in list_models():
-        values = read_yaml(project_root() / "params" / "models" / f"{name}.yaml")
-        checkpoint = Checkpoint.parse(values, f"model {name}")
+        checkpoint = Checkpoint.parse(read_yaml(named_file("model", name)), f"model {name}")
         if checkpoint.folder is None and checkpoint.hub is None:
             raise InputError(f"model {name}: needs a folder or a hub id")
         if checkpoint.folder is None:
@@ -171,7 +177,16 @@ def load_tokenizer(name: str) -> Any:
     from transformers import AutoTokenizer
 
     location, revision = checkpoint_location(name)
-    return AutoTokenizer.from_pretrained(location, revision=revision)
+    return _load(name, "a tokenizer", AutoTokenizer.from_pretrained, location, revision=revision)
+
+
+def _load(name: str, what: str, loader: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """What a loader of transformers returns; whatever it raises becomes one clear line."""
+    try:
+        return loader(*args, **options)
+    except (ValueError, OSError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"model {name} cannot be loaded as {what}: {first}") from error
 
 
 def load_masked_lm(name: str) -> Any:
@@ -195,17 +210,16 @@ def load_masked_lm(name: str) -> Any:
 
     disable_progress_bar()
     location, revision = checkpoint_location(name)
-    try:
-        model, info = AutoModelForMaskedLM.from_pretrained(
-            location,
-            revision=revision,
-            dtype=torch.float32,
-            attn_implementation="eager",
-            output_loading_info=True,
-        )
-    except (ValueError, OSError, json.JSONDecodeError) as error:
-        first = str(error).splitlines()[0]
-        raise InputError(f"model {name} cannot be loaded as a masked-LM: {first}") from error
+    model, info = _load(
+        name,
+        "a masked-LM",
+        AutoModelForMaskedLM.from_pretrained,
+        location,
+        revision=revision,
+        dtype=torch.float32,
+        attn_implementation="eager",
+        output_loading_info=True,
+    )
     check_masked_lm(model, name, set(info["missing_keys"]))
     return model.eval()
 
@@ -227,9 +241,10 @@ def check_masked_lm(model: Any, name: str, missing: set[str]) -> None:
         raise InputError(f"model {name}: no LM head; a masked-LM with a tied decoder is needed")
     # A tied decoder is filled from the embedding, so its own weight may rightly be missing.
     tied = decoder.weight is embedding.weight
-    own = {key for key, value in model.named_parameters(remove_duplicate=False)
-           if value is embedding.weight}
-    lacking = sorted(missing - own if tied else missing)
+    named = model.named_parameters(remove_duplicate=False)
+    shared = {key for key, value in named if value is embedding.weight}
+    loaded = tied and not shared <= missing
+    lacking = sorted(missing - shared if loaded else missing)
     if lacking:
         raise InputError(
             f"model {name}: the checkpoint has no {lacking[0]} "
@@ -280,7 +295,7 @@ def encode(task: Task, tokenizer: Any, examples: Any, head: str = "prompt") -> B
 
 @torch.no_grad()
 def logits_of(model: nn.Module, batch: Mapping[str, Tensor], batch_size: int = 64) -> Tensor:
-    """The logits of many rows, computed in batches of rows of like length.
+    """The logits of many rows, computed in batches of rows of one length.
 
     Args:
         model: ``model(**batch) -> (N, C)``.
@@ -291,15 +306,12 @@ def logits_of(model: nn.Module, batch: Mapping[str, Tensor], batch_size: int = 6
         (N, C), on the CPU, in the rows' order.
     """
     device = next(model.parameters()).device
-    count = len(next(iter(batch.values())))
-    mask = batch.get("attention_mask")
-    order = torch.arange(count) if mask is None else mask.sum(dim=1).argsort(stable=True)
     logits: Tensor | None = None
-    for index in order.split(batch_size):
+    for index in unpadded_batches(batch, batch_size):
         rows = {name: tensor.to(device) for name, tensor in select_rows(batch, index).items()}
         part = model(**rows).cpu()
         if logits is None:
-            logits = part.new_zeros(count, part.shape[1])
+            logits = part.new_zeros(len(next(iter(batch.values()))), part.shape[1])
         logits[index] = part
     if logits is None:
         raise InputError("no rows to compute logits of")

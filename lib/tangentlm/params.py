@@ -10,19 +10,29 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import ErrorDetails
 
 from tangentlm.errors import InputError, unknown_name
 
-FEW_SHOT_SEEDS = (13, 21, 42, 87, 100)
-"""The seeds of the few-shot splits of Gao et al. (2021), used by Malladi et al. (2023)."""
+PositiveRate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+"""A learning rate."""
 
 
 def project_root() -> Path:
@@ -69,7 +79,17 @@ def read_yaml(path: Path) -> dict[str, Any]:
 class Strict(BaseModel):
     """A frozen model that refuses unknown names and explains itself in one line."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean_numbers(cls, value: object, info: ValidationInfo) -> object:
+        """Refuse yes and no where a number is meant; YAML reads them as true and false."""
+        field = cls.model_fields[str(info.field_name)]
+        values = value if isinstance(value, list | tuple) else [value]
+        if field.annotation is not bool and any(isinstance(item, bool) for item in values):
+            raise ValueError("is a yes or no, not what is meant here")
+        return value
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], where: str) -> Self:
@@ -88,15 +108,27 @@ class Strict(BaseModel):
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            first = error.errors()[0]
-            name = ".".join(str(part) for part in first["loc"]) or "value"
-            if first["type"] == "extra_forbidden":
-                problem = str(unknown_name("parameter", name, cls.model_fields))
-            elif first["type"] == "missing":
-                problem = f"{name} is missing"
-            else:
-                problem = f"{name} = {first['input']!r}: {first['msg']}"
+            # A misspelt name explains a missing one, so it is told first.
+            found = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
+            problem = _explain(found[0], cls)
             raise InputError(f"{where}: {problem}") from None
+
+
+def _explain(error: ErrorDetails, model: type[BaseModel]) -> str:
+    """One problem that pydantic found, in one line."""
+    path = [str(part) for part in error["loc"]]
+    name = ".".join(path) or "value"
+    if error["type"] == "extra_forbidden":
+        known = model
+        for part in path[:-1]:
+            inner = [a for a in get_args(known.model_fields[part].annotation) if a is not type(None)]
+            known = inner[0] if inner else known.model_fields[part].annotation  # type: ignore[assignment]
+        return str(unknown_name("parameter", path[-1], known.model_fields))
+    if error["type"] == "missing":
+        return f"{name} is missing"
+    if not path:
+        return error["msg"].removeprefix("Value error, ")
+    return f"{name} = {error['input']!r}: {error['msg'].removeprefix('Value error, ')}"
 
 
 class Grid(Strict):
@@ -107,20 +139,19 @@ class Grid(Strict):
     """
 
     about: str
-    sgd_learning_rate: tuple[float, ...]
-    adam_learning_rate: tuple[float, ...]
-    batch_size: tuple[int, ...]
+    sgd_learning_rate: tuple[PositiveRate, ...]
+    adam_learning_rate: tuple[PositiveRate, ...]
+    batch_size: tuple[PositiveInt, ...]
     steps: int = Field(ge=1)
     evaluate_every: int = Field(ge=1)
-    regularization: tuple[float, ...]
-    f0_scale: tuple[float, ...]
+    regularization: tuple[NonNegativeFloat, ...]
+    f0_scale: tuple[PositiveFloat, ...]
 
 
 class Run(Strict):
     """What every experiment's run has: a task, a model, a split and a place to write to."""
 
     experiment: ClassVar[str]
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
     task: str
     model: str = "pocket"
@@ -178,8 +209,8 @@ class FineTuneRun(Run):
 
     experiment: ClassVar[str] = "finetune"
     optimizer: Literal["sgd", "adam"] = "sgd"
-    learning_rate: tuple[float, ...] | None = None
-    batch_size: tuple[int, ...] | None = None
+    learning_rate: tuple[PositiveRate, ...] | None = None
+    batch_size: tuple[PositiveInt, ...] | None = None
 
     @field_validator("learning_rate", "batch_size", mode="before")
     @classmethod
@@ -188,9 +219,9 @@ class FineTuneRun(Run):
 
     @field_validator("learning_rate", "batch_size")
     @classmethod
-    def _positive(cls, values: tuple[float, ...] | None) -> tuple[float, ...] | None:
-        if values is not None and not (values and all(math.isfinite(v) and v > 0 for v in values)):
-            raise ValueError("must be positive and finite")
+    def _not_empty(cls, values: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if values == ():
+            raise ValueError("is empty")
         return values
 
     @property
@@ -214,12 +245,15 @@ def make_run(experiment: str, values: Mapping[str, Any]) -> Run:
         The run.
 
     Raises:
-        InputError: If the experiment, a parameter, the model or the grid is unknown, or a value
-            is wrong. (The task is looked up by ``tangentlm.tasks``.)
+        InputError: If the experiment, a parameter, the task, the model or the grid is unknown,
+            or a value is wrong.
     """
     if experiment not in RUNS:
         raise unknown_name("experiment", experiment, RUNS)
     run = RUNS[experiment].parse(values, f"{experiment} run")
+    named_file("task", run.task)
+    if not Path(run.model).is_dir():
+        named_file("model", run.model)
     load_grid(run.grid)
     return run
 
@@ -258,15 +292,37 @@ def load_grid(name: str) -> Grid:
     Raises:
         InputError: If there is no such grid or its file is wrong.
     """
-    path = _named_file("grid", "grids", name)
-    return Grid.parse(read_yaml(path), f"grid {name}")
+    return Grid.parse(read_yaml(named_file("grid", name)), f"grid {name}")
 
 
-def _named_file(kind: str, folder: str, name: str) -> Path:
-    known = {path.stem: path for path in (project_root() / "params" / folder).glob("*.yaml")}
-    if name not in known:
-        raise unknown_name(kind, name, known)
-    return known[name]
+def names(kind: str) -> list[str]:
+    """The names of a kind of parameter file, ``params/<kind>s/<name>.yaml``.
+
+    Args:
+        kind: ``"task"``, ``"model"`` or ``"grid"``.
+
+    Returns:
+        Sorted names.
+    """
+    return sorted(path.stem for path in (project_root() / "params" / f"{kind}s").glob("*.yaml"))
+
+
+def named_file(kind: str, name: str) -> Path:
+    """The parameter file of that name.
+
+    Args:
+        kind: ``"task"``, ``"model"`` or ``"grid"``.
+        name: Its name.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: If there is none, with the nearest name that there is.
+    """
+    if name not in names(kind):
+        raise unknown_name(kind, name, names(kind))
+    return project_root() / "params" / f"{kind}s" / f"{name}.yaml"
 
 
 def list_studies() -> list[str]:

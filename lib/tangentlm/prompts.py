@@ -7,7 +7,7 @@ the texts are shortened (the longer one first). Every row has exactly one mask.
 from __future__ import annotations
 
 import string
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -55,16 +55,17 @@ class _Piece:
 
 
 def _pieces(template: str) -> list[_Piece]:
-    """The template cut at its fields; a blank belongs to the text after it, none to the mask."""
+    """The template cut at its fields; white space goes with the text after it, none to the mask."""
     pieces: list[_Piece] = []
     for literal, field, _, _ in string.Formatter().parse(template):
-        blank = field in {"text_a", "text_b"} and literal.endswith(" ")
-        if literal.rstrip():
-            pieces.append(_Piece("literal", literal.rstrip()))
+        words = literal.rstrip()
+        space = literal[len(words) :]
+        if words:
+            pieces.append(_Piece("literal", words))
         if field == "mask":
             pieces.append(_Piece("mask"))
         elif field is not None:
-            pieces.append(_Piece("text_a" if field == "text_a" else "text_b", " " * blank))
+            pieces.append(_Piece("text_a" if field == "text_a" else "text_b", space))
     return pieces
 
 
@@ -85,6 +86,8 @@ def encode_prompts(task: Task, tokenizer: Any, examples: Sequence[Example]) -> B
     """
     if tokenizer.mask_token_id is None:
         raise InputError("this tokenizer has no mask token; prompts need a masked language model")
+    if not examples:
+        raise InputError(f"task {task.name}: no examples to encode")
     pieces = _pieces(task.template)
 
     def ids_of(text: str) -> list[int]:
@@ -151,7 +154,11 @@ def encode_texts(task: Task, tokenizer: Any, examples: Sequence[Example]) -> Bat
         truncation="longest_first",
         max_length=task.max_length,
     )
-    return _pad(encoded["input_ids"], tokenizer)
+    batch = _pad(encoded["input_ids"], tokenizer)
+    if "token_type_ids" in encoded:
+        segments = _pad(encoded["token_type_ids"], tokenizer)["input_ids"]
+        batch["token_type_ids"] = segments * batch["attention_mask"]
+    return batch
 
 
 def _pad(rows: Sequence[Sequence[int]], tokenizer: Any) -> Batch:
@@ -198,3 +205,23 @@ def select_rows(batch: Mapping[str, Tensor], index: Tensor | slice) -> Batch:
         name: tensor[:, :longest] if tensor.shape[:2] == mask.shape else tensor
         for name, tensor in rows.items()
     }
+
+
+def unpadded_batches(batch: Mapping[str, Tensor], batch_size: int) -> Iterator[Tensor]:
+    """The rows of a batch in groups of one length, so that no group needs padding.
+
+    Besides saving work this avoids attention over padding alone, which some models turn into
+    NaN in float64 (a local window around a padded position sees nothing).
+
+    Args:
+        batch: Tensors with leading axis N; without an ``attention_mask`` all rows are alike.
+        batch_size: At most so many rows a group.
+
+    Yields:
+        Indices of rows.
+    """
+    count = len(next(iter(batch.values())))
+    mask = batch.get("attention_mask")
+    lengths = torch.zeros(count) if mask is None else mask.sum(dim=1)
+    for length in lengths.unique():
+        yield from (lengths == length).nonzero()[:, 0].split(batch_size)

@@ -19,7 +19,7 @@ from pathlib import Path
 from tangentlm.data import DATA_VARIABLE, load_split
 from tangentlm.errors import InputError, unknown_name
 from tangentlm.models import checkpoint_location, load_masked_lm, load_tokenizer
-from tangentlm.params import Run, digest, load_study, project_root
+from tangentlm.params import Run, digest, load_study, named_file, project_root
 from tangentlm.prompts import label_word_ids
 from tangentlm.records import FINGERPRINT_VARIABLE, RECORD, read_record, write_collected
 from tangentlm.tasks import Task, load_task
@@ -95,10 +95,9 @@ def fingerprint(run: Run) -> str:
     Returns:
         64 hexadecimal digits.
     """
-    root = project_root()
     task = load_task(run.task)
     location, revision = checkpoint_location(run.model)
-    files = [*source_files(template(run.experiment)), root / "params" / "grids" / f"{run.grid}.yaml"]
+    files = [*source_files(template(run.experiment)), named_file("grid", run.grid)]
     if Path(location).is_dir():
         files += sorted(path for path in Path(location).iterdir() if path.suffix != ".md")
     data = run.data or os.environ.get(DATA_VARIABLE)
@@ -208,7 +207,8 @@ def _papermill(run: Run, scratch: Path) -> str | None:
             kernel_name="python3",
             cwd=str(project_root()),
             progress_bar=False,
-            extra_arguments=["--log-level=40"],
+            autosave_cell_every=0,
+            extra_arguments=["--log-level=50"],
         )
     except PapermillExecutionError as error:
         return f"{error.ename}: {' '.join(str(error.evalue).split())}"

@@ -11,8 +11,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tangentlm.errors import unknown_name
-from tangentlm.params import Strict, project_root, read_yaml
+from tangentlm.params import Strict, named_file, names, read_yaml
 
 
 class Hub(Strict):
@@ -78,13 +77,22 @@ class Task(Strict):
             raise ValueError(f"{len(self.labels)} labels but {len(self.label_words)} label words")
         if len(set(self.label_words)) != len(self.label_words):
             raise ValueError("two label words are the same")
-        fields = [name for _, name, _, _ in string.Formatter().parse(self.template) if name]
-        allowed = ({"text_a", "mask"}, {"text_a", "text_b", "mask"})
-        if set(fields) not in allowed or len(fields) != len(set(fields)):
-            raise ValueError("the template needs {text_a}, {mask} and, for pairs, {text_b}, once")
+        _check_template(self.template)
         if self.metric == "f1" and self.num_classes != 2:
             raise ValueError("F1 is for two classes")
         return self
+
+
+def _check_template(template: str) -> None:
+    try:
+        parsed = list(string.Formatter().parse(template))
+    except ValueError as error:
+        raise ValueError(f"the template {template!r} has an unpaired brace ({error})") from None
+    fields = [name for _, name, _, _ in parsed if name is not None]
+    plain = not any(form or conversion for _, _, form, conversion in parsed)
+    allowed = ({"text_a", "mask"}, {"text_a", "text_b", "mask"})
+    if set(fields) not in allowed or len(fields) != len(set(fields)) or not plain:
+        raise ValueError("the template needs {text_a}, {mask} and, for pairs, {text_b}, once each")
 
 
 def list_tasks() -> list[str]:
@@ -93,7 +101,7 @@ def list_tasks() -> list[str]:
     Returns:
         Sorted names.
     """
-    return sorted(path.stem for path in (project_root() / "params" / "tasks").glob("*.yaml"))
+    return names("task")
 
 
 def load_task(name: str, **changes: Any) -> Task:
@@ -109,7 +117,5 @@ def load_task(name: str, **changes: Any) -> Task:
     Raises:
         InputError: If the task is unknown or its file is wrong.
     """
-    if name not in list_tasks():
-        raise unknown_name("task", name, list_tasks())
-    values = read_yaml(project_root() / "params" / "tasks" / f"{name}.yaml")
+    values = read_yaml(named_file("task", name))
     return Task.parse({"name": name, **values, **changes}, f"task {name}")

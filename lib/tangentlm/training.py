@@ -7,13 +7,13 @@ mention gradient clipping; the authors' code clips the norm at 1, and so does th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from tangentlm.errors import InputError, NonFiniteError, unknown_name
 from tangentlm.models import logits_of
@@ -134,6 +134,7 @@ def fine_tune(
     schedule: Schedule,
     *,
     metric: str = "accuracy",
+    observe: Callable[[int, nn.Module], None] | None = None,
     progress: bool = True,
 ) -> FineTuned:
     """Fine-tune all parameters and keep the checkpoint that is best on dev.
@@ -147,6 +148,7 @@ def fine_tune(
         dev: Samples that choose the checkpoint.
         schedule: How to train.
         metric: What is best.
+        observe: Called with the step and the model at every evaluation, to measure a path.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -191,6 +193,8 @@ def fine_tune(
             "dev_score": dev_score, "dev_loss": dev_loss,
         })
         losses = []
+        if observe is not None:
+            observe(step, model)
         if best is None or (dev_score, -dev_loss) > (best.dev_score, -best.dev_loss):
             best = FineTuned(schedule, snapshot(model), dev_score, dev_loss, step, trace)
     model.eval()

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from tangentlm.errors import InputError, unknown_name
 from tangentlm.kernels.kernel import Kernel, KernelCost

@@ -1,0 +1,45 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: py:percent,md:myst
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Every run
+#
+# A number in this book comes from a run, and every run is in a table here: its parameters, what it
+# scored, what it cost, and on which machine and versions. Click a header to sort. Scores are in
+# percent on the test split, the best hyperparameters having been chosen on dev. Where the executed
+# notebook of a run is part of the book, its name links to it.
+#
+# To see what a study would run, or to run it, type `make study STUDY=quick DRYRUN=1` or
+# `make study STUDY=quick JOBS=2`.
+
+# %% tags=["hide-input"]
+from IPython.display import Markdown, display
+
+from tangentlm.params import RUNS, list_studies, load_study
+from tangentlm.records import read_collected
+from tangentlm.tables import collected_studies, runs_table
+
+for study in list_studies():
+    total = {name: sum(run.experiment == name for run in load_study(study)) for name in RUNS}
+    display(Markdown(f"## Study {study}"))
+    if study not in collected_studies():
+        display(Markdown(f"Not run: {sum(total.values())} runs."))
+        continue
+    for experiment in RUNS:
+        runs = read_collected(study, experiment)
+        seconds = 0 if runs.empty else runs["seconds"].sum()
+        display(Markdown(
+            f"**{experiment}**: {len(runs)} of {total[experiment]} runs, "
+            f"{seconds / 3600:.1f} hours in all."
+        ))
+        display(runs_table(study, experiment))

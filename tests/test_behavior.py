@@ -1,0 +1,151 @@
+"""Measures of kernel behaviour against autograd and hand-made numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from tangentlm.behavior import (
+    kernel_distance,
+    linearization_share,
+    mean_output_derivative,
+    output_derivative,
+)
+from tangentlm.errors import InputError
+from tangentlm.kernels import Kernel
+
+PROPERTY = settings(derandomize=True, deadline=None, max_examples=25, database=None)
+
+
+def some_logits(n: int = 7, classes: int = 4) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(0)
+    return 3 * random.normal(size=(n, classes)), random.integers(0, classes, size=n)
+
+
+# --- the derivative of the loss by the outputs ----------------------------------------------
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("scale", [1.0, 100.0, 1e-6])
+def test_output_derivative_is_that_of_the_cross_entropy(classes, scale):
+    logits, labels = some_logits(classes=classes)
+    outputs = torch.tensor(scale * logits, requires_grad=True)
+    loss = torch.nn.functional.cross_entropy(outputs, torch.tensor(labels), reduction="sum")
+    (expected,) = torch.autograd.grad(loss, outputs)
+    chi = output_derivative(scale * logits, labels)
+    np.testing.assert_allclose(chi, expected.numpy(), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(chi.sum(axis=1), 0.0, atol=1e-12)
+
+
+def test_output_derivative_takes_tensors_and_leaves_them_alone():
+    logits, labels = some_logits()
+    tensor = torch.tensor(logits, dtype=torch.float32)
+    before = tensor.clone()
+    chi = output_derivative(tensor, torch.tensor(labels))
+    assert chi.dtype == np.float64
+    assert torch.equal(tensor, before)
+    np.testing.assert_allclose(chi, output_derivative(logits, labels), atol=1e-6)
+
+
+def test_mean_output_derivative_is_that_of_the_true_label():
+    logits, labels = some_logits()
+    probability = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    expected = np.mean([1 - probability[i, label] for i, label in enumerate(labels)])
+    assert mean_output_derivative(logits, labels) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels", "expected"),
+    [
+        ([[0.0, 0.0]], [1], 0.5),
+        ([[0.0, 0.0, 0.0, 0.0]], [2], 0.75),
+        ([[50.0, -50.0]], [0], 0.0),
+        ([[50.0, -50.0]], [1], 1.0),
+        ([[50.0, -50.0], [50.0, -50.0]], [0, 1], 0.5),
+    ],
+)
+def test_mean_output_derivative_says_how_far_from_solved(logits, labels, expected):
+    assert mean_output_derivative(logits, labels) == pytest.approx(expected, abs=1e-12)
+
+
+@PROPERTY
+@given(
+    logits=arrays(np.float64, (5, 3), elements=st.floats(-30, 30)),
+    labels=st.lists(st.integers(0, 2), min_size=5, max_size=5),
+    shift=st.floats(-100, 100),
+)
+def test_a_shift_of_all_logits_changes_nothing(logits, labels, shift):
+    chi = output_derivative(logits, labels)
+    np.testing.assert_allclose(output_derivative(logits + shift, labels), chi, atol=1e-9)
+    assert 0 <= mean_output_derivative(logits, labels) <= 1
+
+
+# --- the distance of two kernels ------------------------------------------------------------
+
+
+KERNEL = np.random.default_rng(0).normal(size=(3, 2, 4, 2))
+
+
+@pytest.mark.parametrize(
+    ("after", "distance"),
+    [(KERNEL, 0.0), (2 * KERNEL, 1.0), (0 * KERNEL, 1.0), (-KERNEL, 2.0), (1.25 * KERNEL, 0.25)],
+)
+def test_kernel_distance(after, distance):
+    assert kernel_distance(KERNEL, after) == pytest.approx(distance)
+
+
+def test_kernel_distance_is_the_mean_over_entries():
+    # Relative changes of 0, 1 and 3, whatever the sizes and signs of the entries.
+    assert kernel_distance([1.0, -10.0, 0.1], [1.0, 0.0, -0.2]) == pytest.approx(4 / 3)
+
+
+@PROPERTY
+@given(exponent=st.floats(-10, 10))
+def test_kernel_distance_has_no_unit(exponent):
+    after = KERNEL + 0.3
+    factor = 10.0**exponent
+    expected = kernel_distance(KERNEL, after)
+    assert kernel_distance(factor * KERNEL, factor * after) == pytest.approx(expected)
+
+
+def test_kernel_distance_takes_kernels():
+    first, second = (Kernel(values, "sgd", "full", ()) for values in (KERNEL, 3 * KERNEL))
+    assert kernel_distance(first, second) == pytest.approx(2.0)
+    assert kernel_distance(first, 3 * KERNEL) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        (KERNEL, KERNEL[:2], "cannot be compared"),
+        (KERNEL, KERNEL.reshape(-1), "cannot be compared"),
+        ([1.0, 0.0], [1.0, 1.0], "zero entry"),
+    ],
+)
+def test_kernel_distance_refuses(before, after, message):
+    with pytest.raises(InputError, match=message):
+        kernel_distance(before, after)
+
+
+# --- how much of the gain the Taylor model recovers -----------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("pretrained", "linearized", "finetuned", "share"),
+    [
+        (50.0, 75.0, 100.0, 0.5),
+        (50.0, 50.0, 100.0, 0.0),
+        (50.0, 100.0, 100.0, 1.0),
+        (50.0, 40.0, 100.0, -0.2),
+        (50.0, 100.0, 90.0, 1.25),
+        (50.0, 60.0, 50.0, None),
+        (50.0, 60.0, 40.0, None),
+    ],
+)
+def test_linearization_share(pretrained, linearized, finetuned, share):
+    value = linearization_share(pretrained, linearized, finetuned)
+    assert value == (None if share is None else pytest.approx(share))

@@ -1,0 +1,326 @@
+import math
+import os
+import shutil
+import types
+
+import pytest
+import yaml
+
+from tangentlm.errors import InputError, unknown_name
+from tangentlm.models import checkpoint_location, list_models
+from tangentlm.params import (
+    RUNS,
+    Strict,
+    list_studies,
+    load_grid,
+    load_study,
+    make_run,
+    project_root,
+    read_yaml,
+    run_from_notebook,
+)
+from tangentlm.tasks import load_task
+
+FEW_SHOT_SEEDS = (13, 21, 42, 87, 100)
+
+GRIDS = sorted(path.stem for path in (project_root() / "params" / "grids").glob("*.yaml"))
+
+
+def refused(match, call, *args, **keywords):
+    with pytest.raises(InputError, match=match) as caught:
+        call(*args, **keywords)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """A project of one's own, with the shipped parameters but no study."""
+    for folder in ("grids", "models", "tasks"):
+        shutil.copytree(project_root() / "params" / folder, tmp_path / "params" / folder)
+    (tmp_path / "params" / "studies").mkdir()
+    monkeypatch.setenv("TANGENTLM_ROOT", str(tmp_path))
+    return tmp_path
+
+
+def write_study(root, name, **experiments):
+    folder = root / "params" / "studies" / name
+    folder.mkdir()
+    for experiment, values in experiments.items():
+        (folder / f"{experiment}.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+
+
+@pytest.mark.parametrize(
+    ("call", "arguments", "nearest"),
+    [
+        (make_run, ("kernel", {"task": "sst2", "fromula": "sgd"}), "formula"),
+        (make_run, ("finetune", {"task": "sst2", "learning_rte": 1}), "learning_rate"),
+        (make_run, ("kernel", {"task": "sst2", "grid": "maladi"}), "malladi"),
+        (make_run, ("kernle", {"task": "sst2"}), "kernel"),
+        (make_run, ("kernel", {"task": "sst2", "model": "pokcet"}), "pocket"),
+        (make_run, ("kernel", {"tsk": "sst2"}), "task"),
+        (load_grid, ("Quik",), "quick"),
+        (load_study, ("qiuck",), "quick"),
+        (load_task, ("sts2",), "sst2"),
+        (checkpoint_location, ("roberta-bse",), "roberta-base"),
+    ],
+)
+def test_unknown_name_is_refused_with_the_nearest(call, arguments, nearest):
+    refused(f"unknown .*did you mean '{nearest}'", call, *arguments)
+
+
+def test_unknown_name_lists_what_is_known_where_nothing_is_near():
+    assert str(unknown_name("task", "zzz", ["sst2", "mr"])) == "unknown task 'zzz'; known: mr, sst2"
+    assert str(unknown_name("task", "zzz", [])) == "unknown task 'zzz'; known: none"
+
+
+@pytest.mark.parametrize(
+    ("experiment", "values", "match"),
+    [
+        ("kernel", {}, "kernel run: task is missing"),
+        ("kernel", {"task": "sst2", "formula": "signsgd"}, "formula = 'signsgd'"),
+        ("kernel", {"task": "sst2", "head": "mlp"}, "head = 'mlp'.*'prompt' or 'linear'"),
+        ("kernel", {"task": "sst2", "k": 0}, "k = 0"),
+        ("kernel", {"task": "sst2", "k": 1.5}, "k = 1.5"),
+        ("kernel", {"task": "sst2", "k": "many"}, "k = 'many'"),
+        ("kernel", {"task": "sst2", "k": math.nan}, "k = nan"),
+        ("kernel", {"task": "sst2", "k": True}, "k = True"),
+        ("kernel", {"task": "sst2", "seed": -1}, "seed = -1"),
+        ("kernel", {"task": "sst2", "test_size": 0}, "test_size = 0"),
+        ("kernel", {"task": 2}, "task = 2"),
+        ("finetune", {"task": "sst2", "optimizer": "adm"}, "optimizer = 'adm'.*'adam'"),
+        ("finetune", {"task": "sst2", "batch_size": 2.5}, "batch_size"),
+        ("finetune", {"task": "sst2", "batch_size": 0}, "batch_size.*greater than 0"),
+    ],
+)
+def test_wrong_value_is_refused(experiment, values, match):
+    refused(match, make_run, experiment, values)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1e-5", (1e-5,)),
+        ("0.001", (0.001,)),
+        ("1", (1.0,)),
+        ("[1e-5, 2e-5]", (1e-5, 2e-5)),
+        ("[1.0e-4, 5e-4, 1]", (1e-4, 5e-4, 1.0)),
+    ],
+)
+def test_learning_rate_from_yaml_is_a_number(text, expected):
+    values = yaml.safe_load(f"task: sst2\nlearning_rate: {text}")
+    rates = make_run("finetune", values).learning_rate
+    assert rates == expected
+    assert all(type(rate) is float for rate in rates)
+
+
+def test_yaml_reads_an_exponent_without_a_point_as_text():
+    assert yaml.safe_load("1e-5") == "1e-5"
+
+
+@pytest.mark.parametrize(
+    "rate",
+    [-1e-3, 0, math.nan, math.inf, "nan", "-1e-5", "inf", "fast", [], [1e-3, 0], [1e-3, "x"], True],
+)
+def test_learning_rate_that_is_not_positive_and_finite_is_refused(rate):
+    refused("learning_rate", make_run, "finetune", {"task": "sst2", "learning_rate": rate})
+
+
+@pytest.mark.parametrize(("value", "expected"), [(4, (4,)), ([2, 4], (2, 4)), ("8", (8,))])
+def test_batch_size_is_one_or_several(value, expected):
+    assert make_run("finetune", {"task": "sst2", "batch_size": value}).batch_size == expected
+
+
+def test_grid_is_table_3_of_malladi():
+    grid = load_grid("malladi")
+    assert grid.sgd_learning_rate == (1e-4, 5e-4, 1e-3, 5e-3, 1e-2)
+    assert grid.adam_learning_rate == (1e-5, 2e-5, 5e-5)
+    assert grid.batch_size == (2, 4, 8)
+    assert grid.regularization == (0, 0.001, 0.01, 0.1, 1)
+    assert grid.f0_scale == (10, 100, 1000, 10000, math.inf)
+    assert (grid.steps, grid.evaluate_every) == (32, 4)
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_shipped_grid_loads(name):
+    grid = load_grid(name)
+    numbers = (*grid.sgd_learning_rate, *grid.adam_learning_rate, *grid.batch_size)
+    assert all(number > 0 and math.isfinite(number) for number in numbers)
+    assert min(*grid.regularization, *grid.f0_scale) >= 0
+    assert grid.steps % grid.evaluate_every == 0
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_shipped_model_has_a_place(name):
+    location, _ = checkpoint_location(name)
+    assert location
+
+
+@pytest.mark.parametrize("name", list_studies())
+def test_shipped_study_loads(name):
+    runs = load_study(name)
+    assert len({run.folder(name) for run in runs}) == len(runs)
+    for task in {run.task for run in runs}:
+        load_task(task)
+    for model in {run.model for run in runs}:
+        checkpoint_location(model)
+
+
+def test_paper_study_is_the_paper_s():
+    runs = load_study("paper")
+    assert len(runs) == 14 * 2 * len(FEW_SHOT_SEEDS) * 3
+    assert {run.seed for run in runs} == set(FEW_SHOT_SEEDS) == {13, 21, 42, 87, 100}
+    assert {run.k for run in runs} == {16, 64}
+    assert {run.grid for run in runs} == {"malladi"}
+
+
+def test_study_is_the_product_of_its_lists_in_order(root):
+    write_study(
+        root,
+        "mine",
+        kernel={"task": "sst2", "k": 2, "seed": [13]},
+        finetune={"task": ["sst2", "mr"], "k": [2, 4], "seed": 13, "optimizer": ["sgd", "adam"]},
+    )
+    names = [(run.experiment, run.name) for run in load_study("mine")]
+    assert names == [
+        ("finetune", "sst2-k2-s13-sgd"),
+        ("finetune", "sst2-k2-s13-adam"),
+        ("finetune", "sst2-k4-s13-sgd"),
+        ("finetune", "sst2-k4-s13-adam"),
+        ("finetune", "mr-k2-s13-sgd"),
+        ("finetune", "mr-k2-s13-adam"),
+        ("finetune", "mr-k4-s13-sgd"),
+        ("finetune", "mr-k4-s13-adam"),
+        ("kernel", "sst2-k2-s13-sgd"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "match"),
+    [
+        ({"task": "sst2", "seed": [13, 21, 13]}, "mine.*two runs.*kernel/sst2-k16-s13-sgd"),
+        ({"task": "sst2", "test_size": [10, 20]}, "two runs are named kernel/sst2-k16-s13-sgd"),
+        ({"task": "sst2", "seed": []}, "study mine has no runs"),
+        ({"task": "sst2", "sed": [13]}, "did you mean 'seed'"),
+        ({"task": "sst2", "seed": [13, "x"]}, "seed = 'x'"),
+    ],
+)
+def test_wrong_study_is_refused(root, values, match):
+    write_study(root, "mine", kernel=values)
+    refused(match, load_study, "mine")
+
+
+def test_study_with_an_unknown_experiment_is_refused(root):
+    write_study(root, "mine", kernle={"task": "sst2"})
+    refused("unknown experiment 'kernle'; did you mean 'kernel'", load_study, "mine")
+
+
+def test_study_without_files_is_refused(root):
+    write_study(root, "mine")
+    refused("study mine has no runs", load_study, "mine")
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("a: [1", "file.yaml is not valid YAML"),
+        ("- a\n- b\n", "file.yaml holds no 'name: value' lines"),
+        ("", "file.yaml holds no 'name: value' lines"),
+    ],
+)
+def test_wrong_yaml_is_refused(tmp_path, text, match):
+    path = tmp_path / "file.yaml"
+    path.write_text(text)
+    refused(match, read_yaml, path)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"stps": 3}, "grid mine: unknown parameter 'stps'; did you mean 'steps'"),
+        ({"steps": 0}, "grid mine: steps = 0"),
+        ({"batch_size": ["two"]}, "grid mine: batch_size"),
+    ],
+)
+def test_wrong_grid_is_refused(root, change, match):
+    folder = root / "params" / "grids"
+    values = read_yaml(folder / "quick.yaml") | change
+    (folder / "mine.yaml").write_text(yaml.safe_dump(values))
+    refused(match, load_grid, "mine")
+
+
+def test_folder_without_params_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("TANGENTLM_ROOT", str(tmp_path))
+    refused("no folder 'params'.*TANGENTLM_ROOT", project_root)
+
+
+def test_notebook_s_plain_values_are_its_parameters():
+    namespace = {
+        "__name__": "__main__",
+        "_i1": "task = 'sst2'",
+        "_": 3,
+        "In": ["", "task = 'sst2'"],
+        "Out": {},
+        "os": os,
+        "load_task": load_task,
+        "Strict": Strict,
+        "namespace": types.SimpleNamespace(a=1),
+        "task": "sst2",
+        "k": 4,
+        "learning_rate": [1e-3, "1e-5"],
+        "data": None,
+    }
+    run = run_from_notebook("finetune", namespace)
+    assert run == make_run(
+        "finetune", {"task": "sst2", "k": 4, "learning_rate": [1e-3, 1e-5], "data": None}
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("lerning_rate", 1e-3), ("lerning_rate", None), ("lerning_rate", [1e-3])]
+)
+def test_notebook_s_misspelt_parameter_is_refused(name, value):
+    namespace = {"task": "sst2", "os": os, name: value}
+    refused("did you mean 'learning_rate'", run_from_notebook, "finetune", namespace)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "values", "name"),
+    [
+        ("kernel", {"task": "reviews"}, "reviews-k16-s13-sgd"),
+        ("kernel", {"task": "mr", "k": 64, "seed": 100}, "mr-k64-s100-sgd"),
+        ("kernel", {"task": "mr", "head": "linear"}, "mr-k16-s13-sgd-linear"),
+        ("kernel", {"task": "mr", "model": "roberta-base"}, "roberta-base-mr-k16-s13-sgd"),
+        ("finetune", {"task": "mr", "optimizer": "adam"}, "mr-k16-s13-adam"),
+    ],
+)
+def test_run_is_named_for_people(experiment, values, name):
+    assert make_run(experiment, values).name == name
+
+
+def test_run_of_a_model_in_a_folder_is_named_after_the_folder(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "config.json").write_text("{}")
+    run = make_run("kernel", {"task": "mr", "model": str(tmp_path / "mine")})
+    assert run.name == "mine-mr-k16-s13-sgd"
+
+
+def test_run_s_folder(root):
+    run = make_run("kernel", {"task": "mr"})
+    assert run.folder("quick") == root / "runs" / "quick" / "kernel" / "mr-k16-s13-sgd"
+    assert run.output_folder() == run.folder("local")
+    elsewhere = make_run("kernel", {"task": "mr", "out": str(root / "x")})
+    assert elsewhere.output_folder() == root / "x"
+
+
+def test_identity_leaves_out_where_a_run_reads_and_writes():
+    here = make_run("kernel", {"task": "mr"})
+    there = make_run("kernel", {"task": "mr", "out": "x", "data": "y"})
+    assert here.identity() == there.identity()
+    assert here.identity() != make_run("kernel", {"task": "mr", "seed": 21}).identity()
+
+
+@pytest.mark.parametrize("experiment", RUNS)
+def test_run_cannot_be_changed(experiment):
+    run = make_run(experiment, {"task": "mr"})
+    with pytest.raises(ValueError, match="frozen"):
+        run.k = 3

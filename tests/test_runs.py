@@ -1,0 +1,498 @@
+"""Running studies: what a run depends on, what is refused, what is left alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tangentlm
+from tangentlm import runs
+from tangentlm.__main__ import main
+from tangentlm.data import load_split
+from tangentlm.errors import InputError
+from tangentlm.params import FineTuneRun, KernelRun, load_study, project_root
+from tangentlm.records import FINGERPRINT_VARIABLE, read_record, write_record
+from tangentlm.tasks import load_task
+
+PACKAGE = Path(tangentlm.__file__).parent
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch) -> Path:
+    """A project of its own: parameters and templates copied, the large rest linked."""
+    home = project_root()
+    folder = tmp_path / "project"
+    shutil.copytree(home / "params", folder / "params")
+    shutil.copytree(home / "book" / "experiments", folder / "book" / "experiments")
+    for linked in ("assets", "workflow"):
+        (folder / linked).symlink_to(home / linked)
+    monkeypatch.setenv("TANGENTLM_ROOT", str(folder))
+    monkeypatch.setenv(FINGERPRINT_VARIABLE, "")  # whatever a test sets is taken back
+    return folder
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text, f"{path.name} has no {old!r}"
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def study_of(root: Path, text: str, experiment: str = "kernel", name: str = "mine") -> None:
+    path = root / "params" / "studies" / name / f"{experiment}.yaml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def command(*arguments: str, root: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tangentlm", *arguments],
+        capture_output=True, text=True, check=False, cwd=root, timeout=300,
+        env=os.environ | {"TANGENTLM_ROOT": str(root), "HF_HUB_OFFLINE": "1"},
+    )  # fmt: skip
+
+
+# --- what a run depends on ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("experiment", "needed", "not_needed"),
+    [
+        (
+            "kernel",
+            {"kernels/__init__.py", "kernels/entk.py", "kernels/kernel.py", "kernels/reference.py",
+             "solvers.py", "prompts.py", "models.py", "params.py", "errors.py", "figures.py"},
+            {"runs.py", "__main__.py", "training.py", "linearize.py"},
+        ),
+        (
+            "finetune",
+            {"training.py", "linearize.py", "behavior.py", "solvers.py", "models.py", "errors.py"},
+            {"runs.py", "__main__.py", "kernels/reference.py"},
+        ),
+    ],
+)  # fmt: skip
+def test_source_files_follow_the_imports(experiment, needed, not_needed):
+    start = runs.template(experiment)
+    files = runs.source_files(start)
+    assert start in files
+    assert files == sorted(set(files))
+    assert all(path.is_file() for path in files)
+    names = {path.relative_to(PACKAGE).as_posix() for path in files if path != start}
+    assert needed <= names
+    assert not names & not_needed
+
+
+@pytest.mark.parametrize(
+    ("line", "file"),
+    [
+        ("import tangentlm.behavior", "behavior.py"),
+        ("import os, tangentlm.behavior as b", "behavior.py"),
+        ("from tangentlm import behavior", "behavior.py"),
+        ("from tangentlm.behavior import kernel_distance", "behavior.py"),
+        ("def f():\n    from tangentlm.behavior import kernel_distance", "behavior.py"),
+        ("from tangentlm.kernels import entk", "kernels/reference.py"),
+        ("from tangentlm.kernels.reference import Support", "kernels/reference.py"),
+        ("from tangentlm.behavior import kernel_distance", "errors.py"),
+    ],
+)
+def test_every_way_to_import_is_followed(tmp_path, line, file):
+    start = tmp_path / "page.py"
+    start.write_text(f"import json\nfrom collections import abc\n{line}\n", encoding="utf-8")
+    files = runs.source_files(start)
+    assert PACKAGE / file in files
+    assert {path for path in files if not path.is_relative_to(PACKAGE)} == {start}
+
+
+KERNEL = KernelRun(task="reviews", k=2, test_size=10)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        KernelRun(task="reviews", k=3, test_size=10),
+        KernelRun(task="reviews", k=2, test_size=11),
+        KernelRun(task="reviews", k=2, test_size=10, seed=21),
+        KernelRun(task="reviews", k=2, test_size=10, grid="malladi"),
+        KernelRun(task="reviews", k=2, test_size=10, head="linear"),
+        KernelRun(task="reviews", k=2, test_size=10, device="cpu"),
+        KernelRun(task="topics", k=2, test_size=10),
+        FineTuneRun(task="reviews", k=2, test_size=10),
+        FineTuneRun(task="reviews", k=2, test_size=10, learning_rate=0.1),
+    ],
+    ids=lambda run: f"{run.experiment}-{run.name}-{run.grid}-{run.test_size}-{run.device}",
+)
+def test_fingerprint_depends_on_every_parameter(other):
+    assert runs.fingerprint(other) != runs.fingerprint(KERNEL)
+
+
+def test_fingerprint_does_not_depend_on_the_place(tmp_path):
+    here = runs.fingerprint(KERNEL)
+    assert len(here) == 64
+    assert here == runs.fingerprint(KERNEL)
+    assert here == runs.fingerprint(KERNEL.model_copy(update={"out": str(tmp_path)}))
+
+
+@pytest.mark.parametrize(
+    ("file", "changes"),
+    [
+        ("params/grids/quick.yaml", True),
+        ("params/grids/malladi.yaml", False),
+        ("params/tasks/reviews.yaml", True),
+        ("params/tasks/topics.yaml", False),
+        ("params/studies/smoke/kernel.yaml", False),
+        ("book/experiments/kernel.py", True),
+        ("book/experiments/finetune.py", False),
+    ],
+)
+def test_fingerprint_depends_on_the_files_of_the_run_alone(root, file, changes):
+    before = runs.fingerprint(KERNEL)
+    path = root / file
+    added = "\nmax_length: 64\n" if file.endswith("tasks/reviews.yaml") else "\n# another line\n"
+    text = path.read_text(encoding="utf-8").replace("max_length: 128\n", "")
+    path.write_text(text + added, encoding="utf-8")
+    assert (runs.fingerprint(KERNEL) != before) is changes
+
+
+@pytest.mark.parametrize(
+    ("file", "kernel", "finetune"),
+    [
+        ("kernels/reference.py", True, False),
+        ("training.py", False, True),
+        ("solvers.py", True, True),
+        ("runs.py", False, False),
+        ("__main__.py", False, False),
+    ],
+)
+def test_fingerprint_depends_on_the_library_that_is_used(
+    root, tmp_path, monkeypatch, file, kernel, finetune
+):
+    library = tmp_path / "lib" / "tangentlm"
+    shutil.copytree(PACKAGE, library, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(runs, "__file__", str(library / "runs.py"))
+    tuning = FineTuneRun(task="reviews", k=2, test_size=10)
+    before = [runs.fingerprint(run) for run in (KERNEL, tuning)]
+    with (library / file).open("a", encoding="utf-8") as source:
+        source.write("# another line\n")
+    after = [runs.fingerprint(run) for run in (KERNEL, tuning)]
+    assert [a != b for a, b in zip(after, before, strict=True)] == [kernel, finetune]
+
+
+def test_fingerprint_depends_on_the_model(root, tmp_path):
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}", encoding="utf-8")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    run = KernelRun(task="reviews", k=2, model=str(folder))
+    before = runs.fingerprint(run)
+    (folder / "README.md").write_text("about", encoding="utf-8")
+    assert runs.fingerprint(run) == before
+    (folder / "model.safetensors").write_bytes(b"other weights")
+    assert runs.fingerprint(run) != before
+
+
+def test_fingerprint_depends_on_the_data_not_on_its_place(root, tmp_path):
+    def folder(name: str, text: str) -> str:
+        place = tmp_path / name / "reviews"
+        shutil.copytree(root / "assets" / "tasks" / "reviews", place)
+        first = json.dumps({"text_a": text, "label": 0}) + "\n"
+        path = place / "test.jsonl"
+        path.write_text(first + path.read_text(encoding="utf-8"), encoding="utf-8")
+        return str(place.parent)
+
+    one, same, other = (folder(*pair) for pair in [("1", "x"), ("2", "x"), ("3", "y")])
+    prints = [
+        runs.fingerprint(KernelRun(task="reviews", k=2, data=data)) for data in (one, same, other)
+    ]
+    assert prints[0] == prints[1] != prints[2]
+
+
+# --- done, stale, to do ---------------------------------------------------------------------
+
+
+def finish(run, study: str) -> None:
+    """Write the record of a run as if it had been executed now."""
+    os.environ[FINGERPRINT_VARIABLE] = runs.fingerprint(run)
+    split = load_split(load_task(run.task), run.k, run.seed, test_size=run.test_size)
+    placed = run.model_copy(update={"out": str(run.folder(study))})
+    write_record(placed, split, {"test_score": 50.0, "zero_shot_test": 50.0})
+
+
+def test_state_of_a_run(root):
+    assert runs.state(KERNEL, "smoke") == "to do"
+    finish(KERNEL, "smoke")
+    assert runs.state(KERNEL, "smoke") == "done"
+    assert runs.state(KERNEL, "quick") == "to do"
+    edit(root / "params" / "grids" / "quick.yaml", "1.0e-2", "2.0e-2")
+    assert runs.state(KERNEL, "smoke") == "stale"
+
+
+def test_dry_run_lists_what_would_run_and_computes_nothing(root, capsys, monkeypatch):
+    monkeypatch.setattr(runs, "_snakemake", lambda *_: pytest.fail("snakemake was called"))
+    everything = load_study("smoke")
+    done, stale = everything[-1], everything[-2]
+    for run in (done, stale):
+        finish(run, "smoke")
+    edit(stale.folder("smoke") / "record.json", '"fingerprint": "', '"fingerprint": "0')
+    before = sorted(path for path in root.rglob("*") if "assets" not in path.parts)
+    assert main(["study", "smoke", "--dry-run"]) == 0
+    output = capsys.readouterr().out
+    assert f"{len(everything)} runs, 1 done, 1 stale, {len(everything) - 2} to do" in output
+    listed = [line.split()[2:] for line in output.splitlines() if "would run" in line]
+    expected = {f"{run.experiment}/{run.name}" for run in everything if run != done}
+    assert {name for name, *_ in listed} == expected
+    assert [f"{stale.experiment}/{stale.name}", "(stale)"] in listed
+    assert sorted(path for path in root.rglob("*") if "assets" not in path.parts) == before
+
+
+@pytest.fixture
+def started(root, monkeypatch) -> list[str]:
+    """The runs that were started, where starting means writing a record."""
+    study_of(root, "task: [reviews, topics, inference]\nk: 2\ntest_size: 10\n")
+    names: list[str] = []
+
+    def snakemake(study: str, _jobs: int) -> int:
+        for run in load_study(study):
+            if not run.folder(study).is_dir():
+                names.append(run.name)
+                if run.task != "inference":
+                    finish(run, study)
+        return 0
+
+    monkeypatch.setattr(runs, "_snakemake", snakemake)
+    return names
+
+
+def test_only_what_is_not_done_is_run_again(root, started, capsys):
+    reviews, topics, inference = load_study("mine")
+    for run in (reviews, topics):
+        finish(run, "mine")
+    edit(topics.folder("mine") / "record.json", '"fingerprint": "', '"fingerprint": "0')
+    untouched = (reviews.folder("mine") / "record.json").stat()
+    assert runs.run_study("mine") == 1
+    assert started == [topics.name, inference.name]
+    assert (reviews.folder("mine") / "record.json").stat() == untouched
+    captured = capsys.readouterr()
+    assert captured.err.splitlines() == [
+        f"FAILED kernel/{inference.name}: no notebook: it never started"
+    ]
+    assert "Collected results/mine/kernel.csv" in captured.out
+    assert (root / "results" / "mine" / "kernel.csv").read_text().count("\n") == 3
+
+
+def test_a_study_that_is_done_starts_nothing(root, started, capsys):
+    for run in load_study("mine"):
+        finish(run, "mine")
+    assert runs.run_study("mine") == 0
+    assert started == []
+    assert "3 runs, 3 done, 0 stale, 0 to do" in capsys.readouterr().out
+
+
+def test_unknown_run_is_refused_with_the_nearest(root):
+    with pytest.raises(InputError, match="did you mean 'kernel/reviews-k2-s13-sgd'"):
+        runs.execute("smoke", "kernel", "reviews-k2-s13-sdg")
+    assert not (root / "runs").exists()
+
+
+# --- refused before anything is computed ----------------------------------------------------
+
+
+def two_words(root: Path) -> None:
+    edit(root / "params" / "tasks" / "reviews.yaml", '"terrible"', '"terribly awful"')
+    study_of(root, "task: reviews\nk: 2\n")
+
+
+REFUSALS = {
+    "study": (lambda root: None, "smokee", "unknown study 'smokee'; did you mean 'smoke'"),
+    "task": (
+        lambda root: study_of(root, "task: [topics, reveiws]\nk: 2\n"),
+        "mine",
+        "unknown task 'reveiws'; did you mean 'reviews'",
+    ),
+    "parameter": (
+        lambda root: study_of(root, "task: reviews\nk: 2\nformla: sgd\n"),
+        "mine",
+        "unknown parameter 'formla'; did you mean 'formula'",
+    ),
+    "model": (
+        lambda root: study_of(root, "task: reviews\nk: 2\nmodel: pockett\n"),
+        "mine",
+        "unknown model 'pockett'; did you mean 'pocket'",
+    ),
+    "grid": (
+        lambda root: study_of(root, "task: reviews\nk: 2\ngrid: quik\n"),
+        "mine",
+        "unknown grid 'quik'; did you mean 'quick'",
+    ),
+    "experiment": (
+        lambda root: study_of(root, "task: reviews\nk: 2\n", experiment="kernal"),
+        "mine",
+        "unknown experiment 'kernal'; did you mean 'kernel'",
+    ),
+    "k": (
+        lambda root: study_of(root, "task: reviews\nk: 100\n"),
+        "mine",
+        "class 0 (negative) has 140 examples, 200 are needed",
+    ),
+    "formula": (
+        lambda root: study_of(root, "task: reviews\nk: 2\nformula: sdg\n"),
+        "mine",
+        "formula = 'sdg': Input should be 'sgd'",
+    ),
+    "optimizer": (
+        lambda root: study_of(root, "task: reviews\nk: 2\noptimizer: adma\n", "finetune"),
+        "mine",
+        "optimizer = 'adma': Input should be 'sgd' or 'adam'",
+    ),
+    "learning rate": (
+        lambda root: study_of(root, "task: reviews\nlearning_rate: fast\n", "finetune"),
+        "mine",
+        "learning_rate",
+    ),
+    "label word": (two_words, "mine", "a label word must be one token"),
+    "two of a name": (
+        lambda root: study_of(root, "task: reviews\nk: [2, 2]\n"),
+        "mine",
+        "two runs are named kernel/reviews-k2-s13-sgd",
+    ),
+    "no runs": (
+        lambda root: (root / "params" / "studies" / "mine").mkdir(),
+        "mine",
+        "study mine has no runs",
+    ),
+    "not YAML": (lambda root: study_of(root, "task: [reviews\n"), "mine", "not valid YAML"),
+}
+BY_COMMAND = ("task", "parameter", "model", "k", "formula")
+
+
+@pytest.mark.parametrize(("prepare", "study", "message"), REFUSALS.values(), ids=REFUSALS)
+def test_study_is_refused_in_one_line(root, capsys, prepare, study, message):
+    prepare(root)
+    assert main(["study", study]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    assert line.startswith("tangentlm: ")
+    assert message in line
+    assert not (root / "runs").exists()
+    assert not (root / "results").exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["study", *(pytest.param(name, marks=pytest.mark.slow) for name in BY_COMMAND)],
+)
+def test_command_line_refuses_with_status_2(root, name):
+    prepare, study, message = REFUSALS[name]
+    prepare(root)
+    done = command("study", study, root=root)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("tangentlm: ")
+    assert message in line
+    assert not (root / "runs").exists()
+
+
+@pytest.mark.parametrize("arguments", [[], ["studdy", "smoke"], ["study"], ["study", "x", "--job"]])
+def test_wrong_command_line_exits_with_status_2(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage: tangentlm" in capsys.readouterr().err
+
+
+def test_no_project_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TANGENTLM_ROOT", str(tmp_path))
+    assert main(["study", "smoke"]) == 2
+    assert "set TANGENTLM_ROOT" in capsys.readouterr().err
+
+
+# --- real executions ------------------------------------------------------------------------
+
+
+def arrays_of(folder: Path) -> dict[str, np.ndarray]:
+    with np.load(folder / "arrays.npz") as kept:
+        return {name: kept[name] for name in kept.files}
+
+
+@pytest.mark.slow
+def test_a_run_twice_is_the_same_bit_for_bit(root, capsys):
+    study_of(root, "task: reviews\nk: 2\ntest_size: 10\ngrid: malladi\n")
+    (run,) = load_study("mine")
+    folder = run.folder("mine")
+    records, arrays = [], []
+    for _ in range(2):
+        runs.execute("mine", run.experiment, run.name)
+        assert sorted(path.name for path in folder.iterdir()) == [
+            "arrays.npz", "notebook.ipynb", "record.json"
+        ]  # fmt: skip
+        records.append(read_record(folder))
+        arrays.append(arrays_of(folder))
+        assert runs.state(run, "mine") == "done"
+    assert f"[1/1] kernel/{run.name}: test " in capsys.readouterr().out
+    for part in ("experiment", "run", "fingerprint", "parameters", "metrics", "inputs"):
+        assert records[0][part] == records[1][part]
+    assert records[0]["parameters"] == run.identity()
+    assert records[0]["fingerprint"] == runs.fingerprint(run)
+    assert arrays[0].keys() == arrays[1].keys() == {"eigenvalues", "predicted"}
+    for name, first in arrays[0].items():
+        assert first.dtype == arrays[1][name].dtype
+        assert first.tobytes() == arrays[1][name].tobytes()
+    assert not list((root / "runs" / "mine" / ".scratch").rglob("*.json"))
+
+
+FAILING = """
+# %% tags=["parameters"]
+task = "reviews"
+k = 16
+seed = 13
+test_size = 1000
+out = None
+
+# %%
+from tangentlm.params import run_from_notebook
+
+run = run_from_notebook("kernel", globals())
+
+# %%
+from tangentlm.data import load_split
+from tangentlm.records import write_record
+from tangentlm.tasks import load_task
+
+if run.task == "inference":
+    raise RuntimeError("the sky fell\\non two lines")
+split = load_split(load_task(run.task), run.k, run.seed, test_size=run.test_size)
+write_record(run, split, {"test_score": 50.0, "zero_shot_test": 50.0})
+"""
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_is_named_and_leaves_the_others_alone(root):
+    (root / "book" / "experiments" / "kernel.py").write_text(FAILING, encoding="utf-8")
+    study_of(root, "task: [reviews, inference]\nk: 2\ntest_size: 10\n")
+    reviews, inference = load_study("mine")
+    notebook = root / "runs" / "mine" / ".failed" / "kernel" / f"{inference.name}.ipynb"
+    kept = None
+    for _ in range(2):
+        done = command("study", "mine", "--jobs", "2", root=root)
+        assert done.returncode != 0
+        assert f"FAILED kernel/{inference.name}: {notebook.relative_to(root)}" in done.stderr
+        assert "RuntimeError: the sky fell on two lines" in done.stderr
+        assert "RuntimeError" in notebook.read_text(encoding="utf-8")
+        assert not inference.folder("mine").exists()
+        files = {
+            path.name: (path.read_bytes(), path.stat().st_mtime_ns)
+            for path in reviews.folder("mine").iterdir()
+        }
+        assert {"record.json", "notebook.ipynb"} == files.keys()
+        kept = kept or files
+        assert files == kept
+        collected = (root / "results" / "mine" / "kernel.csv").read_text(encoding="utf-8")
+        assert reviews.name in collected
+        assert inference.name not in collected

@@ -1,0 +1,131 @@
+import pytest
+
+from tangentlm.errors import InputError
+from tangentlm.tasks import Task, list_tasks, load_task
+
+SENTIMENT = "{text_a} It was {mask} ."
+# Malladi-v1 prints no blank before the question mark, the version of ICML 2023 prints one.
+ENTAILMENT = "{text_a}? {mask} , {text_b}"
+PARAPHRASE = "{text_a} {mask} , {text_b}"
+TABLE_2 = {
+    "sst2": (SENTIMENT, ("terrible", "great")),
+    "sst5": (SENTIMENT, ("terrible", "bad", "okay", "good", "great")),
+    "mr": (SENTIMENT, ("terrible", "great")),
+    "cr": (SENTIMENT, ("terrible", "great")),
+    "mpqa": (SENTIMENT, ("terrible", "great")),
+    "subj": ("{text_a} This is {mask} .", ("subjective", "objective")),
+    "trec": (
+        "{mask} : {text_a}",
+        ("Description", "Entity", "Expression", "Human", "Location", "Number"),
+    ),
+    "agnews": (
+        "{text_a} This article is about {mask} news.",
+        ("world", "sports", "business", "tech"),
+    ),
+    "mnli": (ENTAILMENT, ("Yes", "Maybe", "No")),
+    "snli": (ENTAILMENT, ("Yes", "Maybe", "No")),
+    "qnli": (ENTAILMENT, ("Yes", "No")),
+    "rte": (ENTAILMENT, ("Yes", "No")),
+    "mrpc": (PARAPHRASE, ("No", "Yes")),
+    "qqp": (PARAPHRASE, ("No", "Yes")),
+}
+BUNDLED = {"reviews", "topics", "inference"}
+
+
+def refused(match, call, *args, **keywords):
+    with pytest.raises(InputError, match=match) as caught:
+        call(*args, **keywords)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", TABLE_2)
+def test_task_has_the_prompt_of_table_2(name):
+    task = load_task(name)
+    template, label_words = TABLE_2[name]
+    assert task.template == template
+    assert task.label_words == label_words
+    assert task.num_classes == len(task.labels) == len(label_words)
+    assert task.is_pair == ("{text_b}" in template)
+    assert task.metric == ("f1" if name in {"mrpc", "qqp"} else "accuracy")
+
+
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [
+        (("mnli", "snli"), ("entailment", "neutral", "contradiction")),
+        (("qnli", "rte"), ("entailment", "not entailment")),
+        (("sst2", "mr", "cr", "mpqa"), ("negative", "positive")),
+        (("subj",), ("subjective", "objective")),
+        (("mrpc",), ("not a paraphrase", "paraphrase")),
+        (("qqp",), ("different", "duplicate")),
+        (("trec",), ("description", "entity", "abbreviation", "human", "location", "number")),
+    ],
+)
+def test_labels_stand_in_the_order_of_the_data(names, labels):
+    assert {load_task(name).labels for name in names} == {labels}
+
+
+def test_tasks_are_the_14_of_malladi_and_the_bundled():
+    assert {name for name in list_tasks() if load_task(name).bundled} == BUNDLED
+    assert set(TABLE_2) | BUNDLED <= set(list_tasks())
+    assert list_tasks() == sorted(list_tasks())
+
+
+@pytest.mark.parametrize("name", list_tasks())
+def test_shipped_task_loads(name):
+    task = load_task(name)
+    assert task.name == name
+    assert task.bundled or task.hub is not None
+    if task.hub is not None:
+        assert (task.hub.text_b is not None) == task.is_pair
+        assert task.hub.values is None or len(task.hub.values) == task.num_classes
+
+
+def test_fields_can_be_replaced():
+    task = load_task("sst2", template="{mask} : {text_a}", max_length=32)
+    assert (task.template, task.max_length) == ("{mask} : {text_a}", 32)
+    assert task.label_words == load_task("sst2").label_words
+
+
+HUB = {"path": "x", "text_a": "text"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"labels": ["only"], "label_words": ["great"]}, "at least two labels"),
+        ({"label_words": ["great"]}, "2 labels but 1 label words"),
+        ({"label_words": ["great", "great"]}, "two label words are the same"),
+        ({"template": "{text_a} It was great ."}, "the template needs"),
+        ({"template": "It was {mask} ."}, "the template needs"),
+        ({"template": "{text_b} It was {mask} ."}, "the template needs"),
+        ({"template": "{text_a} {mask} {mask}"}, "the template needs"),
+        ({"template": "{text_a} {text_a} {mask}"}, "the template needs"),
+        ({"template": "{text_a} {txt_b} {mask}"}, "the template needs"),
+        ({"template": "{text_a} {} {mask}"}, "the template needs"),
+        ({"template": "{text_a} {mask"}, "task sst2"),
+        ({"metric": "acc"}, "metric = 'acc'"),
+        ({"max_length": 7}, "max_length = 7"),
+        ({"max_length": "long"}, "max_length = 'long'"),
+        ({"templte": "{text_a} {mask}"}, "unknown parameter 'templte'; did you mean 'template'"),
+        ({"hub": {"path": "x"}}, "hub.text_a is missing"),
+        ({"hub": {**HUB, "lable": "y"}}, "lable'; did you mean 'label'"),
+    ],
+)
+def test_wrong_task_is_refused(changes, match):
+    refused(match, load_task, "sst2", **changes)
+
+
+def test_f1_of_three_classes_is_refused():
+    refused("F1 is for two classes", load_task, "mnli", metric="f1")
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"), [("sts2", "sst2"), ("MNLI", "mnli"), ("review", "reviews")]
+)
+def test_unknown_task_is_refused_with_the_nearest(name, nearest):
+    refused(f"unknown task '{name}'; did you mean '{nearest}'", load_task, name)
+
+
+def test_field_that_is_missing_is_named():
+    refused("task mine: title is missing", Task.parse, {"name": "mine"}, "task mine")
