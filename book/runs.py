@@ -38,8 +38,10 @@ for study in list_studies():
     for experiment in RUNS:
         runs = read_collected(study, experiment)
         seconds = 0 if runs.empty else runs["seconds"].sum()
-        display(Markdown(
-            f"**{experiment}**: {len(runs)} of {total[experiment]} runs, "
-            f"{seconds / 3600:.1f} hours in all."
-        ))
+        display(
+            Markdown(
+                f"**{experiment}**: {len(runs)} of {total[experiment]} runs, "
+                f"{seconds / 3600:.1f} hours in all."
+            )
+        )
         display(runs_table(study, experiment))

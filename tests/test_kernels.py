@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import save_file
+from torch import Tensor, nn
+from torch.func import functional_call, jacrev
+
 from small_models import (
     ARCHITECTURES,
     LABEL_WORDS,
@@ -23,9 +26,6 @@ from small_models import (
     prompt_model,
     token_batch,
 )
-from torch import Tensor, nn
-from torch.func import functional_call, jacrev
-
 from tangentlm.errors import InputError, NonFiniteError
 from tangentlm.kernels import Kernel, entk
 from tangentlm.models import LinearHeadModel, PromptModel

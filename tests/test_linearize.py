@@ -6,6 +6,9 @@ import copy
 
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.func import functional_call, jacrev
+
 from small_models import (
     Direct,
     Mlp,
@@ -15,9 +18,6 @@ from small_models import (
     prompt_model,
     token_batch,
 )
-from torch import Tensor, nn
-from torch.func import functional_call, jacrev
-
 from tangentlm.errors import InputError
 from tangentlm.linearize import interpolate, linearized_logits
 from tangentlm.training import snapshot

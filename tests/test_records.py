@@ -91,7 +91,7 @@ def test_inputs_say_what_the_data_was(out):
         "split": SPLIT.checksum, "source": "bundled", "drawn": "seed",
         "train": 2, "dev": 2, "test": 1,
     }  # fmt: skip
-    assert re.fullmatch("[0-9a-f]{64}", inputs["split"])
+    assert re.fullmatch(r"[0-9a-f]{64}", inputs["split"])
 
 
 def test_cost_is_time_and_memory(out):

@@ -447,7 +447,14 @@ def test_a_run_twice_is_the_same_bit_for_bit(root, capsys):
     assert not list((root / "runs" / "mine" / ".scratch").rglob("*.json"))
 
 
-FAILING = """
+FAILING = """# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
 # %% tags=["parameters"]
 task = "reviews"
 k = 16

@@ -260,9 +260,9 @@ def test_scale_of_the_kernel_does_not_matter(exponent, outputs, strength):
 
 @PROPERTY
 @given(
-    features=arrays(
-        np.float64, (6, 3, 2), elements=st.integers(-5, 5).map(float)
-    ).filter(lambda a: np.abs(a).sum() > 0),
+    features=arrays(np.float64, (6, 3, 2), elements=st.integers(-5, 5).map(float)).filter(
+        lambda a: np.abs(a).sum() > 0
+    ),
     strength=st.sampled_from([0.01, 0.5]),
 )
 def test_any_positive_semidefinite_kernel_is_solved(features, strength):
@@ -373,7 +373,10 @@ PREDICT_REFUSALS = {
     "other outputs": (lambda s: s.decision_function(P.test[:, :1, :, :1], P.f0_test), "does not"),
     "matrix": (lambda s: s.decision_function(P.matrix, P.f0_test), r"\(N, C, M, C\)"),
     "f0 missing": (lambda s: s.decision_function(P.test), "needs .* f0"),
-    "f0 of others": (lambda s: s.predict(P.test, P.f0), r"f0 has shape \(4, 2\), expected \(3, 2\)"),
+    "f0 of others": (
+        lambda s: s.predict(P.test, P.f0),
+        r"f0 has shape \(4, 2\), expected \(3, 2\)",
+    ),
 }
 
 

@@ -7,9 +7,9 @@ import math
 
 import pytest
 import torch
-from small_models import Mlp, dense_batch, prompt_batch, prompt_model
 from torch import Tensor, nn
 
+from small_models import Mlp, dense_batch, prompt_batch, prompt_model
 from tangentlm import training
 from tangentlm.errors import InputError, NonFiniteError
 from tangentlm.training import (
@@ -364,7 +364,9 @@ def test_diverging_point_is_recorded_and_not_chosen(model, point, first):
 
 
 def test_divergence_names_the_step_and_the_samples():
-    with pytest.raises(NonFiniteError, match=r"the loss at step \d+ \(samples \[.*\]; sgd") as caught:
+    with pytest.raises(
+        NonFiniteError, match=r"the loss at step \d+ \(samples \[.*\]; sgd"
+    ) as caught:
         tune(Linear(), learning_rate=1e30, steps=20)
     assert "1e+30" in str(caught.value)
     assert "\n" not in str(caught.value)

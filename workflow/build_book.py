@@ -57,10 +57,12 @@ def write_toc(study: str) -> Path:
     for run in load_study(study):
         notebook = run.folder(study) / NOTEBOOK
         if not notebook.is_file():
-            raise InputError(f"study {study} is not complete: {run.experiment}/{run.name} is missing")
-        pages.append({
-            "file": str(notebook.relative_to(ROOT)), "title": f"{run.experiment}: {run.name}"
-        })
+            raise InputError(
+                f"study {study} is not complete: {run.experiment}/{run.name} is missing"
+            )
+        pages.append(
+            {"file": str(notebook.relative_to(ROOT)), "title": f"{run.experiment}: {run.name}"}
+        )
     part = next(part for part in toc["parts"] if part["caption"] == "Runs")
     part["chapters"][0]["sections"] = pages
     path = BUILD / "toc.yml"
@@ -73,8 +75,15 @@ def main(study: str) -> int:
     empty_stale_cache()
     toc = write_toc(study)
     command = [
-        str(Path(sys.executable).with_name("jupyter-book")), "build", str(ROOT),
-        "--toc", str(toc), "-W", "-n", "--keep-going", "-q",
+        str(Path(sys.executable).with_name("jupyter-book")),
+        "build",
+        str(ROOT),
+        "--toc",
+        str(toc),
+        "-W",
+        "-n",
+        "--keep-going",
+        "-q",
     ]
     return subprocess.run(command, check=False).returncode
 

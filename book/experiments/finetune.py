@@ -92,9 +92,13 @@ from tangentlm.training import Schedule, search, snapshot
 
 the_grid = load_grid(run.grid)
 unit = run.k * the_task.num_classes
-default_rates = the_grid.sgd_learning_rate if run.optimizer == "sgd" else the_grid.adam_learning_rate
+default_rates = (
+    the_grid.sgd_learning_rate if run.optimizer == "sgd" else the_grid.adam_learning_rate
+)
 schedules = [
-    Schedule(run.optimizer, rate, size, the_grid.steps * unit, the_grid.evaluate_every * unit, run.seed)
+    Schedule(
+        run.optimizer, rate, size, the_grid.steps * unit, the_grid.evaluate_every * unit, run.seed
+    )
     for rate in run.learning_rate or default_rates
     for size in run.batch_size or the_grid.batch_size
 ]
@@ -109,12 +113,15 @@ pd.DataFrame(found.table)
 from tangentlm import figures
 
 figures.use_style()
-curves = pd.concat([
-    pd.DataFrame(tuned.trace).assign(
-        point=f"{tuned.schedule.learning_rate:g} x {tuned.schedule.batch_size}")
-    for tuned in found.traces
-])
-figures.training_curves(curves);
+curves = pd.concat(
+    [
+        pd.DataFrame(tuned.trace).assign(
+            point=f"{tuned.schedule.learning_rate:g} x {tuned.schedule.batch_size}"
+        )
+        for tuned in found.traces
+    ]
+)
+figures.training_curves(curves)
 
 # %% tags=["hide-input"]
 figures.data_link(curves, f"curves-{run.name}")
@@ -153,16 +160,28 @@ pd.Series(scores, name=f"test {the_task.metric} (%)").round(1).to_frame()
 from tangentlm.records import cost_note, write_record
 
 best = found.best.schedule
-path = write_record(run, split, {
-    "test_score": scores["fine-tuned"], "dev_score": found.best.dev_score,
-    "metric": the_task.metric,
-    "zero_shot_test": scores["zero-shot"], "zero_shot_dev": zero_shot["dev"][0],
-    "linearized_test": scores["Taylor model"], "linearization_share": share,
-    "best_learning_rate": best.learning_rate, "best_batch_size": best.batch_size,
-    "best_step": found.best.best_step, "steps": best.steps, "grid_points": len(schedules),
-    "diverged": sum(row["dev_score"] is None for row in found.table),
-    "num_classes": the_task.num_classes, "grid_table": found.table,
-}, arrays={"finetuned_logits": finetuned, "linearized_logits": linearized})
+path = write_record(
+    run,
+    split,
+    {
+        "test_score": scores["fine-tuned"],
+        "dev_score": found.best.dev_score,
+        "metric": the_task.metric,
+        "zero_shot_test": scores["zero-shot"],
+        "zero_shot_dev": zero_shot["dev"][0],
+        "linearized_test": scores["Taylor model"],
+        "linearization_share": share,
+        "best_learning_rate": best.learning_rate,
+        "best_batch_size": best.batch_size,
+        "best_step": found.best.best_step,
+        "steps": best.steps,
+        "grid_points": len(schedules),
+        "diverged": sum(row["dev_score"] is None for row in found.table),
+        "num_classes": the_task.num_classes,
+        "grid_table": found.table,
+    },
+    arrays={"finetuned_logits": finetuned, "linearized_logits": linearized},
+)
 cost_note(path)
 
 # %% [markdown]

@@ -75,12 +75,14 @@ batch = encode(the_task, tokenizer, samples, run.head)
 n, m = len(split.train), len(split.dev)
 parts = {"train": slice(0, n), "dev": slice(n, n + m), "test": slice(n + m, None)}
 labels = {part: labels_of(samples[index]).numpy() for part, index in parts.items()}
-pd.DataFrame({
-    "label": [the_task.labels[example.label] for example in samples[:6]],
-    "prompt": [
-        tokenizer.decode(row[row != tokenizer.pad_token_id]) for row in batch["input_ids"][:6]
-    ],
-})
+pd.DataFrame(
+    {
+        "label": [the_task.labels[example.label] for example in samples[:6]],
+        "prompt": [
+            tokenizer.decode(row[row != tokenizer.pad_token_id]) for row in batch["input_ids"][:6]
+        ],
+    }
+)
 
 # %% [markdown]
 # ## What the model knows already
@@ -129,7 +131,7 @@ print(f"kernel of shape {kernel.values.shape} over {len(kernel.parameters)} para
 from tangentlm import figures
 
 figures.use_style()
-figures.kernel_matrix(K["train"], labels["train"], the_task.labels);
+figures.kernel_matrix(K["train"], labels["train"], the_task.labels)
 
 # %% [markdown]
 # Blocks on the diagonal that stand out mean that examples of one class move each other's logits
@@ -140,10 +142,12 @@ figures.kernel_matrix(K["train"], labels["train"], the_task.labels);
 from tangentlm.solvers import Spectrum
 
 spectrum = Spectrum.of(K["train"])
-eigenvalues = pd.DataFrame({"index": range(1, len(spectrum.values) + 1),
-                            "eigenvalue": spectrum.values[::-1]})
-figures.lines(eigenvalues, "index", {"eigenvalue": "eigenvalue"},
-              labels=("index", "eigenvalue"), yscale="log");
+eigenvalues = pd.DataFrame(
+    {"index": range(1, len(spectrum.values) + 1), "eigenvalue": spectrum.values[::-1]}
+)
+figures.lines(
+    eigenvalues, "index", {"eigenvalue": "eigenvalue"}, labels=("index", "eigenvalue"), yscale="log"
+)
 
 # %% tags=["hide-input"]
 figures.data_link(eigenvalues, f"spectrum-{run.name}")
@@ -166,15 +170,21 @@ from tangentlm.solvers import select
 
 the_grid = load_grid(run.grid)
 chosen = select(
-    K["train"], labels["train"], K["dev"], labels["dev"],
-    f0_train=f0["train"], f0_dev=f0["dev"],
-    regularization=the_grid.regularization, f0_scale=the_grid.f0_scale, metric=the_task.metric,
+    K["train"],
+    labels["train"],
+    K["dev"],
+    labels["dev"],
+    f0_train=f0["train"],
+    f0_dev=f0["dev"],
+    regularization=the_grid.regularization,
+    f0_scale=the_grid.f0_scale,
+    metric=the_task.metric,
 )
 chosen.solver
 
 # %% mystnb={"figure": {"caption": "Dev performance at every point of the grid."}, "image": {"alt": "Grid of dev scores over regularisation and f0 scale."}} tags=["hide-input"]
 grid_table = pd.DataFrame(chosen.table)
-figures.selection_grid(grid_table, "regularization", "f0_scale");
+figures.selection_grid(grid_table, "regularization", "f0_scale")
 
 # %% tags=["hide-input"]
 figures.data_link(grid_table, f"grid-{run.name}")
@@ -182,8 +192,10 @@ figures.data_link(grid_table, f"grid-{run.name}")
 # %%
 predicted = labels_of_decision(chosen.solver.decision_function(K["test"], f0["test"]))
 test_score = score(labels["test"], predicted, the_task.metric)
-pd.Series({"zero-shot": zero_shot["test"], "kernel regression": test_score},
-          name=f"test {the_task.metric} (%)").round(1).to_frame()
+pd.Series(
+    {"zero-shot": zero_shot["test"], "kernel regression": test_score},
+    name=f"test {the_task.metric} (%)",
+).round(1).to_frame()
 
 # %% [markdown]
 # ## The record
@@ -194,14 +206,23 @@ pd.Series({"zero-shot": zero_shot["test"], "kernel regression": test_score},
 # %%
 from tangentlm.records import cost_note, write_record
 
-path = write_record(run, split, {
-    "test_score": test_score, "dev_score": chosen.dev_score, "metric": the_task.metric,
-    "zero_shot_test": zero_shot["test"], "zero_shot_dev": zero_shot["dev"],
-    "regularization": chosen.solver.regularization,
-    "f0_scale": chosen.solver.f0_scale if chosen.solver.f0_scale < float("inf") else "infinity",
-    "operator_norm": spectrum.operator_norm, "rank": chosen.solver.rank_,
-    "num_classes": the_task.num_classes,
-}, arrays={"eigenvalues": spectrum.values, "predicted": predicted})
+path = write_record(
+    run,
+    split,
+    {
+        "test_score": test_score,
+        "dev_score": chosen.dev_score,
+        "metric": the_task.metric,
+        "zero_shot_test": zero_shot["test"],
+        "zero_shot_dev": zero_shot["dev"],
+        "regularization": chosen.solver.regularization,
+        "f0_scale": chosen.solver.f0_scale if chosen.solver.f0_scale < float("inf") else "infinity",
+        "operator_norm": spectrum.operator_norm,
+        "rank": chosen.solver.rank_,
+        "num_classes": the_task.num_classes,
+    },
+    arrays={"eigenvalues": spectrum.values, "predicted": predicted},
+)
 cost_note(path)
 
 # %% [markdown]

@@ -78,7 +78,7 @@ from tangentlm.ledger import measured
 
 figures.use_style()
 every = pd.concat([measured(study) for study in ("pocket", "quick", "smoke")], ignore_index=True)
-figures.methods_by_task(every, METHODS[:4]);
+figures.methods_by_task(every, METHODS[:4])
 
 # %% tags=["hide-input"]
 figures.data_link(every.drop(columns="runs"), "methods-by-task")
@@ -96,8 +96,14 @@ from tangentlm.ledger import compare
 from tangentlm.tables import ledger_table
 
 ledger = compare("pocket")
-display(Markdown(", ".join(f"{count} {verdict}" for verdict, count in
-                           ledger["verdict"].value_counts().items()) + "."))
+display(
+    Markdown(
+        ", ".join(
+            f"{count} {verdict}" for verdict, count in ledger["verdict"].value_counts().items()
+        )
+        + "."
+    )
+)
 display(ledger_table(ledger))
 
 # %% [markdown]

@@ -24,8 +24,8 @@
 # **You will learn**
 #
 # - what the output derivative, linearization, fixed features and the kernel analog are
-#   (Definitions 2.1 to 2.4 of {cite:t}`malladi2022openreview`, "Malladi-v1");
-# - how to check each of them with numbers;
+#   (Definitions 2.1 to 2.4 of {cite:t}`malladi2022openreview`, "Malladi-v1")
+# - how to check each of them with numbers
 # - at which learning rates a real fine-tuning leaves the kernel's world.
 #
 # **Before you start**: you know gradients, the chain rule and softmax. Read
@@ -86,7 +86,7 @@ from tangentlm.behavior import mean_output_derivative, output_derivative
 logits_0 = logits_of(model, batch).double().numpy()
 chi = output_derivative(logits_0[test], labels[test])
 true_entry = np.abs(chi[np.arange(len(chi)), labels[test]])
-figures.histogram(true_entry, r"$|\chi_y|$ before training", bins=np.linspace(0, 1, 21));
+figures.histogram(true_entry, r"$|\chi_y|$ before training", bins=np.linspace(0, 1, 21))
 
 # %%
 print(f"mean |chi_y| = {mean_output_derivative(logits_0[test], labels[test]):.2f}")
@@ -152,9 +152,14 @@ for eta in 10.0 ** np.arange(-5.0, -0.5, 0.5):
 one_step = pd.DataFrame(one_step)
 
 # %% mystnb={"figure": {"caption": "Relative error of the kernel's prediction for one SGD step. It falls in proportion to the learning rate, as a first-order formula must.", "name": "fig-one-step"}, "image": {"alt": "Log-log plot of the relative error over the learning rate: a straight line of slope one, flat at the smallest rates where rounding takes over."}} tags=["hide-input"]
-figures.lines(one_step, "learning_rate", {"relative_error": "relative error"},
-              labels=(r"learning rate $\eta$", "relative error of the prediction"),
-              xscale="log", yscale="log");
+figures.lines(
+    one_step,
+    "learning_rate",
+    {"relative_error": "relative error"},
+    labels=(r"learning rate $\eta$", "relative error of the prediction"),
+    xscale="log",
+    yscale="log",
+)
 
 # %% tags=["hide-input"]
 figures.data_link(one_step, "one-step")
@@ -203,29 +208,41 @@ f_0 = logits_of(model, test_batch).numpy()
 
 def follow(learning_rate: float, steps: int = 96, every: int = 12) -> pd.DataFrame:
     """Train, and measure the model, its Taylor model and its kernel on the way."""
-    rows = [{"step": 0, "accuracy": 100 * (f_0.argmax(1) == test_labels).mean(),
-             "taylor_accuracy": 100 * (f_0.argmax(1) == test_labels).mean(),
-             "taylor_error": 0.0, "kernel_distance": 0.0}]
+    rows = [
+        {
+            "step": 0,
+            "accuracy": 100 * (f_0.argmax(1) == test_labels).mean(),
+            "taylor_accuracy": 100 * (f_0.argmax(1) == test_labels).mean(),
+            "taylor_error": 0.0,
+            "kernel_distance": 0.0,
+        }
+    ]
 
     def measure(step: int, network: torch.nn.Module) -> None:
         network.eval()
         real = logits_of(network, test_batch).numpy()
         taylor = linearized_logits(network, start, snapshot(network), test_batch).numpy()
         now = entk(network, probe, outputs="difference", progress=False)
-        rows.append({
-            "step": step,
-            "accuracy": 100 * (real.argmax(1) == test_labels).mean(),
-            "taylor_accuracy": 100 * (taylor.argmax(1) == test_labels).mean(),
-            "taylor_error": np.linalg.norm(real - taylor) / np.linalg.norm(real - f_0),
-            "kernel_distance": kernel_distance(kernel_0, now),
-        })
+        rows.append(
+            {
+                "step": step,
+                "accuracy": 100 * (real.argmax(1) == test_labels).mean(),
+                "taylor_accuracy": 100 * (taylor.argmax(1) == test_labels).mean(),
+                "taylor_error": np.linalg.norm(real - taylor) / np.linalg.norm(real - f_0),
+                "kernel_distance": kernel_distance(kernel_0, now),
+            }
+        )
         network.train()
 
     model.load_state_dict(start)
-    fine_tune(model, Labelled(select_rows(batch, train), labels[train]),
-              Labelled(select_rows(batch, dev), labels[dev]),
-              Schedule("sgd", learning_rate, 2, steps, every, seed=13),
-              observe=measure, progress=False)
+    fine_tune(
+        model,
+        Labelled(select_rows(batch, train), labels[train]),
+        Labelled(select_rows(batch, dev), labels[dev]),
+        Schedule("sgd", learning_rate, 2, steps, every, seed=13),
+        observe=measure,
+        progress=False,
+    )
     model.load_state_dict(start)
     return pd.DataFrame(rows).assign(learning_rate=learning_rate)
 
@@ -236,11 +253,11 @@ both = pd.concat(paths.values())
 # %% mystnb={"figure": {"caption": "Relative error of the Taylor model on test examples along fine-tuning, for a gentle and a brisk learning rate.", "name": "fig-taylor"}, "image": {"alt": "Two lines of relative Taylor error over steps; the brisk rate's error is much the larger."}} tags=["hide-input"]
 wide = both.pivot(index="step", columns="learning_rate", values="taylor_error").reset_index()
 names = {rate: f"learning rate {rate:g}" for rate in paths}
-figures.lines(wide, "step", names, labels=("step", "relative error of the Taylor model"));
+figures.lines(wide, "step", names, labels=("step", "relative error of the Taylor model"))
 
 # %% mystnb={"figure": {"caption": "How far the kernel has moved from where it began: mean relative distance of its entries on ten test examples.", "name": "fig-kernel-moves"}, "image": {"alt": "Two lines of kernel distance over steps; with the brisk rate the kernel moves much further."}} tags=["hide-input"]
 wide = both.pivot(index="step", columns="learning_rate", values="kernel_distance").reset_index()
-figures.lines(wide, "step", names, labels=("step", "mean relative distance of the kernel"));
+figures.lines(wide, "step", names, labels=("step", "mean relative distance of the kernel"))
 
 # %% tags=["hide-input"]
 figures.data_link(both, "along-fine-tuning")

@@ -12,7 +12,7 @@ Array = NDArray[np.float64]
 
 
 def output_derivative(logits: ArrayLike, labels: ArrayLike) -> Array:
-    """chi = d loss / d f for the cross-entropy: softmax(f) - onehot(y) (Definition 2.1).
+    """Chi = d loss / d f for the cross-entropy: softmax(f) - onehot(y) (Definition 2.1).
 
     Args:
         logits: (N, C).

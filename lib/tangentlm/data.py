@@ -147,7 +147,11 @@ def _example(row: dict[str, object], task: Task, where: str) -> Example:
         if not isinstance(row.get(name), str):
             raise InputError(f"{where}: {name} is missing or no text")
     label = row.get("label")
-    if not isinstance(label, int) or isinstance(label, bool) or label not in range(len(task.labels)):
+    if (
+        not isinstance(label, int)
+        or isinstance(label, bool)
+        or label not in range(len(task.labels))
+    ):
         raise InputError(f"{where}: label {label!r} is not in 0 to {task.num_classes - 1}")
     return Example(str(row["text_a"]), str(row["text_b"]) if task.is_pair else None, label)
 
@@ -208,9 +212,7 @@ def _read_hub(task: Task, hub: Hub) -> tuple[list[Example], list[Example]]:
     parts = []
     for part in (hub.train, hub.test):
         try:
-            loaded = datasets.load_dataset(
-                hub.path, hub.config, split=part, revision=hub.revision
-            )
+            loaded = datasets.load_dataset(hub.path, hub.config, split=part, revision=hub.revision)
         except Exception as error:
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise InputError(

@@ -24,15 +24,37 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 def use_style() -> None:
     """Vector figures on a transparent ground, for the rest of a notebook."""
     set_matplotlib_formats("svg")
-    mpl.rcParams.update({
-        "figure.figsize": (6.4, 3.6), "figure.facecolor": "none", "axes.facecolor": "none",
-        "savefig.facecolor": "none", "savefig.transparent": True, "figure.autolayout": True,
-        "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "axes.titlecolor": INK,
-        "xtick.color": INK, "ytick.color": INK, "legend.frameon": False, "font.size": 10,
-        "axes.spines.top": False, "axes.spines.right": False, "lines.linewidth": 1.8,
-        "axes.prop_cycle": mpl.cycler(color=COLOURS), "svg.hashsalt": "tangentlm",
-        "svg.fonttype": "path",
-    })
+    mpl.rcParams.update(
+        {
+            "figure.figsize": (6.4, 3.6),
+            "figure.facecolor": "none",
+            "axes.facecolor": "none",
+            "savefig.facecolor": "none",
+            "savefig.transparent": True,
+            "figure.autolayout": True,
+            "text.color": INK,
+            "axes.labelcolor": INK,
+            "axes.edgecolor": INK,
+            "axes.titlecolor": INK,
+            "xtick.color": INK,
+            "ytick.color": INK,
+            "legend.frameon": False,
+            "font.size": 10,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "lines.linewidth": 1.8,
+            "axes.prop_cycle": plt.cycler(color=COLOURS),
+            "svg.hashsalt": "tangentlm",
+            "svg.fonttype": "path",
+        }
+    )
+
+
+def _subplots(*shape: int, figsize: tuple[float, float] | None = None) -> tuple[Figure, Any]:
+    """A figure that a notebook shows once, as the value of its cell, and its axes."""
+    figure, axes = plt.subplots(*shape, figsize=figsize)
+    plt.close(figure)
+    return figure, axes
 
 
 def data_link(table: pd.DataFrame, name: str) -> HTML:
@@ -52,7 +74,9 @@ def data_link(table: pd.DataFrame, name: str) -> HTML:
     )
 
 
-def kernel_matrix(values: NDArray[np.float64], labels: Sequence[int], names: Sequence[str]) -> Figure:
+def kernel_matrix(
+    values: NDArray[np.float64], labels: Sequence[int], names: Sequence[str]
+) -> Figure:
     """The training kernel as a picture, samples sorted by label, scaled to unit diagonal.
 
     Args:
@@ -67,7 +91,7 @@ def kernel_matrix(values: NDArray[np.float64], labels: Sequence[int], names: Seq
     scale = np.sqrt(np.diag(trace))
     order = np.argsort(labels, kind="stable")
     shown = (trace / np.outer(scale, scale))[np.ix_(order, order)]
-    figure, axes = plt.subplots(figsize=(4.6, 3.8))
+    figure, axes = _subplots(figsize=(4.6, 3.8))
     limit = float(np.abs(shown).max())
     image = axes.imshow(shown, cmap="PuOr", vmin=-limit, vmax=limit)
     counts = np.bincount(labels, minlength=len(names))
@@ -95,13 +119,15 @@ def selection_grid(table: pd.DataFrame, row: str, column: str, value: str = "dev
         The figure.
     """
     pivot = table.pivot(index=row, columns=column, values=value)
-    figure, axes = plt.subplots(figsize=(1.8 + 0.85 * pivot.shape[1], 1.2 + 0.45 * pivot.shape[0]))
+    figure, axes = _subplots(figsize=(1.8 + 0.85 * pivot.shape[1], 1.2 + 0.45 * pivot.shape[0]))
     grid = pivot.to_numpy(dtype=float)
     image = axes.imshow(grid, cmap="cividis", aspect="auto")
     middle = (np.nanmin(grid) + np.nanmax(grid)) / 2
     for (i, j), number in np.ndenumerate(grid):
         text = "diverged" if np.isnan(number) else f"{number:.1f}"
-        axes.text(j, i, text, ha="center", va="center", color="black" if number > middle else "white")
+        axes.text(
+            j, i, text, ha="center", va="center", color="black" if number > middle else "white"
+        )
     axes.set_xticks(range(pivot.shape[1]), [f"{v:g}" for v in pivot.columns])
     axes.set_yticks(range(pivot.shape[0]), [f"{v:g}" for v in pivot.index])
     axes.set_xlabel(column.replace("_", " "))
@@ -119,7 +145,7 @@ def training_curves(table: pd.DataFrame) -> Figure:
     Returns:
         The figure.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.2))
+    figure, (left, right) = _subplots(1, 2, figsize=(7.4, 3.2))
     for point, rows in table.groupby("point", sort=False):
         left.plot(rows["step"], rows["train_loss"], label=point)
         right.plot(rows["step"], rows["dev_score"], label=point)
@@ -144,7 +170,7 @@ def lines(
     Returns:
         The figure.
     """
-    figure, axes = plt.subplots()
+    figure, axes = _subplots()
     for (column, label), marker in zip(ys.items(), "os^Dv*", strict=False):
         axes.plot(table[x], table[column], marker=marker, markersize=4, label=label)
     axes.set(xlabel=labels[0], ylabel=labels[1], **axis)
@@ -164,7 +190,7 @@ def histogram(values: NDArray[np.float64], label: str, bins: NDArray[np.float64]
     Returns:
         The figure.
     """
-    figure, axes = plt.subplots()
+    figure, axes = _subplots()
     axes.hist(values, bins=bins.tolist(), color=COLOURS[0])
     axes.set(xlabel=label, ylabel="examples")
     return figure
@@ -181,14 +207,21 @@ def methods_by_task(table: pd.DataFrame, methods: Sequence[str]) -> Figure:
         The figure.
     """
     groups = [f"{title}\nk = {k}" for title, k in table[["title", "k"]].drop_duplicates().values]
-    figure, axes = plt.subplots(figsize=(1.6 + 1.3 * len(groups), 3.6))
+    figure, axes = _subplots(figsize=(1.6 + 1.3 * len(groups), 3.6))
     width = 0.8 / len(methods)
     for offset, (method, colour) in enumerate(zip(methods, COLOURS, strict=False)):
         rows = table[table["method"] == method]
         names = [f"{row.title}\nk = {row.k}" for row in rows.itertuples()]
         places = [groups.index(name) + (offset - (len(methods) - 1) / 2) * width for name in names]
-        axes.errorbar(places, rows["mean"], yerr=rows["std"].fillna(0), fmt="os^Dv"[offset % 5],
-                      color=colour, capsize=3, label=method)
+        axes.errorbar(
+            places,
+            rows["mean"],
+            yerr=rows["std"].fillna(0),
+            fmt="os^Dv"[offset % 5],
+            color=colour,
+            capsize=3,
+            label=method,
+        )
     axes.set_xticks(range(len(groups)), groups)
     axes.set_ylabel("test performance (%)")
     axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))

@@ -20,7 +20,11 @@ PAPER_SEEDS = 5
 """Malladi et al. average over five splits."""
 PAPER_MODEL = "roberta-base"
 _ROUNDING = 0.05
-METHODS = {("finetune", "sgd"): "SGD-FT", ("finetune", "adam"): "Adam-FT", ("kernel", "sgd"): "K-SGD"}
+METHODS = {
+    ("finetune", "sgd"): "SGD-FT",
+    ("finetune", "adam"): "Adam-FT",
+    ("kernel", "sgd"): "K-SGD",
+}
 """The paper's names of our methods."""
 
 
@@ -33,7 +37,9 @@ def reported(name: str = "malladi") -> pd.DataFrame:
     Returns:
         One row a number.
     """
-    return pd.read_csv(project_root() / "results" / "reported" / f"{name}.csv", keep_default_na=False)
+    return pd.read_csv(
+        project_root() / "results" / "reported" / f"{name}.csv", keep_default_na=False
+    )
 
 
 def measured(study: str) -> pd.DataFrame:
@@ -47,7 +53,7 @@ def measured(study: str) -> pd.DataFrame:
         sample; missing for one seed), ``seeds``, ``runs``; zero-shot is a method, too.
     """
     frames = []
-    for experiment, method in (("kernel", None), ("finetune", None)):
+    for experiment in ("kernel", "finetune"):
         runs = read_collected(study, experiment)
         if not runs.empty:
             runs = runs[runs["head"] == "prompt"]
@@ -66,8 +72,11 @@ def measured(study: str) -> pd.DataFrame:
     titles = {name: load_task(name).title for name in list_tasks()}
     groups = rows.groupby(["task", "k", "method", "model"], sort=False)
     table = groups.agg(
-        mean=("value", "mean"), std=("value", "std"), seeds=("seed", "nunique"),
-        runs=("run", lambda names: " ".join(names)), experiment=("experiment", "first"),
+        mean=("value", "mean"),
+        std=("value", "std"),
+        seeds=("seed", "nunique"),
+        runs=("run", lambda names: " ".join(names)),
+        experiment=("experiment", "first"),
     ).reset_index()
     return table.assign(title=table["task"].map(titles))
 
@@ -93,11 +102,17 @@ def compare(study: str, tables: tuple[str, ...] = ("Table 2a", "Table 2b")) -> p
         if not ours.empty:
             same = (ours["title"] == line.task) & (ours["method"] == line.method)
             found = ours[same & (ours["k"] == int(line.k))]
-        rows.append({
-            "table": line.table, "k": int(line.k), "method": line.method, "task": line.task,
-            "paper": float(line.mean), "paper_std": float(line.std),
-            **_verdict(float(line.mean), float(line.std), found),
-        })
+        rows.append(
+            {
+                "table": line.table,
+                "k": int(line.k),
+                "method": line.method,
+                "task": line.task,
+                "paper": float(line.mean),
+                "paper_std": float(line.std),
+                **_verdict(float(line.mean), float(line.std), found),
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -130,8 +145,11 @@ def _verdict(paper: float, paper_std: float, found: pd.DataFrame) -> dict[str, o
     other = "" if ours["model"] == PAPER_MODEL else f"another model: {ours['model']}"
     agrees = abs(difference) <= allowed
     return {
-        "ours": ours["mean"], "ours_std": ours["std"], "seeds": int(ours["seeds"]),
-        "difference": difference, "tolerance": allowed,
+        "ours": ours["mean"],
+        "ours_std": ours["std"],
+        "seeds": int(ours["seeds"]),
+        "difference": difference,
+        "tolerance": allowed,
         "verdict": "reproduced" if agrees else "differs",
         "reason": other or ("" if agrees else "unexplained"),
     }
@@ -158,10 +176,17 @@ def paired_gaps(study: str) -> pd.DataFrame:
         if len(difference) < 2:
             continue
         half = t.ppf(0.975, len(difference) - 1) * difference.std() / math.sqrt(len(difference))
-        rows.append({
-            "study": study, "task": load_task(task).title, "k": k, "splits": len(difference),
-            "SGD-FT": group["test_score_ft"].mean(), "K-SGD": group["test_score_k"].mean(),
-            "gap": difference.mean(), "low": difference.mean() - half,
-            "high": difference.mean() + half,
-        })
+        rows.append(
+            {
+                "study": study,
+                "task": load_task(task).title,
+                "k": k,
+                "splits": len(difference),
+                "SGD-FT": group["test_score_ft"].mean(),
+                "K-SGD": group["test_score_k"].mean(),
+                "gap": difference.mean(),
+                "low": difference.mean() - half,
+                "high": difference.mean() + half,
+            }
+        )
     return pd.DataFrame(rows)

@@ -19,7 +19,7 @@ State = Mapping[str, Tensor]
 
 
 def _displacement(model: nn.Module, start: State, end: State) -> dict[str, Tensor]:
-    """theta - theta_0 for every parameter by name; a tied parameter once."""
+    """Theta - theta_0 for every parameter by name; a tied parameter once."""
     names = [name for name, _ in model.named_parameters()]
     for name in names:
         for state in (start, end):
@@ -56,7 +56,7 @@ def linearized_logits(
             return functional_call(model, parameters, (), rows)
 
         with torch.no_grad():
-            value, change = jvp(outputs, (origin,), (tangent,))
+            value, change = jvp(outputs, (origin,), (tangent,))  # type: ignore[misc]
         parts.append((value + change).cpu())
         order.append(index)
     model.train(was_training)

@@ -121,7 +121,9 @@ def _explain(error: ErrorDetails, model: type[BaseModel]) -> str:
     if error["type"] == "extra_forbidden":
         known = model
         for part in path[:-1]:
-            inner = [a for a in get_args(known.model_fields[part].annotation) if a is not type(None)]
+            inner = [
+                a for a in get_args(known.model_fields[part].annotation) if a is not type(None)
+            ]
             known = inner[0] if inner else known.model_fields[part].annotation  # type: ignore[assignment]
         return str(unknown_name("parameter", path[-1], known.model_fields))
     if error["type"] == "missing":

@@ -130,7 +130,7 @@ def _special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
     return whole[:first], whole[first + len(word) :]
 
 
-def _shorten(texts: dict[str, list[int]], room: int) -> None:
+def _shorten(texts: Mapping[Any, list[int]], room: int) -> None:
     """Cut the end of the longer text until both fit."""
     excess = sum(map(len, texts.values())) - room
     for _ in range(max(excess, 0)):

@@ -121,16 +121,22 @@ def write_record(
         "parameters": run.identity(),
         "metrics": _plain(metrics, "metrics"),
         "inputs": {
-            "split": split.checksum, "source": split.source, "drawn": split.drawn,
-            "train": len(split.train), "dev": len(split.dev), "test": len(split.test),
+            "split": split.checksum,
+            "source": split.source,
+            "drawn": split.drawn,
+            "train": len(split.train),
+            "dev": len(split.dev),
+            "test": len(split.test),
         },
         "cost": {
-            "seconds": round(time.perf_counter() - STARTED, 2), "peak_bytes": peak_memory(),
+            "seconds": round(time.perf_counter() - STARTED, 2),
+            "peak_bytes": peak_memory(),
         },
         "environment": environment(run.device),
     }
     if arrays:
-        np.savez_compressed(folder / "arrays.npz", **{k: np.asarray(v) for k, v in arrays.items()})
+        named: dict[str, Any] = {name: np.asarray(value) for name, value in arrays.items()}
+        np.savez_compressed(folder / "arrays.npz", **named)
     path = folder / RECORD
     # Written aside and renamed: a record is either whole or absent.
     part = path.with_suffix(".part")

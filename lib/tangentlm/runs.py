@@ -102,13 +102,17 @@ def fingerprint(run: Run) -> str:
         files += sorted(path for path in Path(location).iterdir() if path.suffix != ".md")
     data = run.data or os.environ.get(DATA_VARIABLE)
     local = task.bundled or data is not None
-    return digest({
-        "parameters": run.identity(),
-        "task": task.model_dump(mode="json"),
-        "model": [Path(location).name if Path(location).is_dir() else location, revision],
-        "files": [[path.name, _digest_of(path)] for path in files],
-        "split": _split_checksum(task, run.k, run.seed, run.data, run.test_size) if local else "hub",
-    })
+    return digest(
+        {
+            "parameters": run.identity(),
+            "task": task.model_dump(mode="json"),
+            "model": [Path(location).name if Path(location).is_dir() else location, revision],
+            "files": [[path.name, _digest_of(path)] for path in files],
+            "split": _split_checksum(task, run.k, run.seed, run.data, run.test_size)
+            if local
+            else "hub",
+        }
+    )
 
 
 def check(runs: list[Run], *, models: bool = True) -> None:
@@ -121,7 +125,7 @@ def check(runs: list[Run], *, models: bool = True) -> None:
     Raises:
         InputError: For the first thing that is wrong: task, model, label word, data, or k.
     """
-    seen: set[tuple[object, ...]] = set()
+    seen: set[object] = set()
     for run in runs:
         task = load_task(run.task)
         data_key = (run.task, run.k, run.seed, run.data, run.test_size)
@@ -243,8 +247,11 @@ def run_study(study: str, *, jobs: int = 2, dry_run: bool = False) -> int:
     check(runs, models=False)
     states = {run: state(run, study) for run in runs}
     count = {kind: list(states.values()).count(kind) for kind in ("done", "stale", "to do")}
-    print(f"Study {study}: {len(runs)} runs, {count['done']} done, {count['stale']} stale, "
-          f"{count['to do']} to do.", flush=True)
+    print(
+        f"Study {study}: {len(runs)} runs, {count['done']} done, {count['stale']} stale, "
+        f"{count['to do']} to do.",
+        flush=True,
+    )
     if dry_run:
         for run in runs:
             if states[run] != "done":
@@ -262,7 +269,9 @@ def run_study(study: str, *, jobs: int = 2, dry_run: bool = False) -> int:
     missing = [run for run in runs if not (run.folder(study) / RECORD).is_file()]
     for run in missing:
         notebook = Path("runs") / study / ".failed" / run.experiment / f"{run.name}.ipynb"
-        shown = notebook if (project_root() / notebook).is_file() else "no notebook: it never started"
+        shown = (
+            notebook if (project_root() / notebook).is_file() else "no notebook: it never started"
+        )
         print(f"FAILED {run.experiment}/{run.name}: {shown}", file=sys.stderr)
     return status or int(bool(missing))
 
@@ -270,10 +279,24 @@ def run_study(study: str, *, jobs: int = 2, dry_run: bool = False) -> int:
 def _snakemake(study: str, jobs: int) -> int:
     root = project_root()
     command = [
-        sys.executable, "-m", "snakemake", "--snakefile", str(root / "workflow" / "Snakefile"),
-        "--directory", str(root), "--cores", str(jobs), "--config", f"study={study}",
-        "--keep-going", "--quiet", "all",
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        str(root / "workflow" / "Snakefile"),
+        "--directory",
+        str(root),
+        "--cores",
+        str(jobs),
+        "--config",
+        f"study={study}",
+        "--keep-going",
+        "--quiet",
+        "all",
         # A run's folder appears at once and whole, so a killed Snakemake leaves nothing half done.
-        "--nolock", "--ignore-incomplete", "--rerun-triggers", "params",
+        "--nolock",
+        "--ignore-incomplete",
+        "--rerun-triggers",
+        "params",
     ]
     return subprocess.run(command, check=False).returncode

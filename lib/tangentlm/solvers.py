@@ -55,7 +55,7 @@ class Spectrum:
         return float(np.abs(self.values).max())
 
 
-class KernelLeastSquares(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class KernelLeastSquares(ClassifierMixin, BaseEstimator):
     """Kernel regression with squared loss: alpha = (K + lambda ||K||_op I)^+ (Y - f0 / s).
 
     The predictor is h(x) = K(x, X) alpha + f0(x) / s (Appendix A.3 of Malladi-v1, solver as in
@@ -272,10 +272,15 @@ def select(
             decision = solver.decision_function(dev, f0_dev)
             points = score(labels, labels_of_decision(decision), metric)
             loss = float(np.mean((decision - target) ** 2))
-            table.append({
-                "regularization": strength, "f0_scale": scale, "dev_score": points,
-                "dev_loss": loss, "rank": solver.rank_,
-            })
+            table.append(
+                {
+                    "regularization": strength,
+                    "f0_scale": scale,
+                    "dev_score": points,
+                    "dev_loss": loss,
+                    "rank": solver.rank_,
+                }
+            )
             if best is None or (points, -loss) > best[0]:
                 best = ((points, -loss), solver)
     if best is None:

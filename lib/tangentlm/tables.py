@@ -17,8 +17,21 @@ from tangentlm.tasks import load_task
 
 NOT_RUN = '<td class="not-run">not run</td>'
 _RUN_COLUMNS = (
-    "task", "model", "k", "seed", "method", "test_score", "dev_score", "zero_shot_test",
-    "seconds", "peak_bytes", "threads", "device", "torch", "transformers", "revision",
+    "task",
+    "model",
+    "k",
+    "seed",
+    "method",
+    "test_score",
+    "dev_score",
+    "zero_shot_test",
+    "seconds",
+    "peak_bytes",
+    "threads",
+    "device",
+    "torch",
+    "transformers",
+    "revision",
 )
 
 
@@ -105,7 +118,11 @@ def _table(head: str, body: Sequence[str], kind: str = "") -> HTML:
 
 
 def paper_beside_ours(
-    study: str, tasks: Sequence[str], k: Sequence[int], methods: Sequence[str], *,
+    study: str,
+    tasks: Sequence[str],
+    k: Sequence[int],
+    methods: Sequence[str],
+    *,
     runs_page: str = "../runs.html",
 ) -> HTML:
     """Rows of the main results (Table 2a/2b of Malladi, 4a/4b of Malladi-v1), paper beside ours.
@@ -132,9 +149,7 @@ def paper_beside_ours(
             for method in methods:
                 cells = _paper_cell(paper, title, shots, method)
                 cells += _our_cells(ours, study, task, shots, method, runs_page)
-                body.append(
-                    f"<tr><td>{title}</td><td>{shots}</td><td>{method}</td>{cells}</tr>"
-                )
+                body.append(f"<tr><td>{title}</td><td>{shots}</td><td>{method}</td>{cells}</tr>")
     return _table(head, body)
 
 
@@ -145,8 +160,11 @@ def _spread(mean: float, std: float) -> str:
 
 def _paper_cell(paper: pd.DataFrame, title: str, k: int, method: str) -> str:
     found = paper[
-        (paper["paper"] == "malladi2023-icml") & paper["table"].isin(["Table 2a", "Table 2b"])
-        & (paper["task"] == title) & (paper["k"] == k) & (paper["method"] == method)
+        (paper["paper"] == "malladi2023-icml")
+        & paper["table"].isin(["Table 2a", "Table 2b"])
+        & (paper["task"] == title)
+        & (paper["k"] == k)
+        & (paper["method"] == method)
     ]
     if found.empty:
         return '<td class="not-run">not in the paper</td>'
@@ -182,8 +200,18 @@ def ledger_table(ledger: pd.DataFrame) -> HTML:
     """
     head = "".join(
         f"<th>{name}</th>"
-        for name in ("task", "k", "method", f"paper ({PAPER_SEEDS} seeds)", "ours", "seeds",
-                     "difference", "tolerance", "verdict", "reason")
+        for name in (
+            "task",
+            "k",
+            "method",
+            f"paper ({PAPER_SEEDS} seeds)",
+            "ours",
+            "seeds",
+            "difference",
+            "tolerance",
+            "verdict",
+            "reason",
+        )
     )
     body = []
     for row in ledger.itertuples():

@@ -168,7 +168,10 @@ def fine_tune(
     losses: list[float] = []
     model.train()
     for step in tqdm(
-        range(1, schedule.steps + 1), disable=not progress, leave=False, unit="step",
+        range(1, schedule.steps + 1),
+        disable=not progress,
+        leave=False,
+        unit="step",
         desc=f"{schedule.optimizer} {schedule.learning_rate:g} x {schedule.batch_size}",
     ):
         index = next(batches)
@@ -188,10 +191,14 @@ def fine_tune(
         if step % schedule.evaluate_every and step != schedule.steps:
             continue
         dev_score, dev_loss = evaluate(model, dev, metric)
-        trace.append({
-            "step": step, "train_loss": sum(losses) / len(losses),
-            "dev_score": dev_score, "dev_loss": dev_loss,
-        })
+        trace.append(
+            {
+                "step": step,
+                "train_loss": sum(losses) / len(losses),
+                "dev_score": dev_score,
+                "dev_loss": dev_loss,
+            }
+        )
         losses = []
         if observe is not None:
             observe(step, model)
@@ -251,10 +258,15 @@ def search(
             table.append({**point, "dev_score": None, "dev_loss": None, "note": str(error)})
             continue
         done.append(tuned)
-        table.append({
-            **point, "dev_score": tuned.dev_score, "dev_loss": tuned.dev_loss,
-            "best_step": tuned.best_step, "note": "",
-        })
+        table.append(
+            {
+                **point,
+                "dev_score": tuned.dev_score,
+                "dev_loss": tuned.dev_loss,
+                "best_step": tuned.best_step,
+                "note": "",
+            }
+        )
     if not done:
         raise NonFiniteError(f"every point of the grid diverged; first: {table[0]['note']}")
     best = max(done, key=lambda tuned: (tuned.dev_score, -tuned.dev_loss))

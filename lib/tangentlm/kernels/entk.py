@@ -134,7 +134,7 @@ def _choose(model: nn.Module, parameters: Parameters) -> dict[str, nn.Parameter]
     return chosen
 
 
-class _cast:  # noqa: N801 - reads as a statement: with _cast(model, dtype)
+class _cast:  # ruff: ignore[invalid-class-name] - reads as a statement: with _cast(model, dtype)
     """Cast a model's floating-point parameters and buffers, and put them back afterwards."""
 
     def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:

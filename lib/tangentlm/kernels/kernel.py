@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -65,7 +65,7 @@ class Kernel:
         rows, outputs, columns, _ = self.values.shape
         return self.values.reshape(rows * outputs, columns * outputs)
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write the kernel as safetensors, with a checksum and all its names.
 
         Args:
@@ -83,7 +83,7 @@ class Kernel:
         save_file({"values": values}, str(path), metadata={"kernel": json.dumps(about)})
 
     @classmethod
-    def load(cls, path: str | Path, **expected: Any) -> Kernel:
+    def load(cls, path: str | os.PathLike[str], **expected: Any) -> Kernel:
         """Read a kernel back, refusing one that is damaged or of something else.
 
         Args:

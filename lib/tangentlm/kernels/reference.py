@@ -179,6 +179,9 @@ def _collect(
 ) -> Tensor:
     """The supported gradients of some samples, sample-major, at the head of ``buffer``.
 
+    Returns:
+        A view of the buffer, (samples * C, support).
+
     Raises:
         NonFiniteError: If a gradient is not finite, naming the sample.
     """

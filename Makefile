@@ -1,0 +1,68 @@
+# The book and its checks. Each target sets up what it needs; a second call is quick.
+#
+#   make book     the quick study and the HTML book from it
+#   make test     tests, lint, types, pairs, the smoke study, a strict build of the book
+#   make help     everything else
+
+PYTHON ?= python3
+STUDY ?= quick
+JOBS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+DRYRUN ?=
+PORT ?= 8000
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# Nothing may touch the network once everything is installed, and runs that stand side by side
+# must not fight for cores.
+book test: export HF_HUB_OFFLINE = 1
+book test: export TANGENTLM_DATA =
+
+.DEFAULT_GOAL := help
+.PHONY: help install book study test lint format pairs serve clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; set PYTHON=/path/to/it" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[book,test]'
+	@touch $@
+
+install: $(READY) ## the environment alone, in .venv
+
+book: $(READY) ## the quick study and the HTML book
+	$(BIN)/python -m tangentlm study quick --jobs $(JOBS)
+	$(BIN)/python workflow/build_book.py quick
+	@echo "Open _build/html/index.html in a browser, or type: make serve"
+
+study: $(READY) ## run what STUDY lacks, JOBS runs at a time; DRYRUN=1 only lists them
+	$(BIN)/python -m tangentlm study $(STUDY) --jobs $(JOBS) $(if $(DRYRUN),--dry-run)
+
+test: $(READY) lint ## everything that CI checks
+	$(BIN)/python -m pytest
+	$(BIN)/python -m tangentlm study smoke --jobs $(JOBS)
+	$(BIN)/python workflow/build_book.py smoke
+
+lint: $(READY) ## format, lint and types
+	$(BIN)/ruff format --check lib tests workflow book assets
+	$(BIN)/ruff check lib tests workflow book assets
+	$(BIN)/mypy
+
+format: $(READY) ## let ruff format and mend
+	$(BIN)/ruff format lib tests workflow book assets
+	$(BIN)/ruff check --fix lib tests workflow book assets
+
+pairs: $(READY) ## write the .md twin of every changed .py
+	$(BIN)/python workflow/pairs.py
+
+serve: ## look at the built book at http://localhost:$(PORT)
+	$(PYTHON) -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
+
+clean: ## remove the built book and the runs of quick and smoke
+	rm -rf _build runs/quick runs/smoke results/quick results/smoke .snakemake
