@@ -10,6 +10,7 @@ the models or the collected results have changed (it looks at the cells alone).
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -70,6 +71,16 @@ def write_toc(study: str) -> Path:
     return path
 
 
+def quiet_kernels() -> dict[str, str]:
+    """The environment in which notebook kernels keep their own notes out of the build's log."""
+    folder = BUILD / "ipython"
+    profile = folder / "profile_default"
+    profile.mkdir(parents=True, exist_ok=True)
+    config = "c = get_config()\nc.IPKernelApp.log_level = 50\n"
+    (profile / "ipython_kernel_config.py").write_text(config, encoding="utf-8")
+    return {**os.environ, "IPYTHONDIR": str(folder)}
+
+
 def main(study: str) -> int:
     """Build the HTML book with warnings as errors; the exit status."""
     empty_stale_cache()
@@ -85,7 +96,7 @@ def main(study: str) -> int:
         "--keep-going",
         "-q",
     ]
-    return subprocess.run(command, check=False).returncode
+    return subprocess.run(command, check=False, env=quiet_kernels()).returncode
 
 
 if __name__ == "__main__":

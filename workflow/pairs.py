@@ -23,9 +23,7 @@ def pages() -> list[Path]:
 def cells(path: Path) -> Cells:
     """Type, source and tags of every cell of a page."""
     notebook = jupytext.read(path)
-    return [
-        (cell.cell_type, cell.source, cell.metadata.get("tags", [])) for cell in notebook.cells
-    ]
+    return [(cell.cell_type, cell.source, cell.metadata.get("tags", [])) for cell in notebook.cells]
 
 
 def main() -> None:

@@ -123,7 +123,7 @@ curves = pd.concat(
 )
 figures.training_curves(curves)
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 figures.data_link(curves, f"curves-{run.name}")
 
 # %% [markdown]

@@ -149,7 +149,7 @@ figures.lines(
     eigenvalues, "index", {"eigenvalue": "eigenvalue"}, labels=("index", "eigenvalue"), yscale="log"
 )
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 figures.data_link(eigenvalues, f"spectrum-{run.name}")
 
 # %% [markdown]
@@ -186,7 +186,7 @@ chosen.solver
 grid_table = pd.DataFrame(chosen.table)
 figures.selection_grid(grid_table, "regularization", "f0_scale")
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 figures.data_link(grid_table, f"grid-{run.name}")
 
 # %%

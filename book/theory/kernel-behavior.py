@@ -161,7 +161,7 @@ figures.lines(
     yscale="log",
 )
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 figures.data_link(one_step, "one-step")
 
 # %%
@@ -259,7 +259,7 @@ figures.lines(wide, "step", names, labels=("step", "relative error of the Taylor
 wide = both.pivot(index="step", columns="learning_rate", values="kernel_distance").reset_index()
 figures.lines(wide, "step", names, labels=("step", "mean relative distance of the kernel"))
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 figures.data_link(both, "along-fine-tuning")
 
 # %%
@@ -305,7 +305,7 @@ both.groupby("learning_rate").tail(1).set_index("learning_rate").round(2)
 # (`load_task("reviews", template=...)`). Does $\chi$ change? Does the Taylor model's error?
 # ```
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 from tangentlm.records import page_cost_note
 
 page_cost_note()

@@ -95,6 +95,26 @@ def load_split(
     return Split(train, dev, tuple(test), source, "file" if ready else "seed")
 
 
+def read_part(task: Task, part: str, data: str | Path | None = None) -> list[Example]:
+    """All rows of one part of a task that is in a folder or bundled.
+
+    Args:
+        task: The task.
+        part: ``"train"`` or ``"test"``.
+        data: The data folder; overrides the variable.
+
+    Returns:
+        The rows in the file's order.
+
+    Raises:
+        InputError: If there is no such file, or a row is malformed.
+    """
+    folder = _folder_of(task, data)
+    if folder is None:
+        raise InputError(f"task {task.name} is in no folder; set {DATA_VARIABLE}")
+    return _read_rows(_jsonl(folder, part), task)
+
+
 def _folder_of(task: Task, data: str | Path | None) -> Path | None:
     if data is None and task.bundled:
         return project_root() / "assets" / "tasks" / task.name

@@ -50,7 +50,8 @@ def measured(study: str) -> pd.DataFrame:
 
     Returns:
         Columns ``task``, ``title``, ``k``, ``method``, ``model``, ``mean``, ``std`` (of a
-        sample; missing for one seed), ``seeds``, ``runs``; zero-shot is a method, too.
+        sample; missing for one seed), ``seeds``, their ``seed_list`` and ``runs``; zero-shot is
+        a method, too.
     """
     frames = []
     for experiment in ("kernel", "finetune"):
@@ -75,7 +76,8 @@ def measured(study: str) -> pd.DataFrame:
         mean=("value", "mean"),
         std=("value", "std"),
         seeds=("seed", "nunique"),
-        runs=("run", lambda names: " ".join(names)),
+        runs=("run", " ".join),
+        seed_list=("seed", lambda seeds: " ".join(map(str, seeds))),
         experiment=("experiment", "first"),
     ).reset_index()
     return table.assign(title=table["task"].map(titles))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +118,7 @@ def _table(head: str, body: Sequence[str], kind: str = "") -> HTML:
 
 
 def paper_beside_ours(
-    study: str,
+    studies: Mapping[str, str],
     tasks: Sequence[str],
     k: Sequence[int],
     methods: Sequence[str],
@@ -128,27 +128,28 @@ def paper_beside_ours(
     """Rows of the main results (Table 2a/2b of Malladi, 4a/4b of Malladi-v1), paper beside ours.
 
     Args:
-        study: The study whose runs are ours.
+        studies: The studies whose runs are ours, each with the heading of its column.
         tasks: Names of tasks.
         k: Numbers of examples a class.
         methods: The paper's names of methods, e.g. ``"K-SGD"``.
         runs_page: Where the table of runs is, from the page.
 
     Returns:
-        The table; each of our means links to its runs.
+        The table: mean (standard deviation), and behind each of ours its seeds, each a link to
+        its run.
     """
-    paper, ours = reported(), measured(study)
-    head = (
-        "<th>task</th><th>k</th><th>method</th><th>paper (RoBERTa-base)</th>"
-        "<th>ours</th><th>seeds</th><th>model</th>"
-    )
+    paper = reported()
+    ours = {study: measured(study) for study in studies}
+    names = ("task", "k", "method", "paper, RoBERTa-base", *studies.values())
+    head = "".join(f"<th>{name}</th>" for name in names)
     body = []
     for task in tasks:
         title = load_task(task).title
         for shots in k:
             for method in methods:
                 cells = _paper_cell(paper, title, shots, method)
-                cells += _our_cells(ours, study, task, shots, method, runs_page)
+                for study, table in ours.items():
+                    cells += _our_cell(table, study, task, shots, method, runs_page)
                 body.append(f"<tr><td>{title}</td><td>{shots}</td><td>{method}</td>{cells}</tr>")
     return _table(head, body)
 
@@ -172,21 +173,20 @@ def _paper_cell(paper: pd.DataFrame, title: str, k: int, method: str) -> str:
     return f"<td>{_spread(float(row['mean']), float(row['std']))}</td>"
 
 
-def _our_cells(
+def _our_cell(
     ours: pd.DataFrame, study: str, task: str, k: int, method: str, runs_page: str
 ) -> str:
     if ours.empty:
-        return f"{NOT_RUN}<td>0</td><td></td>"
+        return NOT_RUN
     found = ours[(ours["task"] == task) & (ours["k"] == k) & (ours["method"] == method)]
     if found.empty:
-        return f"{NOT_RUN}<td>0</td><td></td>"
+        return NOT_RUN
     row = found.iloc[0]
-    anchor = run_anchor(study, row["experiment"], row["runs"].split()[0])
-    shown = _spread(row["mean"], row["std"])
-    return (
-        f'<td><a href="{runs_page}#{anchor}">{shown}</a></td><td>{row["seeds"]}</td>'
-        f"<td>{html.escape(row['model'])}</td>"
+    links = " ".join(
+        f'<a href="{runs_page}#{run_anchor(study, row["experiment"], run)}">{seed}</a>'
+        for run, seed in zip(row["runs"].split(), row["seed_list"].split(), strict=True)
     )
+    return f'<td>{_spread(row["mean"], row["std"])} <span class="spread">seeds {links}</span></td>'
 
 
 def ledger_table(ledger: pd.DataFrame) -> HTML:

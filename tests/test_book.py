@@ -1,0 +1,147 @@
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import build_book
+import jupytext
+import pairs
+import pytest
+import yaml
+
+from tangentlm.params import RUNS, project_root
+from tangentlm.runs import template
+
+ROOT = project_root()
+PAGES = {str(page.relative_to(ROOT)): page for page in pairs.pages()}
+
+
+@pytest.fixture(params=PAGES.values(), ids=PAGES.keys())
+def page(request):
+    return request.param
+
+
+def toc_files():
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    return [
+        toc["root"],
+        *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"]),
+    ]
+
+
+def test_twin_has_the_same_cells(page):
+    twin = page.with_suffix(".md")
+    assert twin.is_file(), "type: make pairs"
+    assert pairs.cells(twin) == pairs.cells(page), "type: make pairs"
+
+
+def test_a_changed_cell_is_noticed(page, tmp_path):
+    notebook = jupytext.read(page)
+    notebook.cells[-1].source += "\n# changed"
+    changed = tmp_path / page.name
+    jupytext.write(notebook, changed, fmt="py:percent")
+    assert pairs.cells(changed) != pairs.cells(page)
+
+
+def test_every_page_is_in_the_table_of_contents_with_its_ending():
+    assert all((ROOT / name).is_file() and name.endswith(".md") for name in toc_files())
+    written = {str(path.relative_to(ROOT)) for path in (ROOT / "book").rglob("*.md")}
+    assert written == set(toc_files())
+
+
+def test_every_figure_has_a_caption_and_a_description(page):
+    for cell in jupytext.read(page).cells:
+        last = cell.source.strip().splitlines()[-1:] if cell.cell_type == "code" else []
+        draws = re.search(r"^figures\.(?!use_style|data_link)\w+\(", cell.source, re.MULTILINE)
+        if not (last and draws):
+            continue
+        about = cell.metadata.get("mystnb", {})
+        assert about["figure"]["caption"].endswith(".")
+        assert len(about["image"]["alt"]) > 20
+
+
+def test_templates_have_a_parameters_cell_first():
+    for experiment, model in RUNS.items():
+        code = [c for c in jupytext.read(template(experiment)).cells if c.cell_type == "code"]
+        assert code[0].metadata["tags"] == ["parameters"]
+        assert f'run_from_notebook("{experiment}", globals())' in code[1].source
+        names = re.findall(r"^(\w+) =", code[0].source, re.MULTILINE)
+        assert set(names) == set(model.model_fields)
+
+
+def test_templates_have_no_labels_that_would_stand_twice_in_the_book():
+    for experiment in RUNS:
+        text = template(experiment).read_text(encoding="utf-8")
+        assert not re.search(r'"name":|^# \(.*\)=$|:label:', text, re.MULTILINE)
+
+
+def test_citations_are_in_the_bibliography():
+    keys = set(re.findall(r"^@\w+\{([^,]+),", (ROOT / "book/references.bib").read_text(), re.M))
+    for path in (ROOT / "book").rglob("*.md"):
+        cited = re.findall(r"\{cite(?::\w+)?\}`([^`]+)`", path.read_text(encoding="utf-8"))
+        for key in (key.strip() for group in cited for key in group.split(",")):
+            assert key in keys, f"{path.name} cites {key}"
+
+
+def test_runs_become_pages(tmp_path, monkeypatch):
+    monkeypatch.setattr(build_book, "BUILD", tmp_path)
+    runs = build_book.load_study("smoke")
+    for run in runs:
+        notebook = tmp_path / "runs" / run.experiment / run.name / "notebook.ipynb"
+        notebook.parent.mkdir(parents=True)
+        notebook.write_text(json.dumps({}))
+    monkeypatch.setattr(build_book, "ROOT", tmp_path)
+    (tmp_path / "_toc.yml").write_text((ROOT / "_toc.yml").read_text())
+    monkeypatch.setattr(
+        type(runs[0]).__mro__[1],
+        "folder",
+        lambda run, study: tmp_path / "runs" / run.experiment / run.name,
+    )
+    toc = yaml.safe_load(build_book.write_toc("smoke").read_text())
+    part = next(part for part in toc["parts"] if part["caption"] == "Runs")
+    assert len(part["chapters"][0]["sections"]) == len(runs)
+
+
+def test_an_incomplete_study_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(build_book, "ROOT", tmp_path)
+    (tmp_path / "_toc.yml").write_text((ROOT / "_toc.yml").read_text())
+    with pytest.raises(build_book.InputError, match="study paper is not complete"):
+        build_book.write_toc("paper")
+
+
+def test_cache_is_emptied_when_an_input_changes(tmp_path, monkeypatch):
+    monkeypatch.setattr(build_book, "BUILD", tmp_path)
+    monkeypatch.setattr(build_book, "input_digest", lambda: "one")
+    build_book.empty_stale_cache()
+    cached = tmp_path / ".jupyter_cache" / "page"
+    cached.mkdir(parents=True)
+    build_book.empty_stale_cache()
+    assert cached.is_dir()
+    monkeypatch.setattr(build_book, "input_digest", lambda: "two")
+    build_book.empty_stale_cache()
+    assert not cached.is_dir()
+
+
+@pytest.mark.slow
+def test_a_page_that_fails_fails_the_build(tmp_path):
+    """The shipped configuration turns a failing cell into a failing build."""
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    config["bibtex_bibfiles"] = ["references.bib"]
+    (tmp_path / "references.bib").write_text("")
+    config["sphinx"]["config"]["html_static_path"] = []
+    (tmp_path / "_config.yml").write_text(yaml.safe_dump(config))
+    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: page.md\n")
+    notebook = jupytext.reads("# %% [markdown]\n# # Page\n\n# %%\n1 / 0\n", fmt="py:percent")
+    notebook.metadata["jupytext"] = {"formats": "py:percent,md:myst"}
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    jupytext.write(notebook, tmp_path / "page.md", fmt="md:myst")
+    program = Path(sys.executable).with_name("jupyter-book")
+    built = subprocess.run(
+        [str(program), "build", str(tmp_path), "-W", "-n", "--keep-going", "-q"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode != 0
+    assert "ZeroDivisionError" in built.stdout + built.stderr
