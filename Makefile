@@ -6,7 +6,7 @@
 
 PYTHON ?= python3
 STUDY ?= quick
-JOBS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+JOBS ?= 2
 DRYRUN ?=
 PORT ?= 8000
 
