@@ -26,7 +26,7 @@ from IPython.display import Markdown
 
 from tangentlm import STARTED
 from tangentlm.data import Split
-from tangentlm.errors import InputError, NonFiniteError
+from tangentlm.errors import NonFiniteError, unknown_name
 from tangentlm.params import RUNS, Run, project_root
 
 FINGERPRINT_VARIABLE = "TANGENTLM_FINGERPRINT"
@@ -279,6 +279,6 @@ def read_collected(study: str, experiment: str) -> pd.DataFrame:
         InputError: If the experiment is unknown.
     """
     if experiment not in RUNS:
-        raise InputError(f"unknown experiment {experiment!r}")
+        raise unknown_name("experiment", experiment, RUNS)
     path = results_folder(study) / f"{experiment}.csv"
     return pd.read_csv(path) if path.is_file() else pd.DataFrame()

@@ -99,7 +99,7 @@ class KernelLeastSquares(ClassifierMixin, BaseEstimator):
         """
         kernel = _kernel(K)
         labels = np.asarray(y)
-        if self.regularization < 0 or not self.f0_scale > 0:
+        if not self.regularization >= 0 or not self.f0_scale > 0:
             raise InputError("regularization must be >= 0 and f0_scale > 0")
         if kernel.shape[0] != kernel.shape[2] or len(labels) != kernel.shape[0]:
             raise InputError(f"kernel {kernel.shape} does not fit {len(labels)} labels")
@@ -172,6 +172,10 @@ def _kernel(values: Any) -> Array:
 def _targets(labels: NDArray[Any], outputs: int) -> Array:
     """-1 and +1 for one output, one-hot rows for several; (N, C)."""
     classes = max(outputs, 2)
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        raise InputError(
+            f"labels must be integers of shape (N,), not {labels.dtype} {labels.shape}"
+        )
     if len(labels) and not (labels.min() >= 0 and labels.max() < classes):
         raise InputError(f"labels must be in 0 to {classes - 1}")
     if outputs == 1:
@@ -201,8 +205,13 @@ def difference(logits: ArrayLike) -> Array:
 
     Returns:
         (N, 1).
+
+    Raises:
+        InputError: If there are not two classes.
     """
     array = np.asarray(logits, dtype=np.float64)
+    if array.ndim != 2 or array.shape[1] != 2:
+        raise InputError(f"the difference of logits is for shape (N, 2), not {array.shape}")
     return array[:, 1:] - array[:, :1]
 
 

@@ -7,6 +7,7 @@ mention gradient clipping; the authors' code clips the norm at 1, and so does th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -191,6 +192,8 @@ def fine_tune(
         if step % schedule.evaluate_every and step != schedule.steps:
             continue
         dev_score, dev_loss = evaluate(model, dev, metric)
+        if not math.isfinite(dev_loss):
+            raise NonFiniteError(f"the dev loss after step {step} is not finite")
         trace.append(
             {
                 "step": step,

@@ -56,8 +56,9 @@ def entk(
         by: Must be ``None``: the kernel is not split into groups.
         precision: ``"float32"`` or ``"float64"``; the model is cast for the computation.
         memory: Bytes of gradients held at one time (default 2 GiB), independent of N and M.
-        cache: A file: if it holds this kernel (same formula, outputs, parameters, precision,
-            model and samples), it is read; else the kernel is computed and written there.
+        cache: A file. Where it exists, it is read, and refused unless it holds this very kernel
+            (same formula, outputs, parameters, precision, model and samples); else the kernel
+            is computed and written there.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -72,8 +73,10 @@ def entk(
     _check_choice("precision", precision, _PRECISIONS)
     if by is not None:
         raise InputError("by: kernels are not split into groups; leave it at None")
-    if model.training:
-        raise InputError("the model is in training mode; call model.eval() first")
+    if any(module.training for module in model.modules()):
+        raise InputError("the model or a part of it is in training mode; call model.eval() first")
+    if memory is not None and memory <= 0:
+        raise InputError(f"memory = {memory}: the budget is a positive number of bytes")
     row_batch = _as_batch(rows, "rows")
     column_batch = None if columns is None else _as_batch(columns, "columns")
     chosen = _choose(model, parameters)
@@ -88,7 +91,10 @@ def entk(
             model, list(chosen.values()), outputs == "difference", _PRECISIONS[precision]
         )
         started = time.perf_counter()
-        with tqdm(desc="eNTK", unit="sample", disable=not progress, leave=False) as bar:
+        with (
+            torch.enable_grad(),
+            tqdm(desc="eNTK", unit="sample", disable=not progress, leave=False) as bar,
+        ):
             result = reference_entk(
                 source, row_batch, column_batch, memory or DEFAULT_MEMORY, bar.update
             )
@@ -110,7 +116,7 @@ def _as_batch(samples: Any, name: str) -> dict[str, Tensor]:
     wrong = [key for key, value in batch.items() if not isinstance(value, Tensor)]
     if wrong:
         raise InputError(f"{name}: {wrong[0]!r} is no tensor; a Dataset needs the torch format")
-    lengths = {len(tensor) for tensor in batch.values()}
+    lengths = {len(tensor) if tensor.ndim else 0 for tensor in batch.values()}
     if len(lengths) != 1 or 0 in lengths:
         raise InputError(f"{name}: needs tensors with one common leading axis, not {lengths}")
     return batch
@@ -124,7 +130,7 @@ def _choose(model: nn.Module, parameters: Parameters) -> dict[str, nn.Parameter]
     elif callable(parameters):
         chosen = {name: p for name, p in known.items() if parameters(name)}
     else:
-        names = list(parameters)
+        names = [parameters] if isinstance(parameters, str) else list(parameters)
         for name in names:
             if name not in known:
                 raise unknown_name("parameter", name, known)
@@ -174,8 +180,9 @@ def _fingerprint(
     import hashlib
 
     state = hashlib.sha256()
-    tensors = [*model.state_dict().items(), *rows.items(), *(columns or {}).items()]
-    for name, tensor in tensors:
+    # Buffers that are not saved with the model (the label words, say) decide its outputs, too.
+    own = [*model.named_parameters(), *model.named_buffers()]
+    for name, tensor in [*own, *rows.items(), *(columns or {}).items()]:
         state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         state.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     state.update(" ".join(chosen).encode())

@@ -78,9 +78,10 @@ class Kernel:
             "parameters": list(self.parameters),
             "provenance": self.provenance,
             "cost": None if self.cost is None else asdict(self.cost),
-            "checksum": _checksum(values),
         }
-        save_file({"values": values}, str(path), metadata={"kernel": json.dumps(about)})
+        text = json.dumps(about)
+        metadata = {"kernel": text, "checksum": _checksum(values, text)}
+        save_file({"values": values}, str(path), metadata=metadata)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], **expected: Any) -> Kernel:
@@ -99,12 +100,14 @@ class Kernel:
         """
         try:
             with safe_open(str(path), framework="np") as file:
-                about = json.loads((file.metadata() or {})["kernel"])
+                metadata = file.metadata() or {}
+                text, checksum = metadata["kernel"], metadata["checksum"]
                 values = file.get_tensor("values")
-        except (SafetensorError, KeyError, FileNotFoundError, json.JSONDecodeError) as error:
+        except (SafetensorError, KeyError, OSError) as error:
             raise InputError(f"{path} is not a kernel file ({error})") from None
-        if _checksum(values) != about["checksum"]:
+        if _checksum(values, text) != checksum:
             raise InputError(f"{path} is damaged: its checksum does not match")
+        about = json.loads(text)
         known = {**about["provenance"], "formula": about["formula"], "outputs": about["outputs"]}
         for name, value in expected.items():
             if known.get(name) != value:
@@ -118,6 +121,6 @@ class Kernel:
         )
 
 
-def _checksum(values: Values) -> str:
-    header = f"{values.dtype.str}{values.shape}".encode()
+def _checksum(values: Values, about: str) -> str:
+    header = f"{values.dtype.str}{values.shape}{about}".encode()
     return hashlib.sha256(header + values.tobytes()).hexdigest()

@@ -93,12 +93,14 @@ class Support:
         """
         start = 0
         for index, gradient in zip(self.slices, gradients, strict=True):
+            if not len(index):
+                continue
             matrix = gradient.reshape(_leading(gradient), -1)
             size = len(index) * matrix.shape[1]
             into = out[start : start + size].view(len(index), -1)
             if len(index) == len(matrix):
                 into.copy_(matrix)
-            elif size:
+            else:
                 torch.index_select(matrix, 0, index, out=into)
             start += size
 
