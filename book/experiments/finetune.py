@@ -56,26 +56,12 @@ run
 # %%
 import pandas as pd
 
-from tangentlm.data import load_split
-from tangentlm.models import encode, load_model, load_tokenizer, logits_of, pick_device
-from tangentlm.params import load_grid
-from tangentlm.prompts import labels_of, select_rows
-from tangentlm.tasks import load_task
-from tangentlm.training import Labelled, evaluate
+from tangentlm.fewshot import few_shot
+from tangentlm.training import evaluate
 
-the_task = load_task(run.task)
-split = load_split(the_task, run.k, run.seed, data=run.data, test_size=run.test_size)
-tokenizer = load_tokenizer(run.model)
-network = load_model(run.model, the_task, run.head).to(pick_device(run.device))
-
-samples = [*split.train, *split.dev, *split.test]
-batch = encode(the_task, tokenizer, samples, run.head)
-n, m = len(split.train), len(split.dev)
-parts = {"train": slice(0, n), "dev": slice(n, n + m), "test": slice(n + m, None)}
-labelled = {
-    part: Labelled(select_rows(batch, index), labels_of(samples[index]))
-    for part, index in parts.items()
-}
+shots = few_shot(run)
+the_task, network = shots.task, shots.model
+labelled = {part: shots.part(part) for part in shots.parts}
 zero_shot = {part: evaluate(network, rows, the_task.metric) for part, rows in labelled.items()}
 pd.DataFrame(zero_shot, index=[f"zero-shot {the_task.metric} (%)", "cross-entropy (nats)"]).round(2)
 
@@ -88,6 +74,7 @@ pd.DataFrame(zero_shot, index=[f"zero-shot {the_task.metric} (%)", "cross-entrop
 # parameters.
 
 # %%
+from tangentlm.params import load_grid
 from tangentlm.training import Schedule, search, snapshot
 
 the_grid = load_grid(run.grid)
@@ -140,6 +127,7 @@ figures.data_link(curves, f"curves-{run.name}")
 # %%
 from tangentlm.behavior import linearization_share
 from tangentlm.linearize import linearized_logits
+from tangentlm.models import logits_of
 from tangentlm.solvers import score
 
 finetuned = logits_of(network, labelled["test"].batch)
@@ -162,7 +150,7 @@ from tangentlm.records import cost_note, write_record
 best = found.best.schedule
 path = write_record(
     run,
-    split,
+    shots.split,
     {
         "test_score": scores["fine-tuned"],
         "dev_score": found.best.dev_score,

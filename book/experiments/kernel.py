@@ -59,28 +59,15 @@ run
 # %%
 import pandas as pd
 
-from tangentlm.data import load_split
-from tangentlm.models import encode, load_model, load_tokenizer, logits_of, pick_device
-from tangentlm.params import load_grid
-from tangentlm.prompts import labels_of, select_rows
-from tangentlm.tasks import load_task
+from tangentlm.fewshot import few_shot
 
-the_task = load_task(run.task)
-split = load_split(the_task, run.k, run.seed, data=run.data, test_size=run.test_size)
-tokenizer = load_tokenizer(run.model)
-network = load_model(run.model, the_task, run.head).to(pick_device(run.device))
-
-samples = [*split.train, *split.dev, *split.test]
-batch = encode(the_task, tokenizer, samples, run.head)
-n, m = len(split.train), len(split.dev)
-parts = {"train": slice(0, n), "dev": slice(n, n + m), "test": slice(n + m, None)}
-labels = {part: labels_of(samples[index]).numpy() for part, index in parts.items()}
+shots = few_shot(run)
+the_task = shots.task
+print({part: len(shots.part(part)) for part in shots.parts})
 pd.DataFrame(
     {
-        "label": [the_task.labels[example.label] for example in samples[:6]],
-        "prompt": [
-            tokenizer.decode(row[row != tokenizer.pad_token_id]) for row in batch["input_ids"][:6]
-        ],
+        "label": [the_task.labels[label] for label in shots.labels[:6]],
+        "what the model reads": shots.texts(6),
     }
 )
 
@@ -91,12 +78,14 @@ pd.DataFrame(
 # below: fine-tuning starts from them, so the kernel regression may, too.
 
 # %%
+from tangentlm.models import logits_of
 from tangentlm.solvers import difference, labels_of_decision, score
 
-logits = logits_of(network, batch).double().numpy()
+logits = logits_of(shots.model, shots.batch).double().numpy()
+labels = {part: shots.part(part).labels.numpy() for part in shots.parts}
 zero_shot = {
     part: score(labels[part], logits[index].argmax(1), the_task.metric)
-    for part, index in parts.items()
+    for part, index in shots.parts.items()
 }
 pd.Series(zero_shot, name=f"zero-shot {the_task.metric} (%)").round(1).to_frame()
 
@@ -117,14 +106,17 @@ from tangentlm.kernels import entk
 
 two_classes = the_task.num_classes == 2
 kernel = entk(
-    network,
-    select_rows(batch, parts["train"]),
-    batch,
+    shots.model,
+    shots.part("train").batch,
+    shots.batch,
     formula=run.formula,
     outputs="difference" if two_classes else "full",
 )
-K = {part: kernel.values[:, :, index] for part, index in parts.items()}
-f0 = {part: difference(logits[i]) if two_classes else logits[i] for part, i in parts.items()}
+K = {part: kernel.values[:, :, index] for part, index in shots.parts.items()}
+f0 = {
+    part: difference(logits[index]) if two_classes else logits[index]
+    for part, index in shots.parts.items()
+}
 print(f"kernel of shape {kernel.values.shape} over {len(kernel.parameters)} parameter tensors")
 
 # %% mystnb={"figure": {"caption": "The kernel between the training examples, sorted by label and scaled to a unit diagonal."}, "image": {"alt": "Heat map of the training kernel; blocks along the diagonal are the classes."}} tags=["hide-input"]
@@ -166,6 +158,7 @@ figures.data_link(eigenvalues, f"spectrum-{run.name}")
 # looked at once, at the end.
 
 # %%
+from tangentlm.params import load_grid
 from tangentlm.solvers import select
 
 the_grid = load_grid(run.grid)
@@ -208,7 +201,7 @@ from tangentlm.records import cost_note, write_record
 
 path = write_record(
     run,
-    split,
+    shots.split,
     {
         "test_score": test_score,
         "dev_score": chosen.dev_score,

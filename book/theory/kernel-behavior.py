@@ -44,21 +44,16 @@ import pandas as pd
 import torch
 
 from tangentlm import figures
-from tangentlm.data import load_split
-from tangentlm.models import encode, load_model, load_tokenizer, logits_of
-from tangentlm.prompts import labels_of, select_rows
-from tangentlm.tasks import load_task
+from tangentlm.fewshot import few_shot
+from tangentlm.models import logits_of
+from tangentlm.params import KernelRun
+from tangentlm.prompts import select_rows
 
 figures.use_style()
-task = load_task("reviews")
-split = load_split(task, k=16, seed=13, test_size=60)
-tokenizer, model = load_tokenizer("pocket"), load_model("pocket", task)
-
-samples = [*split.train, *split.dev, *split.test]
-batch, labels = encode(task, tokenizer, samples), labels_of(samples)
-train, dev, test = slice(0, 32), slice(32, 64), slice(64, None)
-print(tokenizer.decode(select_rows(batch, slice(0, 1))["input_ids"][0]))
-print("label words:", dict(zip(task.labels, task.label_words, strict=True)))
+shots = few_shot(KernelRun(task="reviews", k=16, seed=13, test_size=60, device="cpu"))
+model, batch, labels, test = shots.model, shots.batch, shots.labels, shots.parts["test"]
+print("\n".join(shots.texts(3)))
+print("label words:", dict(zip(shots.task.labels, shots.task.label_words, strict=True)))
 
 # %% [markdown]
 # The model's output is the logits of the label words at the mask, $f(\xi; \theta) \in
@@ -198,7 +193,7 @@ assert abs(slope - 1) < 0.2
 # %%
 from tangentlm.behavior import kernel_distance
 from tangentlm.linearize import linearized_logits
-from tangentlm.training import Labelled, Schedule, fine_tune
+from tangentlm.training import Schedule, fine_tune
 
 probe = select_rows(batch, slice(64, 74))
 kernel_0 = entk(model, probe, outputs="difference", progress=False)
@@ -237,8 +232,8 @@ def follow(learning_rate: float, steps: int = 96, every: int = 12) -> pd.DataFra
     model.load_state_dict(start)
     fine_tune(
         model,
-        Labelled(select_rows(batch, train), labels[train]),
-        Labelled(select_rows(batch, dev), labels[dev]),
+        shots.part("train"),
+        shots.part("dev"),
         Schedule("sgd", learning_rate, 2, steps, every, seed=13),
         observe=measure,
         progress=False,

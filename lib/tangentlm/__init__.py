@@ -1,8 +1,8 @@
 """tangentlm: when is fine-tuning a language model kernel regression with its eNTK?
 
 The way of the data is one direction; a module imports only from its left:
-params -> tasks -> data -> prompts -> models -> kernels -> solvers | training, linearize,
-behavior -> records -> runs, ledger -> tables, figures -> the book.
+params -> tasks -> data -> prompts -> models -> fewshot -> kernels -> solvers | training,
+linearize, behavior -> records -> runs, ledger -> tables, figures -> the book.
 """
 
 import time

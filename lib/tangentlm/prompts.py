@@ -22,6 +22,17 @@ Batch = dict[str, Tensor]
 """Tensors with leading axis N: ``input_ids``, ``attention_mask`` (N, T), ``mask_position`` (N)."""
 
 
+@dataclass(frozen=True)
+class Labelled:
+    """Encoded samples with their labels."""
+
+    batch: Batch
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
 def label_word_ids(task: Task, tokenizer: Any) -> list[int]:
     """The token of each label word, with the leading blank where the tokenizer marks blanks.
 

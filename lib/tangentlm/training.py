@@ -18,21 +18,10 @@ from tqdm import tqdm
 
 from tangentlm.errors import InputError, NonFiniteError, unknown_name
 from tangentlm.models import logits_of
-from tangentlm.prompts import Batch, select_rows
+from tangentlm.prompts import Labelled, select_rows
 from tangentlm.solvers import score
 
 MAX_GRADIENT_NORM = 1.0
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """Encoded samples with their labels."""
-
-    batch: Batch
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
 
 @dataclass(frozen=True)
