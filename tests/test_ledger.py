@@ -102,3 +102,16 @@ def test_table_says_not_run_and_links_every_seed(results):
         assert f'href="../runs.html#pocket-kernel-sst2-k16-s{seed}-sgd"' in html
     rows = tables.runs_table("pocket", "kernel").data
     assert f'id="pocket-kernel-sst2-k16-s{SEEDS[0]}-sgd"' in rows
+
+
+@pytest.mark.parametrize(
+    ("numbers", "words"),
+    [
+        ((2.0, 1.0, 3.0), ["fine-tuning with SGD is ahead of the kernel by 2.0", "beyond chance"]),
+        ((-2.0, -5.0, 1.0), ["the kernel is ahead of fine-tuning", "do not tell them apart"]),
+    ],
+)
+def test_gap_in_words(numbers, words):
+    gap = pd.Series(dict(zip(("gap", "low", "high"), numbers, strict=True)))
+    text = ledger.gap_statement(pd.concat([gap, pd.Series({"task": "T", "k": 1, "splits": 5})]))
+    assert all(part in text for part in words)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -532,3 +534,28 @@ def test_collected_results_do_not_stand_for_runs(root, small_template):
     (run,) = load_study("mine")
     assert runs.state(run, "mine") == "done"
     assert run.name in (results / "kernel.csv").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_a_killed_study_leaves_nothing_half_done_and_goes_on(root, small_template):
+    template = root / "book" / "experiments" / "kernel.py"
+    edit(template, "write_record(", "import time\n\ntime.sleep(8 * (run.k == 2))\nwrite_record(")
+    study_of(root, "task: reviews\nk: [1, 2]\ntest_size: 10\n")
+    quick, slow = load_study("mine")
+    started = subprocess.Popen(
+        [sys.executable, "-m", "tangentlm", "study", "mine", "--jobs", "2"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=root, start_new_session=True,
+        env=os.environ | {"TANGENTLM_ROOT": str(root), "HF_HUB_OFFLINE": "1"},
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while runs.state(quick, "mine") != "done" and time.monotonic() < deadline:
+        time.sleep(0.2)
+    os.killpg(started.pid, signal.SIGKILL)
+    started.wait()
+    assert runs.state(quick, "mine") == "done"
+    assert not slow.folder("mine").exists()
+    kept = files_of(quick.folder("mine"))
+    done = command("study", "mine", "--jobs", "2", root=root)
+    assert done.returncode == 0, done.stderr
+    assert runs.state(slow, "mine") == "done"
+    assert files_of(quick.folder("mine")) == kept

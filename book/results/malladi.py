@@ -56,14 +56,16 @@ paper_beside_ours(
 # %% tags=["hide-input"]
 import pandas as pd
 
-from tangentlm.ledger import paired_gaps
+from tangentlm.ledger import gap_statement, paired_gaps
 
 gaps = pd.concat([paired_gaps(study) for study in ("pocket", "quick")], ignore_index=True)
-gaps.round(1) if len(gaps) else "not run"
+display(Markdown("\n".join(f"- {gap_statement(gap)}" for _, gap in gaps.iterrows()) or "Not run."))
+
+# %% tags=["hide-input"]
+gaps.round(1)
 
 # %% [markdown]
-# A positive gap means that fine-tuning is ahead. Where the interval holds zero, these splits do not
-# tell the two apart.
+# Mind the difference between "not told apart" and "equal": with few splits the intervals are wide.
 #
 # ## The bundled tasks
 #

@@ -192,3 +192,25 @@ def paired_gaps(study: str) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def gap_statement(gap: pd.Series) -> str:
+    """A row of ``paired_gaps`` in words.
+
+    Args:
+        gap: The row.
+
+    Returns:
+        One sentence, in Markdown.
+    """
+    leader = "fine-tuning with SGD is ahead of" if gap["gap"] > 0 else "the kernel is ahead of"
+    other = "the kernel" if gap["gap"] > 0 else "fine-tuning with SGD"
+    decided = gap["low"] > 0 or gap["high"] < 0
+    verdict = (
+        "the difference is beyond chance" if decided else "these splits do not tell them apart"
+    )
+    return (
+        f"**{gap['task']}, k = {gap['k']}**: {leader} {other} by {abs(gap['gap']):.1f} points "
+        f"(95 % interval {gap['low']:+.1f} to {gap['high']:+.1f} for fine-tuning minus kernel, "
+        f"{gap['splits']} splits): {verdict}."
+    )
