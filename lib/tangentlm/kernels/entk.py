@@ -95,9 +95,7 @@ def entk(
             torch.enable_grad(),
             tqdm(desc="eNTK", unit="sample", disable=not progress, leave=False) as bar,
         ):
-            result = reference_entk(
-                source, row_batch, column_batch, memory or DEFAULT_MEMORY, bar.update
-            )
+            result = reference_entk(source, row_batch, column_batch, memory or DEFAULT_MEMORY, bar)
     cost = KernelCost(time.perf_counter() - started, result.flops, result.peak_bytes)
     kernel = Kernel(result.values, formula, outputs, tuple(chosen), provenance, cost)
     if cache is not None:

@@ -2,20 +2,23 @@
 
 It assumes nothing about the model, so it is exact for tied and shared parameters, for parameters
 used directly in the forward, and for any architecture. Cost for N rows, M columns, C outputs, P
-parameters: (N + B M) C backward passes and 2 N M C^2 P FLOPs, where B is the number of row blocks
-that the memory budget enforces; memory is that of one block of gradients.
+parameters: (2 N + B M) C backward passes and 2 N M C^2 P FLOPs, where B is the number of row
+blocks that the memory budget enforces, and rows are passed once to find which parameters have a
+gradient at all; memory is that of one block of gradients, whatever N and M are.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from tangentlm.errors import NonFiniteError
 from tangentlm.prompts import select_rows
@@ -123,7 +126,7 @@ def reference_entk(
     rows: Batch,
     columns: Batch | None,
     memory: int,
-    advance: Callable[[int], object],
+    bar: tqdm[NoReturn],
 ) -> ReferenceResult:
     """The exact SGD kernel K[i,c,j,d] = <grad f_c(x_i), grad f_d(x_j)> (Definition 2.4).
 
@@ -132,7 +135,7 @@ def reference_entk(
         rows: N samples.
         columns: M samples, or ``None`` for the symmetric kernel of the rows.
         memory: Bytes that the gradients held at one time may take.
-        advance: Called with 1 for each sample whose gradients went into the kernel.
+        bar: Shows how many samples' gradients have gone into the kernel.
 
     Returns:
         The values in float64 and their cost.
@@ -149,7 +152,9 @@ def reference_entk(
     row_buffer = _buffer(source, min(block_rows, n) * outputs, support)
     column_buffer = _buffer(source, min(block_columns, m) * outputs, support)
     flops = 0.0
-    for start in range(0, n, block_rows):
+    starts = range(0, n, block_rows)
+    bar.reset(total=sum(m - (start if columns is None else 0) for start in starts))
+    for start in starts:
         stop = min(start + block_rows, n)
         block = _collect(source, rows, range(start, stop), support, row_buffer)
         for left in range(start if columns is None else 0, m, block_columns):
@@ -164,7 +169,7 @@ def reference_entk(
                 stop - start, outputs, right - left, outputs
             )
             flops += 2.0 * block.shape[0] * part.shape[0] * support.size
-            advance(right - left)
+            bar.update(right - left)
     if columns is None:
         matrix = values.reshape(n * outputs, n * outputs)
         values = (np.triu(matrix) + np.triu(matrix, 1).T).reshape(values.shape)
