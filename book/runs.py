@@ -30,7 +30,10 @@ from tangentlm.records import read_collected
 from tangentlm.tables import collected_studies, runs_table
 
 for study in list_studies():
-    total = {name: sum(run.experiment == name for run in load_study(study)) for name in RUNS}
+    total = {
+        name: sum(run.experiment == name for run in load_study(study))
+        for name in RUNS
+    }
     display(Markdown(f"## Study {study}"))
     if study not in collected_studies():
         display(Markdown(f"Not run: {sum(total.values())} runs."))

@@ -45,25 +45,32 @@ data = None  # a data folder; the variable TANGENTLM_DATA otherwise
 out = None  # where the record goes
 
 # %%
+import pandas as pd
+
 from tangentlm.params import run_from_notebook
 
 run = run_from_notebook("finetune", globals())
-run
+pd.Series(run.identity(), name="value").to_frame()
 
 # %% [markdown]
 # ## The data and the model's zero-shot answers
 
 # %%
-import pandas as pd
-
+from tangentlm import figures
 from tangentlm.fewshot import few_shot
 from tangentlm.training import evaluate
 
+figures.use_style()
 shots = few_shot(run)
 the_task, network = shots.task, shots.model
 labelled = {part: shots.part(part) for part in shots.parts}
-zero_shot = {part: evaluate(network, rows, the_task.metric) for part, rows in labelled.items()}
-pd.DataFrame(zero_shot, index=[f"zero-shot {the_task.metric} (%)", "cross-entropy (nats)"]).round(2)
+zero_shot = {
+    part: evaluate(network, rows, the_task.metric)
+    for part, rows in labelled.items()
+}
+pd.DataFrame(
+    zero_shot, index=[f"zero-shot {the_task.metric} (%)", "cross-entropy (nats)"]
+).round(2)
 
 # %% [markdown]
 # ## Training
@@ -80,11 +87,18 @@ from tangentlm.training import Schedule, search, snapshot
 the_grid = load_grid(run.grid)
 unit = run.k * the_task.num_classes
 default_rates = (
-    the_grid.sgd_learning_rate if run.optimizer == "sgd" else the_grid.adam_learning_rate
+    the_grid.sgd_learning_rate
+    if run.optimizer == "sgd"
+    else the_grid.adam_learning_rate
 )
 schedules = [
     Schedule(
-        run.optimizer, rate, size, the_grid.steps * unit, the_grid.evaluate_every * unit, run.seed
+        run.optimizer,
+        rate,
+        size,
+        the_grid.steps * unit,
+        the_grid.evaluate_every * unit,
+        run.seed,
     )
     for rate in run.learning_rate or default_rates
     for size in run.batch_size or the_grid.batch_size
@@ -93,13 +107,12 @@ print(f"{len(schedules)} grid points of {the_grid.steps * unit} steps each")
 
 # %%
 pretrained = snapshot(network)
-found = search(network, labelled["train"], labelled["dev"], schedules, metric=the_task.metric)
+found = search(
+    network, labelled["train"], labelled["dev"], schedules, metric=the_task.metric
+)
 pd.DataFrame(found.table)
 
 # %% mystnb={"figure": {"caption": "Training loss and dev performance along each fine-tuning of the grid."}, "image": {"alt": "Two line plots over training steps, one line for each learning rate and batch size: training loss falls, dev score rises and levels off."}} tags=["hide-input"]
-from tangentlm import figures
-
-figures.use_style()
 curves = pd.concat(
     [
         pd.DataFrame(tuned.trace).assign(
@@ -131,14 +144,20 @@ from tangentlm.models import logits_of
 from tangentlm.solvers import score
 
 finetuned = logits_of(network, labelled["test"].batch)
-linearized = linearized_logits(network, pretrained, found.best.state, labelled["test"].batch)
+linearized = linearized_logits(
+    network, pretrained, found.best.state, labelled["test"].batch
+)
 test_labels = labelled["test"].labels.numpy()
 scores = {
     "zero-shot": zero_shot["test"][0],
-    "Taylor model": score(test_labels, linearized.argmax(1).numpy(), the_task.metric),
+    "Taylor model": score(
+        test_labels, linearized.argmax(1).numpy(), the_task.metric
+    ),
     "fine-tuned": score(test_labels, finetuned.argmax(1).numpy(), the_task.metric),
 }
-share = linearization_share(scores["zero-shot"], scores["Taylor model"], scores["fine-tuned"])
+share = linearization_share(
+    scores["zero-shot"], scores["Taylor model"], scores["fine-tuned"]
+)
 pd.Series(scores, name=f"test {the_task.metric} (%)").round(1).to_frame()
 
 # %% [markdown]

@@ -44,10 +44,12 @@ data = None  # a data folder; the variable TANGENTLM_DATA otherwise
 out = None  # where the record goes
 
 # %%
+import pandas as pd
+
 from tangentlm.params import run_from_notebook
 
 run = run_from_notebook("kernel", globals())
-run
+pd.Series(run.identity(), name="value").to_frame()
 
 # %% [markdown]
 # ## The data and the prompt
@@ -57,10 +59,10 @@ run
 # the mask. The text is cut where it is too long, the prompt never.
 
 # %%
-import pandas as pd
-
+from tangentlm import figures
 from tangentlm.fewshot import few_shot
 
+figures.use_style()
 shots = few_shot(run)
 the_task = shots.task
 print({part: len(shots.part(part)) for part in shots.parts})
@@ -117,28 +119,36 @@ f0 = {
     part: difference(logits[index]) if two_classes else logits[index]
     for part, index in shots.parts.items()
 }
-print(f"kernel of shape {kernel.values.shape} over {len(kernel.parameters)} parameter tensors")
+print(
+    f"kernel of shape {kernel.values.shape} over {len(kernel.parameters)} parameter tensors"
+)
 
-# %% mystnb={"figure": {"caption": "The kernel between the training examples, sorted by label and scaled to a unit diagonal."}, "image": {"alt": "Heat map of the training kernel; blocks along the diagonal are the classes."}} tags=["hide-input"]
-from tangentlm import figures
-
-figures.use_style()
+# %% mystnb={"figure": {"caption": "The centred kernel between the training examples, sorted by label and scaled to a unit diagonal."}, "image": {"alt": "Heat map of the training kernel; blocks along the diagonal are the classes."}} tags=["hide-input"]
 figures.kernel_matrix(K["train"], labels["train"], the_task.labels)
 
 # %% [markdown]
-# Blocks on the diagonal that stand out mean that examples of one class move each other's logits
-# when the model trains on them: the kernel can tell the classes apart. The spectrum says how well
-# the regression is conditioned.
+# All gradients have much in common, so the raw kernel is nearly constant; the picture shows what is
+# left when that common part is taken off. Blocks on the diagonal that stand out mean that examples of
+# one class move each other's logits more than those of the other when the model trains on them: the
+# kernel can tell the classes apart. Without blocks, it can hardly. The spectrum shows the common part
+# as one eigenvalue far above the rest, and says how well the regression is conditioned.
 
 # %% mystnb={"figure": {"caption": "Eigenvalues of the training kernel, largest first."}, "image": {"alt": "Line plot of the eigenvalues of the training kernel on a logarithmic axis."}} tags=["hide-input"]
 from tangentlm.solvers import Spectrum
 
 spectrum = Spectrum.of(K["train"])
 eigenvalues = pd.DataFrame(
-    {"index": range(1, len(spectrum.values) + 1), "eigenvalue": spectrum.values[::-1]}
+    {
+        "index": range(1, len(spectrum.values) + 1),
+        "eigenvalue": spectrum.values[::-1],
+    }
 )
 figures.lines(
-    eigenvalues, "index", {"eigenvalue": "eigenvalue"}, labels=("index", "eigenvalue"), yscale="log"
+    eigenvalues,
+    "index",
+    {"eigenvalue": "eigenvalue"},
+    labels=("index", "eigenvalue"),
+    yscale="log",
 )
 
 # %% tags=["remove-input"]
@@ -183,7 +193,9 @@ figures.selection_grid(grid_table, "regularization", "f0_scale")
 figures.data_link(grid_table, f"grid-{run.name}")
 
 # %%
-predicted = labels_of_decision(chosen.solver.decision_function(K["test"], f0["test"]))
+predicted = labels_of_decision(
+    chosen.solver.decision_function(K["test"], f0["test"])
+)
 test_score = score(labels["test"], predicted, the_task.metric)
 pd.Series(
     {"zero-shot": zero_shot["test"], "kernel regression": test_score},
@@ -209,7 +221,9 @@ path = write_record(
         "zero_shot_test": zero_shot["test"],
         "zero_shot_dev": zero_shot["dev"],
         "regularization": chosen.solver.regularization,
-        "f0_scale": chosen.solver.f0_scale if chosen.solver.f0_scale < float("inf") else "infinity",
+        "f0_scale": chosen.solver.f0_scale
+        if chosen.solver.f0_scale < float("inf")
+        else "infinity",
         "operator_norm": spectrum.operator_norm,
         "rank": chosen.solver.rank_,
         "num_classes": the_task.num_classes,

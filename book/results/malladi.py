@@ -43,7 +43,10 @@ from tangentlm.tables import paper_beside_ours
 
 METHODS = ("zero-shot", "SGD-FT", "K-SGD", "Adam-FT", "K-SignGD", "K-A-SignGD")
 paper_beside_ours(
-    {"paper": "ours, RoBERTa-base", "pocket": "ours, pocket"}, ["sst2"], [16, 64], METHODS
+    {"paper": "ours, RoBERTa-base", "pocket": "ours, pocket"},
+    ["sst2"],
+    [16, 64],
+    METHODS,
 )
 
 # %% [markdown]
@@ -58,8 +61,15 @@ import pandas as pd
 
 from tangentlm.ledger import gap_statement, paired_gaps
 
-gaps = pd.concat([paired_gaps(study) for study in ("pocket", "quick")], ignore_index=True)
-display(Markdown("\n".join(f"- {gap_statement(gap)}" for _, gap in gaps.iterrows()) or "Not run."))
+gaps = pd.concat(
+    [paired_gaps(study) for study in ("pocket", "quick")], ignore_index=True
+)
+display(
+    Markdown(
+        "\n".join(f"- {gap_statement(gap)}" for _, gap in gaps.iterrows())
+        or "Not run."
+    )
+)
 
 # %% tags=["hide-input"]
 gaps.round(1)
@@ -74,14 +84,18 @@ gaps.round(1)
 # numbers as a demonstration that everything runs, and the spread seriously.
 
 # %% tags=["hide-input"]
-paper_beside_ours({"quick": "ours, pocket"}, ["reviews", "topics", "inference"], [16], METHODS[:4])
+paper_beside_ours(
+    {"quick": "ours, pocket"}, ["reviews", "topics", "inference"], [16], METHODS[:4]
+)
 
 # %% mystnb={"figure": {"caption": "Zero-shot, fine-tuned and kernel performance on every task that has been run; mean and standard deviation over splits."}, "image": {"alt": "Points with error bars for zero-shot, SGD fine-tuning, kernel regression and Adam fine-tuning on each task."}} tags=["hide-input"]
 from tangentlm import figures
 from tangentlm.ledger import measured
 
 figures.use_style()
-every = pd.concat([measured(study) for study in ("pocket", "quick")], ignore_index=True)
+every = pd.concat(
+    [measured(study) for study in ("pocket", "quick")], ignore_index=True
+)
 figures.methods_by_task(every, METHODS[:4])
 
 # %% tags=["remove-input"]
@@ -103,7 +117,8 @@ ledger = compare("pocket")
 display(
     Markdown(
         ", ".join(
-            f"{count} {verdict}" for verdict, count in ledger["verdict"].value_counts().items()
+            f"{count} {verdict}"
+            for verdict, count in ledger["verdict"].value_counts().items()
         )
         + "."
     )

@@ -50,10 +50,20 @@ from tangentlm.params import KernelRun
 from tangentlm.prompts import select_rows
 
 figures.use_style()
-shots = few_shot(KernelRun(task="reviews", k=16, seed=13, test_size=60, device="cpu"))
-model, batch, labels, test = shots.model, shots.batch, shots.labels, shots.parts["test"]
+shots = few_shot(
+    KernelRun(task="reviews", k=16, seed=13, test_size=60, device="cpu")
+)
+model, batch, labels, test = (
+    shots.model,
+    shots.batch,
+    shots.labels,
+    shots.parts["test"],
+)
 print("\n".join(shots.texts(3)))
-print("label words:", dict(zip(shots.task.labels, shots.task.label_words, strict=True)))
+print(
+    "label words:",
+    dict(zip(shots.task.labels, shots.task.label_words, strict=True)),
+)
 
 # %% [markdown]
 # The model's output is the logits of the label words at the mask, $f(\xi; \theta) \in
@@ -81,7 +91,9 @@ from tangentlm.behavior import mean_output_derivative, output_derivative
 logits_0 = logits_of(model, batch).double().numpy()
 chi = output_derivative(logits_0[test], labels[test])
 true_entry = np.abs(chi[np.arange(len(chi)), labels[test]])
-figures.histogram(true_entry, r"$|\chi_y|$ before training", bins=np.linspace(0, 1, 21))
+figures.histogram(
+    true_entry, r"$|\chi_y|$ before training", bins=np.linspace(0, 1, 21)
+)
 
 # %%
 print(f"mean |chi_y| = {mean_output_derivative(logits_0[test], labels[test]):.2f}")
@@ -120,7 +132,9 @@ start = snapshot(model)
 one = select_rows(batch, slice(0, 1))
 others = select_rows(batch, slice(64, 76))
 chi_1 = output_derivative(logits_0[:1], labels[:1])[0]
-kernel = entk(model, others, one, precision="float64", progress=False).values[:, :, 0, :]
+kernel = entk(model, others, one, precision="float64", progress=False).values[
+    :, :, 0, :
+]
 predicted = -kernel @ chi_1  # for eta = 1, shape (12, C)
 
 
@@ -161,7 +175,9 @@ figures.data_link(one_step, "one-step")
 
 # %%
 small = one_step[one_step["learning_rate"].between(0.9e-4, 1.1e-2)]
-slope = np.polyfit(np.log(small["learning_rate"]), np.log(small["relative_error"]), 1)[0]
+slope = np.polyfit(
+    np.log(small["learning_rate"]), np.log(small["relative_error"]), 1
+)[0]
 print(f"slope between 1e-4 and 1e-2: {slope:.2f} (theory: 1)")
 assert abs(slope - 1) < 0.2
 
@@ -216,14 +232,17 @@ def follow(learning_rate: float, steps: int = 96, every: int = 12) -> pd.DataFra
     def measure(step: int, network: torch.nn.Module) -> None:
         network.eval()
         real = logits_of(network, test_batch).numpy()
-        taylor = linearized_logits(network, start, snapshot(network), test_batch).numpy()
+        taylor = linearized_logits(
+            network, start, snapshot(network), test_batch
+        ).numpy()
         now = entk(network, probe, outputs="difference", progress=False)
         rows.append(
             {
                 "step": step,
                 "accuracy": 100 * (real.argmax(1) == test_labels).mean(),
                 "taylor_accuracy": 100 * (taylor.argmax(1) == test_labels).mean(),
-                "taylor_error": np.linalg.norm(real - taylor) / np.linalg.norm(real - f_0),
+                "taylor_error": np.linalg.norm(real - taylor)
+                / np.linalg.norm(real - f_0),
                 "kernel_distance": kernel_distance(kernel_0, now),
             }
         )
@@ -246,13 +265,21 @@ paths = {rate: follow(rate) for rate in (5e-4, 5e-3)}
 both = pd.concat(paths.values())
 
 # %% mystnb={"figure": {"caption": "Relative error of the Taylor model on test examples along fine-tuning, for a gentle and a brisk learning rate.", "name": "fig-taylor"}, "image": {"alt": "Two lines of relative Taylor error over steps; the brisk rate's error is much the larger."}} tags=["hide-input"]
-wide = both.pivot(index="step", columns="learning_rate", values="taylor_error").reset_index()
+wide = both.pivot(
+    index="step", columns="learning_rate", values="taylor_error"
+).reset_index()
 names = {rate: f"learning rate {rate:g}" for rate in paths}
-figures.lines(wide, "step", names, labels=("step", "relative error of the Taylor model"))
+figures.lines(
+    wide, "step", names, labels=("step", "relative error of the Taylor model")
+)
 
 # %% mystnb={"figure": {"caption": "How far the kernel has moved from where it began: mean relative distance of its entries on ten test examples.", "name": "fig-kernel-moves"}, "image": {"alt": "Two lines of kernel distance over steps; with the brisk rate the kernel moves much further."}} tags=["hide-input"]
-wide = both.pivot(index="step", columns="learning_rate", values="kernel_distance").reset_index()
-figures.lines(wide, "step", names, labels=("step", "mean relative distance of the kernel"))
+wide = both.pivot(
+    index="step", columns="learning_rate", values="kernel_distance"
+).reset_index()
+figures.lines(
+    wide, "step", names, labels=("step", "mean relative distance of the kernel")
+)
 
 # %% tags=["remove-input"]
 figures.data_link(both, "along-fine-tuning")

@@ -22,8 +22,9 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
 def use_style() -> None:
-    """Vector figures on a transparent ground, for the rest of a notebook."""
+    """Vector figures on a transparent ground, and whole texts in tables, for a notebook."""
     set_matplotlib_formats("svg")
+    pd.set_option("display.max_colwidth", None)
     mpl.rcParams.update(
         {
             "figure.figsize": (6.4, 3.6),
@@ -77,7 +78,10 @@ def data_link(table: pd.DataFrame, name: str) -> HTML:
 def kernel_matrix(
     values: NDArray[np.float64], labels: Sequence[int], names: Sequence[str]
 ) -> Figure:
-    """The training kernel as a picture, samples sorted by label, scaled to unit diagonal.
+    """The centred training kernel as a picture, samples sorted by label, scaled to unit diagonal.
+
+    A kernel of gradients has a large common part (every gradient points partly the same way),
+    which would hide the classes; centring, H K H with H = I - 11^T / N, takes it off.
 
     Args:
         values: Kernel of shape (N, C, N, C); for C > 1 the trace over outputs is shown.
@@ -88,11 +92,12 @@ def kernel_matrix(
         The figure.
     """
     trace = np.einsum("icjc->ij", values)
-    scale = np.sqrt(np.diag(trace))
+    centred = trace - trace.mean(axis=0) - trace.mean(axis=1)[:, None] + trace.mean()
+    scale = np.sqrt(np.diag(centred))
     order = np.argsort(labels, kind="stable")
-    shown = (trace / np.outer(scale, scale))[np.ix_(order, order)]
+    shown = (centred / np.outer(scale, scale))[np.ix_(order, order)]
     figure, axes = _subplots(figsize=(4.6, 3.8))
-    limit = float(np.abs(shown).max())
+    limit = float(np.quantile(np.abs(shown), 0.95))
     image = axes.imshow(shown, cmap="PuOr", vmin=-limit, vmax=limit)
     counts = np.bincount(labels, minlength=len(names))
     edges = np.cumsum(counts)
@@ -102,7 +107,7 @@ def kernel_matrix(
     axes.set_xticks(edges - counts / 2 - 0.5, names)
     axes.set_yticks(edges - counts / 2 - 0.5, names, rotation=90, va="center")
     axes.tick_params(length=0)
-    figure.colorbar(image, label="normalised kernel")
+    figure.colorbar(image, label="centred kernel, unit diagonal")
     return figure
 
 

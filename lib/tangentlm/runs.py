@@ -202,7 +202,9 @@ def _papermill(run: Run, scratch: Path) -> str | None:
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
-    given = run.model_dump(mode="json", exclude_defaults=True) | {"out": str(scratch)}
+    given = run.model_dump(mode="json", exclude_defaults=True) | {
+        "out": str(scratch.relative_to(project_root()))
+    }
     try:
         papermill.execute_notebook(
             jupytext.read(template(run.experiment)),
