@@ -48,3 +48,8 @@ for study in list_studies():
             )
         )
         display(runs_table(study, experiment))
+
+# %% tags=["remove-input"]
+from tangentlm.records import page_cost_note
+
+page_cost_note()
