@@ -109,6 +109,7 @@ def test_table_says_not_run_and_links_every_seed(results):
     [
         ((2.0, 1.0, 3.0), ["fine-tuning with SGD is ahead of the kernel by 2.0", "beyond chance"]),
         ((-2.0, -5.0, 1.0), ["the kernel is ahead of fine-tuning", "do not tell them apart"]),
+        ((2.0, math.nan, math.nan), ["ahead of the kernel by 2.0 points", "too few to say more"]),
     ],
 )
 def test_gap_in_words(numbers, words):

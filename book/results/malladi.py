@@ -80,7 +80,8 @@ gaps.round(1)
 # ## The bundled tasks
 #
 # The quick study that `make book` runs: three tasks written for this book, few splits, a test set of
-# a hundred examples, an eighth of the paper's training steps. The paper has no such tasks. Take the
+# a hundred examples, an eighth of the paper's training steps at larger learning rates
+# (`params/grids/quick.yaml`), so fine-tuning may be cut short where the kernel is not. The paper has no such tasks. Take the
 # numbers as a demonstration that everything runs, and the spread seriously.
 
 # %% tags=["hide-input"]

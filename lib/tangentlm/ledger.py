@@ -19,6 +19,8 @@ from tangentlm.tasks import list_tasks, load_task
 PAPER_SEEDS = 5
 """Malladi et al. average over five splits."""
 PAPER_MODEL = "roberta-base"
+MIN_SPLITS = 3
+"""An interval needs at least so many splits."""
 _ROUNDING = 0.05
 METHODS = {
     ("finetune", "sgd"): "SGD-FT",
@@ -165,7 +167,8 @@ def paired_gaps(study: str) -> pd.DataFrame:
 
     Returns:
         For every task and k with at least two common splits: ``gap``, the mean difference in
-        points, its 95 % interval ``low`` to ``high`` (Student's t), and ``splits``.
+        points, its 95 % interval ``low`` to ``high`` (Student's t; missing for fewer than three
+        splits, which say next to nothing of the spread), and ``splits``.
     """
     kernel, finetuned = (read_collected(study, name) for name in ("kernel", "finetune"))
     if kernel.empty or finetuned.empty:
@@ -177,7 +180,9 @@ def paired_gaps(study: str) -> pd.DataFrame:
         difference = group["test_score_ft"] - group["test_score_k"]
         if len(difference) < 2:
             continue
-        half = t.ppf(0.975, len(difference) - 1) * difference.std() / math.sqrt(len(difference))
+        error = difference.std() / math.sqrt(len(difference))
+        few = len(difference) < MIN_SPLITS
+        half = math.nan if few else t.ppf(0.975, len(difference) - 1) * error
         rows.append(
             {
                 "study": study,

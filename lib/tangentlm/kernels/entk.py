@@ -15,7 +15,7 @@ from tangentlm.errors import InputError, unknown_name
 from tangentlm.kernels.kernel import Kernel, KernelCost
 from tangentlm.kernels.reference import GradientSource, reference_entk
 
-DEFAULT_MEMORY = 2 * 2**30
+DEFAULT_MEMORY = 3 * 2**29
 """Bytes of gradients held at one time, where the caller sets no budget."""
 _FORMULAS = ("sgd",)
 _OUTPUTS = ("full", "difference")
@@ -55,7 +55,7 @@ def entk(
             that require a gradient.
         by: Must be ``None``: the kernel is not split into groups.
         precision: ``"float32"`` or ``"float64"``; the model is cast for the computation.
-        memory: Bytes of gradients held at one time (default 2 GiB), independent of N and M.
+        memory: Bytes of gradients held at one time (default 1.5 GiB), independent of N and M.
         cache: A file. Where it exists, it is read, and refused unless it holds this very kernel
             (same formula, outputs, parameters, precision, model and samples); else the kernel
             is computed and written there.
