@@ -210,12 +210,14 @@ def gap_statement(gap: pd.Series) -> str:
     """
     leader = "fine-tuning with SGD is ahead of" if gap["gap"] > 0 else "the kernel is ahead of"
     other = "the kernel" if gap["gap"] > 0 else "fine-tuning with SGD"
+    start = f"**{gap['task']}, k = {gap['k']}**: {leader} {other} by {abs(gap['gap']):.1f} points"
+    if pd.isna(gap["low"]):
+        return f"{start}, on {gap['splits']} splits: too few to say more."
     decided = gap["low"] > 0 or gap["high"] < 0
     verdict = (
         "the difference is beyond chance" if decided else "these splits do not tell them apart"
     )
     return (
-        f"**{gap['task']}, k = {gap['k']}**: {leader} {other} by {abs(gap['gap']):.1f} points "
-        f"(95 % interval {gap['low']:+.1f} to {gap['high']:+.1f} for fine-tuning minus kernel, "
-        f"{gap['splits']} splits): {verdict}."
+        f"{start} (95 % interval {gap['low']:+.1f} to {gap['high']:+.1f} for fine-tuning minus "
+        f"kernel, {gap['splits']} splits): {verdict}."
     )
