@@ -203,8 +203,8 @@ assert abs(slope - 1) < 0.2
 # \langle \nabla f(\xi; \theta_0), \theta_t - \theta_0 \rangle$$ (eq-taylor)
 #
 # against the real model at the same parameters, and the kernel at $\theta_t$ against the kernel at
-# $\theta_0$, as the mean relative distance of its entries. You train twice, with a gentle and with
-# a brisk learning rate.
+# $\theta_0$, as the mean relative distance of its entries. You train three
+# times, with learning rates a factor of ten apart.
 
 # %%
 from tangentlm.behavior import kernel_distance
@@ -217,7 +217,7 @@ test_batch, test_labels = select_rows(batch, test), labels[test].numpy()
 f_0 = logits_of(model, test_batch).numpy()
 
 
-def follow(learning_rate: float, steps: int = 96, every: int = 12) -> pd.DataFrame:
+def follow(learning_rate: float, steps: int = 96, every: int = 16) -> pd.DataFrame:
     """Train, and measure the model, its Taylor model and its kernel on the way."""
     rows = [
         {
@@ -261,10 +261,10 @@ def follow(learning_rate: float, steps: int = 96, every: int = 12) -> pd.DataFra
     return pd.DataFrame(rows).assign(learning_rate=learning_rate)
 
 
-paths = {rate: follow(rate) for rate in (5e-4, 5e-3)}
+paths = {rate: follow(rate) for rate in (5e-4, 5e-3, 5e-2)}
 both = pd.concat(paths.values())
 
-# %% mystnb={"figure": {"caption": "Relative error of the Taylor model on test examples along fine-tuning, for a gentle and a brisk learning rate.", "name": "fig-taylor"}, "image": {"alt": "Two lines of relative Taylor error over steps; the brisk rate's error is much the larger."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Relative error of the Taylor model on test examples along fine-tuning, for three learning rates.", "name": "fig-taylor"}, "image": {"alt": "Three lines of relative Taylor error over steps; the larger the learning rate, the larger the error."}} tags=["hide-input"]
 wide = both.pivot(
     index="step", columns="learning_rate", values="taylor_error"
 ).reset_index()
@@ -273,7 +273,7 @@ figures.lines(
     wide, "step", names, labels=("step", "relative error of the Taylor model")
 )
 
-# %% mystnb={"figure": {"caption": "How far the kernel has moved from where it began: mean relative distance of its entries on ten test examples.", "name": "fig-kernel-moves"}, "image": {"alt": "Two lines of kernel distance over steps; with the brisk rate the kernel moves much further."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "How far the kernel has moved from where it began: mean relative distance of its entries on ten test examples.", "name": "fig-kernel-moves"}, "image": {"alt": "Three lines of kernel distance over steps; the larger the learning rate, the further the kernel moves."}} tags=["hide-input"]
 wide = both.pivot(
     index="step", columns="learning_rate", values="kernel_distance"
 ).reset_index()
@@ -285,14 +285,23 @@ figures.lines(
 figures.data_link(both, "along-fine-tuning")
 
 # %%
-both.groupby("learning_rate").tail(1).set_index("learning_rate").round(2)
+end = both.groupby("learning_rate").tail(1).set_index("learning_rate")
+# What the text below says, so that it cannot become untrue unnoticed.
+assert end["taylor_error"][5e-3] < 0.2 < end["taylor_error"][5e-2]
+assert end["kernel_distance"].is_monotonic_increasing
+assert end["kernel_distance"].max() < 1
+end.round(3)
 
 # %% [markdown]
-# Read {numref}`fig-taylor` and {numref}`fig-kernel-moves` together with the table. Linearization
-# asks that the error stay small; fixed features asks that the kernel stay where it was (Malladi-v1
-# calls a distance below 1 fixed, the later version one below 2). The same model, the same data and
-# the same prompt can be on either side of the line: the learning rate decides. Kernel behaviour
-# is a property of a training, not of a model.
+# Read {numref}`fig-taylor` and {numref}`fig-kernel-moves` together with the table. At the two smaller
+# learning rates the Taylor model follows the real one closely: that is kernel behaviour. At the
+# largest one the Taylor model misses a good part of the change, and its answers differ. The same
+# model, the same data and the same prompt can be on either side of the line: the learning rate
+# decides. Kernel behaviour is a property of a training, not of a model.
+#
+# The two properties need not go together. The kernel moves further the faster you train, but even at
+# the largest rate its distance stays below 1, which Malladi-v1 counts as fixed (the later version
+# allows 2), while linearization is already lost. A threshold is a convention; look at the curve.
 #
 # ## Limits
 #
@@ -323,8 +332,9 @@ both.groupby("learning_rate").tail(1).set_index("learning_rate").round(2)
 # ```{exercise}
 # :label: ex-null-prompt
 #
-# Change the task's template to `"{text_a} {mask}"`, a prompt that says nothing
-# (`load_task("reviews", template=...)`). Does $\chi$ change? Does the Taylor model's error?
+# Take a prompt that says nothing: `load_task("reviews", template="{text_a} {mask}")`. Encode the
+# examples with it (`tangentlm.models.encode`) and compute the logits. Does $\chi$ change? Does the
+# error of the kernel's prediction for one step?
 # ```
 
 # %% tags=["remove-input"]
