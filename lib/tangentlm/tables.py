@@ -186,7 +186,9 @@ def _our_cell(
         f'<a href="{runs_page}#{run_anchor(study, row["experiment"], run)}">{seed}</a>'
         for run, seed in zip(row["runs"].split(), row["seed_list"].split(), strict=True)
     )
-    return f'<td>{_spread(row["mean"], row["std"])} <span class="spread">seeds {links}</span></td>'
+    return (
+        f'<td>{_spread(row["mean"], row["std"])} <br><span class="spread">seeds {links}</span></td>'
+    )
 
 
 def ledger_table(ledger: pd.DataFrame) -> HTML:
