@@ -43,7 +43,7 @@ from tangentlm.tables import paper_beside_ours
 
 METHODS = ("zero-shot", "SGD-FT", "K-SGD", "Adam-FT", "K-SignGD", "K-A-SignGD")
 paper_beside_ours(
-    {"paper": "ours, RoBERTa-base", "pocket": "ours, pocket"},
+    {"pocket": "ours, pocket", "paper": "ours, RoBERTa-base"},
     ["sst2"],
     [16, 64],
     METHODS,
