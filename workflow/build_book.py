@@ -20,7 +20,7 @@ import yaml
 
 from tangentlm.errors import InputError
 from tangentlm.params import load_study, project_root
-from tangentlm.runs import NOTEBOOK
+from tangentlm.records import NOTEBOOK
 
 ROOT = project_root()
 BUILD = ROOT / "_build"

@@ -85,23 +85,30 @@ def measured(study: str) -> pd.DataFrame:
     return table.assign(title=table["task"].map(titles))
 
 
-def compare(study: str, tables: tuple[str, ...] = ("Table 2a", "Table 2b")) -> pd.DataFrame:
-    """A row for each number of the paper's tables: paper, ours, difference, verdict.
+def main_results() -> pd.DataFrame:
+    """The numbers of the main results: Tables 2a and 2b of the ICML version of Malladi et al.
+
+    Returns:
+        One row a number.
+    """
+    paper = reported()
+    chosen = paper["table"].isin(["Table 2a", "Table 2b"]) & (paper["prompt"] == "manual")
+    return paper[chosen & (paper["paper"] == "malladi2023-icml")]
+
+
+def compare(study: str) -> pd.DataFrame:
+    """A row for each number of the paper's main results: paper, ours, difference, verdict.
 
     Args:
         study: The study whose runs are ours.
-        tables: Tables of the ICML version of Malladi et al.
 
     Returns:
         Columns ``table``, ``k``, ``method``, ``task``, ``paper``, ``paper_std``, ``ours``,
         ``ours_std``, ``seeds``, ``difference``, ``tolerance``, ``verdict``, ``reason``.
     """
-    paper = reported()
-    chosen = paper["table"].isin(tables) & (paper["paper"] == "malladi2023-icml")
-    paper = paper[chosen & (paper["prompt"] == "manual")]
     ours = measured(study)
     rows = []
-    for line in paper.itertuples():
+    for line in main_results().itertuples():
         found = pd.DataFrame()
         if not ours.empty:
             same = (ours["title"] == line.task) & (ours["method"] == line.method)

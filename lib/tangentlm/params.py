@@ -154,6 +154,7 @@ class Run(Strict):
     """What every experiment's run has: a task, a model, a split and a place to write to."""
 
     experiment: ClassVar[str]
+    method_parameter: ClassVar[str]
 
     task: str
     model: str = "pocket"
@@ -169,7 +170,7 @@ class Run(Strict):
     @property
     def method(self) -> str:
         """The short name of what is run, e.g. ``sgd`` for the SGD kernel."""
-        raise NotImplementedError
+        return str(getattr(self, self.method_parameter))
 
     @property
     def name(self) -> str:
@@ -195,12 +196,8 @@ class KernelRun(Run):
     """One run of ``book/experiments/kernel``: an eNTK and its kernel regression."""
 
     experiment: ClassVar[str] = "kernel"
+    method_parameter: ClassVar[str] = "formula"
     formula: Literal["sgd"] = "sgd"
-
-    @property
-    def method(self) -> str:
-        """The kernel's formula."""
-        return self.formula
 
 
 class FineTuneRun(Run):
@@ -210,6 +207,7 @@ class FineTuneRun(Run):
     """
 
     experiment: ClassVar[str] = "finetune"
+    method_parameter: ClassVar[str] = "optimizer"
     optimizer: Literal["sgd", "adam"] = "sgd"
     learning_rate: tuple[PositiveRate, ...] | None = None
     batch_size: tuple[PositiveInt, ...] | None = None
@@ -225,11 +223,6 @@ class FineTuneRun(Run):
         if values == ():
             raise ValueError("is empty")
         return values
-
-    @property
-    def method(self) -> str:
-        """The optimizer."""
-        return self.optimizer
 
 
 RUNS: dict[str, type[Run]] = {run.experiment: run for run in (KernelRun, FineTuneRun)}

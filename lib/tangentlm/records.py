@@ -32,6 +32,7 @@ from tangentlm.params import RUNS, Run, project_root
 FINGERPRINT_VARIABLE = "TANGENTLM_FINGERPRINT"
 """Set by the study's runner: the hash of all that the run depends on."""
 RECORD = "record.json"
+NOTEBOOK = "notebook.ipynb"
 _VERSIONS = ("torch", "transformers", "datasets", "scikit-learn", "numpy", "tangentlm")
 
 

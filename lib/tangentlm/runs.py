@@ -21,10 +21,8 @@ from tangentlm.errors import InputError, unknown_name
 from tangentlm.models import checkpoint_location, load_masked_lm, load_tokenizer
 from tangentlm.params import Run, digest, load_study, named_file, project_root
 from tangentlm.prompts import label_word_ids
-from tangentlm.records import FINGERPRINT_VARIABLE, RECORD, read_record, write_collected
+from tangentlm.records import FINGERPRINT_VARIABLE, NOTEBOOK, RECORD, read_record, write_collected
 from tangentlm.tasks import Task, load_task
-
-NOTEBOOK = "notebook.ipynb"
 
 
 def template(experiment: str) -> Path:
@@ -115,15 +113,14 @@ def fingerprint(run: Run) -> str:
     )
 
 
-def check(runs: list[Run], *, models: bool = True) -> None:
+def check(runs: list[Run]) -> None:
     """Refuse a study whose runs cannot work, before any of them starts.
 
     Args:
         runs: The runs.
-        models: Whether to load each model once, to see that its decoder is there and tied.
 
     Raises:
-        InputError: For the first thing that is wrong: task, model, label word, data, or k.
+        InputError: For the first thing that is wrong: task, label word, data, or k.
     """
     seen: set[object] = set()
     for run in runs:
@@ -132,9 +129,6 @@ def check(runs: list[Run], *, models: bool = True) -> None:
         if data_key not in seen:
             seen.add(data_key)
             load_split(task, run.k, run.seed, data=run.data, test_size=run.test_size)
-        if run.model not in seen and models:
-            seen.add(run.model)
-            load_masked_lm(run.model)
         if run.head == "prompt" and (run.model, run.task) not in seen:
             seen.add((run.model, run.task))
             label_word_ids(task, load_tokenizer(run.model))
@@ -246,7 +240,7 @@ def run_study(study: str, *, jobs: int = 2, dry_run: bool = False) -> int:
         The exit status: 0 if every run of the study is done.
     """
     runs = load_study(study)
-    check(runs, models=False)
+    check(runs)
     states = {run: state(run, study) for run in runs}
     count = {kind: list(states.values()).count(kind) for kind in ("done", "stale", "to do")}
     print(
@@ -264,7 +258,8 @@ def run_study(study: str, *, jobs: int = 2, dry_run: bool = False) -> int:
             shutil.rmtree(run.folder(study))
     status = 0
     if count["done"] < len(runs):
-        check([run for run in runs if states[run] != "done"])
+        for model in dict.fromkeys(run.model for run in runs if states[run] != "done"):
+            load_masked_lm(model)  # refuses a decoder that is missing or not tied
         status = _snakemake(study, jobs)
     for path in write_collected(study, runs):
         print(f"Collected {path.relative_to(project_root())}")

@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 from IPython.display import HTML
 
-from tangentlm.ledger import PAPER_SEEDS, measured, reported
+from tangentlm.ledger import PAPER_SEEDS, main_results, measured
 from tangentlm.params import list_studies, project_root
-from tangentlm.records import read_collected, results_folder
+from tangentlm.records import NOTEBOOK, read_collected, results_folder
 from tangentlm.tasks import load_task
 
 NOT_RUN = '<td class="not-run">not run</td>'
@@ -60,7 +60,7 @@ def run_page(study: str, experiment: str, run: str) -> Path | None:
     Returns:
         Its path from the project's root, or ``None``.
     """
-    path = Path("runs") / study / experiment / run / "notebook.ipynb"
+    path = Path("runs") / study / experiment / run / NOTEBOOK
     return path if study in BOOK_STUDIES and (project_root() / path).is_file() else None
 
 
@@ -138,7 +138,7 @@ def paper_beside_ours(
         The table: mean (standard deviation), and behind each of ours its seeds, each a link to
         its run.
     """
-    paper = reported()
+    paper = main_results()
     ours = {study: measured(study) for study in studies}
     names = ("task", "k", "method", "paper, RoBERTa-base", *studies.values())
     head = "".join(f"<th>{name}</th>" for name in names)
@@ -160,13 +160,7 @@ def _spread(mean: float, std: float) -> str:
 
 
 def _paper_cell(paper: pd.DataFrame, title: str, k: int, method: str) -> str:
-    found = paper[
-        (paper["paper"] == "malladi2023-icml")
-        & paper["table"].isin(["Table 2a", "Table 2b"])
-        & (paper["task"] == title)
-        & (paper["k"] == k)
-        & (paper["method"] == method)
-    ]
+    found = paper[(paper["task"] == title) & (paper["k"] == k) & (paper["method"] == method)]
     if found.empty:
         return '<td class="not-run">not in the paper</td>'
     row = found.iloc[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -175,8 +176,6 @@ def _fingerprint(
     columns: Mapping[str, Tensor] | None,
 ) -> str:
     """SHA-256 of everything that the kernel depends on."""
-    import hashlib
-
     state = hashlib.sha256()
     # Buffers that are not saved with the model (the label words, say) decide its outputs, too.
     own = [*model.named_parameters(), *model.named_buffers()]
