@@ -307,7 +307,7 @@ REFUSALS = {
     "formula": ({"formula": "sdg"}, "unknown formula 'sdg'; did you mean 'sgd'"),
     "outputs": ({"outputs": "diference"}, "unknown outputs 'diference'; did you mean 'difference'"),
     "precision": ({"precision": "float46"}, "unknown precision 'float46'; did you mean 'float64'"),
-    "by": ({"by": "layer"}, "by: "),
+    "by": ({"by": "layers"}, "unknown by 'layers'; did you mean 'layer'"),
     "parameter": (
         {"parameters": ["second.wieght"]},
         "unknown parameter 'second.wieght'; did you mean 'second.weight'",

@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from tangentlm.errors import InputError, unknown_name
+from tangentlm.kernels.contract import SIGNED_SIDES, Contraction
+from tangentlm.kernels.factors import Factor, num_bytes
+from tangentlm.kernels.groups import By, Parameters, choose, split
 from tangentlm.kernels.kernel import Kernel, KernelCost
-from tangentlm.kernels.reference import GradientSource, reference_entk
+from tangentlm.kernels.passes import NonFiniteOutputError, Passes, UncoveredUseError
+from tangentlm.kernels.precision import DTYPES, Products, check_precision
+from tangentlm.kernels.store import TileStore
+from tangentlm.kernels.tiles import Limits, Samples, TileEngine
+from tangentlm.prompts import select_rows
 
-DEFAULT_MEMORY = 3 * 2**29
-"""Bytes of gradients held at one time, where the caller sets no budget."""
-_FORMULAS = ("sgd",)
-_OUTPUTS = ("full", "difference")
-_PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
+DEFAULT_MEMORY = 5 * 2**29
+"""Bytes beyond the model that a kernel may take, where the caller sets no budget: 2.5 GiB."""
+_OUTPUTS = ("full", "difference", "trace", "diagonal")
 
-Parameters = Callable[[str], bool] | Iterable[str] | None
+Values = NDArray[np.float64]
 
 
 def entk(
@@ -33,7 +42,7 @@ def entk(
     formula: str = "sgd",
     outputs: str = "full",
     parameters: Parameters = None,
-    by: None = None,
+    by: By = None,
     precision: str = "float32",
     memory: int | None = None,
     cache: str | os.PathLike[str] | None = None,
@@ -41,25 +50,39 @@ def entk(
 ) -> Kernel:
     """The empirical neural tangent kernel of a model, exact.
 
-    K[i,c,j,d] = <grad f_c(x_i), grad f_d(x_j)> (Definition 2.4 of Malladi-v1), at the model's
-    present parameters. The computation is that of ``tangentlm.kernels.reference``.
+    With g_c(x) the gradient of output c with respect to the parameters, at their present values:
+
+    * ``"sgd"``: K[i,c,j,d] = <g_c(x_i), g_d(x_j)> (Definition 2.4 of Malladi-v1);
+    * ``"signgd"``: K[i,c,j,d] = <sign g_c(x_i), sign g_d(x_j)>;
+    * ``"asymmetric-signgd"``: K[i,c,j,d] = <g_c(x_i), sign g_d(x_j)> (Definition 3.2): rows plain,
+      columns signed.
+
+    An entry of a gradient that is zero but for round-off counts as zero in the sign formulas.
+    Such are the gradients of the biases of keys (see ``tangentlm.kernels.rules``).
+
+    For N rows and M columns of T tokens, C outputs and P parameters in weights, the cost is that
+    of N + M forward and C (N + M) backward passes, 2 T P each, and of contractions of at most
+    2 N M C^2 P, often far less (see ``tangentlm.kernels.contract``); repeated passes over the
+    columns come in where the rows do not fit into memory (see ``tangentlm.kernels.tiles``).
 
     Args:
         model: Any module with ``model(**batch) -> (N, C)``, in eval mode.
         rows: N samples: a mapping of tensors with leading axis N, or a ``datasets.Dataset`` in
-            torch format.
+            torch format. Padding that an ``attention_mask`` marks costs little and adds nothing.
         columns: M samples; ``None`` means the symmetric kernel of the rows, computed once.
-        formula: ``"sgd"``.
-        outputs: ``"full"``: all C x C blocks; ``"difference"``: for two classes, the kernel of
-            the one logit f_1 - f_0, with C = 1.
+        formula: One of the three above.
+        outputs: ``"full"``: all C x C blocks. ``"difference"``: for two classes, the kernel of
+            the one logit f_1 - f_0, with C = 1. ``"trace"``: the sum of the blocks c = d, with
+            C = 1. ``"diagonal"``: the blocks c = d alone; the others are zero.
         parameters: Which parameters count: a predicate on names, names, or ``None`` for all
             that require a gradient.
-        by: Must be ``None``: the kernel is not split into groups.
-        precision: ``"float32"`` or ``"float64"``; the model is cast for the computation.
-        memory: Bytes of gradients held at one time (default 1.5 GiB), independent of N and M.
-        cache: A file. Where it exists, it is read, and refused unless it holds this very kernel
-            (same formula, outputs, parameters, precision, model and samples); else the kernel
-            is computed and written there.
+        by: ``"parameter"``, ``"layer"`` or a function from a parameter's name to its group: the
+            kernel also comes as groups that sum to it, at no extra pass. ``None``: it does not.
+        precision: ``"float32"``, ``"float64"``, ``"bfloat16"``, ``"bfloat16x3"`` or ``"tf32"``
+            (see ``tangentlm.kernels.precision``); the model is cast for the computation.
+        memory: Bytes that may be held beyond the model (default 2.5 GiB), for any N and M.
+        cache: A folder. Finished tiles are written there, and read where they are already; a
+            folder with a kernel of anything else is refused, a damaged tile computed again.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -68,40 +91,173 @@ def entk(
     Raises:
         InputError: If an argument is unknown, the model is in training mode, or the samples do
             not fit it.
+        NonFiniteError: If a gradient is not finite, naming sample, output and parameter.
     """
-    _check_choice("formula", formula, _FORMULAS)
+    _check_choice("formula", formula, SIGNED_SIDES)
     _check_choice("outputs", outputs, _OUTPUTS)
-    _check_choice("precision", precision, _PRECISIONS)
-    if by is not None:
-        raise InputError("by: kernels are not split into groups; leave it at None")
     if any(module.training for module in model.modules()):
         raise InputError("the model or a part of it is in training mode; call model.eval() first")
     if memory is not None and memory <= 0:
         raise InputError(f"memory = {memory}: the budget is a positive number of bytes")
-    row_batch = _as_batch(rows, "rows")
-    column_batch = None if columns is None else _as_batch(columns, "columns")
-    chosen = _choose(model, parameters)
-    with _cast(model, _PRECISIONS[precision]):
-        _check_outputs(model, row_batch, outputs)
-        provenance = {"precision": precision}
+    chosen = choose(model, parameters)
+    check_precision(precision, next(model.parameters()).device)
+    row_samples = Samples(_as_batch(rows, "rows"), "rows")
+    column_samples = (
+        row_samples if columns is None else Samples(_as_batch(columns, "columns"), "columns")
+    )
+    groups = split(chosen, by)
+    started = time.perf_counter()
+    with _cast(model, DTYPES[precision]):
+        products = Products(precision)
+        passes = Passes(model, chosen, outputs == "difference", products, formula != "sgd")
+        engine = TileEngine(
+            passes, Contraction(formula, products), groups, outputs,
+            num_outputs=_num_outputs(passes, row_samples, outputs), limits=Limits(1, 1, 1),
+        )  # fmt: skip
+        job = _Job(engine, row_samples, column_samples, memory or DEFAULT_MEMORY)
+        store = None
         if cache is not None:
-            provenance["input"] = _fingerprint(model, chosen, row_batch, column_batch)
-            if os.path.exists(cache):
-                return Kernel.load(cache, formula=formula, outputs=outputs, **provenance)
-        source = GradientSource(
-            model, list(chosen.values()), outputs == "difference", _PRECISIONS[precision]
-        )
-        started = time.perf_counter()
-        with (
-            torch.enable_grad(),
-            tqdm(desc="eNTK", unit="sample", disable=not progress, leave=False) as bar,
-        ):
-            result = reference_entk(source, row_batch, column_batch, memory or DEFAULT_MEMORY, bar)
-    cost = KernelCost(time.perf_counter() - started, result.flops, result.peak_bytes)
-    kernel = Kernel(result.values, formula, outputs, tuple(chosen), provenance, cost)
-    if cache is not None:
-        kernel.save(cache)
-    return kernel
+            identity = _identity(model, chosen, groups, row_samples, column_samples)
+            identity |= {"formula": formula, "outputs": outputs, "precision": precision}
+            job.check()
+            store = TileStore.open(cache, identity, *job.plan())
+        values = job.run(store, progress)
+    contraction = engine.contraction
+    cost = KernelCost(
+        seconds=time.perf_counter() - started,
+        flops=passes.flops + contraction.gradients_flops + contraction.products_flops,
+        peak_bytes=engine.peak_bytes,
+        passes_flops=passes.flops,
+        gradients_flops=contraction.gradients_flops,
+        by_gram=tuple(name for name in chosen if name in contraction.gram),
+        by_autograd=tuple(name for name in chosen if name in passes.by_autograd),
+    )
+    return Kernel(
+        values=values.sum(axis=0),
+        formula=formula,
+        outputs=outputs,
+        parameters=tuple(chosen),
+        provenance={"precision": precision},
+        cost=cost,
+        groups={} if by is None else dict(zip(groups, values, strict=True)),
+    )
+
+
+class _Job:
+    """One kernel on its way: the check, the plan of tiles, and the tiles one after another."""
+
+    def __init__(self, engine: TileEngine, rows: Samples, columns: Samples, memory: int) -> None:
+        self.engine = engine
+        self.rows = rows
+        self.columns = columns
+        self.memory = memory
+        self.checked = False
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether the kernel is symmetric, so that half of the tiles are enough."""
+        first, second = self.engine.contraction.signed
+        return self.rows is self.columns and first == second
+
+    def check(self) -> None:
+        """Find what the rules do not cover, and how much memory a token's factors take."""
+        if self.checked:
+            return
+        engine, samples = self.engine, self.rows
+        order = samples.by_length()
+        pair = [order[0], order[-1]]
+        factors, wrong = self._try(pair)
+        if factors is None or wrong:
+            # Some models do not give a padded sample what it gets alone; then batches have one
+            # length each, as this pair has (the same sample twice if need be).
+            alike = [i for i in order if samples.lengths[i] == samples.lengths[order[0]]]
+            unpadded = [alike[0], alike[-1]]
+            again, still_wrong = self._try(unpadded)
+            if again is None:
+                raise engine.locate(samples, unpadded[0])
+            if factors is None or len(still_wrong) < len(wrong):
+                engine.padding, factors, wrong, pair = 0.0, again, still_wrong, unpadded
+        engine.passes.by_autograd |= wrong
+        tokens = float(samples.lengths[pair].max()) * len(pair)
+        token_bytes = max(num_bytes(list(factors.values())) / tokens, 1.0)
+        total = float(samples.lengths.sum())
+        device = "cuda" if engine.passes.device.type == "cuda" else "cpu"
+        engine.limits = Limits.of(self.memory, token_bytes, total, device)
+        self.checked = True
+
+    def _try(self, pair: list[int]) -> tuple[dict[str, Factor] | None, set[str]]:
+        """The check of two rows; no factors if an output is not finite."""
+        batch = select_rows(self.rows.batch, torch.tensor(pair))
+        try:
+            with _precise(self.engine.passes):
+                return self.engine.passes.check(batch)
+        except NonFiniteOutputError:
+            return None, set()
+
+    def plan(self) -> tuple[list[list[int]], list[list[int]]]:
+        """The bands of rows and of columns, whose crossings are the tiles."""
+        limits = self.engine.limits
+        rows = self.rows.split(self.rows.by_length(), limits.rows)
+        if self.symmetric:
+            return rows, rows
+        return rows, self.columns.split(self.columns.by_length(), limits.columns)
+
+    def run(self, store: TileStore | None, progress: bool) -> Values:
+        """All tiles, put together; for each group (N, C, M, C)."""
+        while True:
+            try:
+                self.check()
+                return self._run(store, progress)
+            except UncoveredUseError as error:
+                # A use that the first batch did not show: what is done so far was right.
+                self.engine.passes.by_autograd |= error.names
+
+    def _run(self, store: TileStore | None, progress: bool) -> Values:
+        bands, stripes = (store.rows, store.columns) if store else self.plan()
+        c, engine = self.engine.num_outputs, self.engine
+        values = np.zeros((len(engine.groups), len(self.rows), c, len(self.columns), c))
+        tiles = [
+            (a, b)
+            for a in range(len(bands))
+            for b in range(a if self.symmetric else 0, len(stripes))
+        ]
+        samples = sum(len(bands[a]) * len(stripes[b]) for a, b in tiles)
+        with tqdm(
+            total=samples * c, desc="eNTK", unit="entry", disable=not progress, leave=False,
+            bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
+        ) as bar:  # fmt: skip
+            for a, b in tiles:
+                i, j = bands[a], stripes[b]
+                tile = store.load(a, b) if store else None
+                if tile is None:
+                    bar.set_postfix_str(f"tile {a + 1}.{b + 1} of {len(bands)} x {len(stripes)}")
+                    tile = engine.tile(self.rows, i, self.columns, j)
+                    if store:
+                        store.save(a, b, tile)
+                values[np.ix_(range(len(values)), i, range(c), j)] = tile
+                if self.symmetric and a != b:
+                    values[np.ix_(range(len(values)), j, range(c), i)] = tile.transpose(
+                        0, 3, 4, 1, 2
+                    )
+                bar.update(len(i) * len(j) * c)
+        return _symmetric(values) if self.symmetric else values
+
+
+def _symmetric(values: Values) -> Values:
+    """Exactly symmetric: round-off of a tile's two halves may differ."""
+    transposed = values.transpose(0, 3, 4, 1, 2)
+    return (values + transposed) / 2
+
+
+@contextmanager
+def _precise(passes: Passes) -> Generator[None]:
+    """The check compares with autograd in float32 or better, whatever the precision."""
+    products = passes.products
+    passes.products = Products("float64" if products.precision == "float64" else "float32")
+    try:
+        yield
+    finally:
+        passes.products = products
 
 
 def _check_choice(kind: str, value: str, known: Iterable[str]) -> None:
@@ -119,24 +275,6 @@ def _as_batch(samples: Any, name: str) -> dict[str, Tensor]:
     if len(lengths) != 1 or 0 in lengths:
         raise InputError(f"{name}: needs tensors with one common leading axis, not {lengths}")
     return batch
-
-
-def _choose(model: nn.Module, parameters: Parameters) -> dict[str, nn.Parameter]:
-    """The parameters that count, by name; a tied parameter counts once."""
-    known = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    if parameters is None:
-        chosen = known
-    elif callable(parameters):
-        chosen = {name: p for name, p in known.items() if parameters(name)}
-    else:
-        names = [parameters] if isinstance(parameters, str) else list(parameters)
-        for name in names:
-            if name not in known:
-                raise unknown_name("parameter", name, known)
-        chosen = {name: known[name] for name in names}
-    if not chosen:
-        raise InputError("no parameter of the model counts in the kernel")
-    return chosen
 
 
 class _cast:  # ruff: ignore[invalid-class-name] - reads as a statement: with _cast(model, dtype)
@@ -159,28 +297,38 @@ class _cast:  # ruff: ignore[invalid-class-name] - reads as a statement: with _c
             tensor.data = data
 
 
-def _check_outputs(model: nn.Module, batch: Mapping[str, Tensor], outputs: str) -> None:
-    device = next(model.parameters()).device
+def _num_outputs(passes: Passes, rows: Samples, outputs: str) -> int:
+    """C of the kernel, from a forward of one sample."""
     with torch.no_grad():
-        logits = model(**{name: tensor[:1].to(device) for name, tensor in batch.items()})
+        logits = passes.logits(select_rows(rows.batch, torch.tensor([0])))
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != 1:
         raise InputError("the model must map a batch of N samples to a tensor of shape (N, C)")
     if outputs == "difference" and logits.shape[1] != 2:
         raise InputError(f"outputs='difference' is for 2 classes, not {logits.shape[1]}")
+    return logits.shape[1] if outputs in ("full", "diagonal") else 1
 
 
-def _fingerprint(
+def _identity(
     model: nn.Module,
     chosen: Mapping[str, nn.Parameter],
-    rows: Mapping[str, Tensor],
-    columns: Mapping[str, Tensor] | None,
-) -> str:
-    """SHA-256 of everything that the kernel depends on."""
-    state = hashlib.sha256()
+    groups: Mapping[str, list[str]],
+    rows: Samples,
+    columns: Samples,
+) -> dict[str, str]:
+    """Digests of everything that a kernel depends on."""
     # Buffers that are not saved with the model (the label words, say) decide its outputs, too.
-    own = [*model.named_parameters(), *model.named_buffers()]
-    for name, tensor in [*own, *rows.items(), *(columns or {}).items()]:
+    return {
+        "model": _digest([*model.named_parameters(), *model.named_buffers()]),
+        "rows": _digest(rows.batch.items()),
+        "columns": "rows" if columns is rows else _digest(columns.batch.items()),
+        "parameters": hashlib.sha256(" ".join(chosen).encode()).hexdigest(),
+        "groups": hashlib.sha256(json.dumps(groups).encode()).hexdigest(),
+    }
+
+
+def _digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
+    state = hashlib.sha256()
+    for name, tensor in tensors:
         state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         state.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    state.update(" ".join(chosen).encode())
     return state.hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -20,11 +21,25 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class KernelCost:
-    """What a kernel cost: seconds, counted FLOPs, and peak bytes of gradients held."""
+    """What a kernel cost, and how it was computed.
+
+    Attributes:
+        seconds: Wall-clock time.
+        flops: Counted floating-point operations, of matrix products alone.
+        peak_bytes: The most memory that factors of gradients took at one time.
+        passes_flops: The part of ``flops`` in forward and backward passes.
+        gradients_flops: The part of ``flops`` that wrote gradients out.
+        by_gram: Parameters whose gradients were never written out, in some tile at least.
+        by_autograd: Parameters that no rule covers: one backward pass a sample and output.
+    """
 
     seconds: float
     flops: float
     peak_bytes: int
+    passes_flops: float = 0.0
+    gradients_flops: float = 0.0
+    by_gram: tuple[str, ...] = ()
+    by_autograd: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -35,10 +50,12 @@ class Kernel:
         values: float64, shape (N, C, M, C): ``values[i, c, j, d]`` is the entry of output c of
             row i and output d of column j. C is 1 for ``outputs="difference"``.
         formula: Which inner product, e.g. ``"sgd"`` for <grad f_c(x_i), grad f_d(x_j)>.
-        outputs: ``"full"`` or ``"difference"``.
+        outputs: Which outputs: ``"full"``, ``"difference"``, ``"trace"`` or ``"diagonal"``.
         parameters: The names of the parameters whose gradients count.
         provenance: Anything else that says what the kernel is of (model, task, precision).
         cost: What it cost; ``None`` for a kernel that was read from a file.
+        groups: The parts of the kernel by group of parameters, which sum to it; empty if it was
+            not split.
     """
 
     values: Values
@@ -47,6 +64,7 @@ class Kernel:
     parameters: tuple[str, ...]
     provenance: dict[str, Any] = field(default_factory=dict)
     cost: KernelCost | None = None
+    groups: dict[str, Values] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.values.ndim != 4 or self.values.shape[1] != self.values.shape[3]:
@@ -72,16 +90,22 @@ class Kernel:
             path: The file to write; its folder must exist.
         """
         values = np.ascontiguousarray(self.values)
-        about = {
+        about: dict[str, Any] = {
+            "groups": [],
             "formula": self.formula,
             "outputs": self.outputs,
             "parameters": list(self.parameters),
             "provenance": self.provenance,
             "cost": None if self.cost is None else asdict(self.cost),
         }
+        tensors = {"values": values}
+        # A tensor's name in the file says nothing: a group may be called "values".
+        for number, (name, group) in enumerate(self.groups.items()):
+            tensors[f"group-{number}"] = np.ascontiguousarray(group)
+            about["groups"].append(name)
         text = json.dumps(about)
-        metadata = {"kernel": text, "checksum": _checksum(values, text)}
-        save_file({"values": values}, str(path), metadata=metadata)
+        metadata = {"kernel": text, "checksum": _checksum(tensors, text)}
+        save_file(tensors, str(path), metadata=metadata)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], **expected: Any) -> Kernel:
@@ -102,10 +126,11 @@ class Kernel:
             with safe_open(str(path), framework="np") as file:
                 metadata = file.metadata() or {}
                 text, checksum = metadata["kernel"], metadata["checksum"]
-                values = file.get_tensor("values")
+                tensors = {name: file.get_tensor(name) for name in list(file.keys())}
+                values = tensors["values"]
         except (SafetensorError, KeyError, OSError) as error:
             raise InputError(f"{path} is not a kernel file ({error})") from None
-        if _checksum(values, text) != checksum:
+        if _checksum(tensors, text) != checksum:
             raise InputError(f"{path} is damaged: its checksum does not match")
         about = json.loads(text)
         known = {**about["provenance"], "formula": about["formula"], "outputs": about["outputs"]}
@@ -118,9 +143,13 @@ class Kernel:
             outputs=about["outputs"],
             parameters=tuple(about["parameters"]),
             provenance=about["provenance"],
+            groups={name: tensors[f"group-{i}"] for i, name in enumerate(about["groups"])},
         )
 
 
-def _checksum(values: Values, about: str) -> str:
-    header = f"{values.dtype.str}{values.shape}{about}".encode()
-    return hashlib.sha256(header + values.tobytes()).hexdigest()
+def _checksum(tensors: Mapping[str, Values], about: str) -> str:
+    state = hashlib.sha256(about.encode())
+    for name, values in sorted(tensors.items()):
+        state.update(f"{name}{values.dtype.str}{values.shape}".encode())
+        state.update(values.tobytes())
+    return state.hexdigest()

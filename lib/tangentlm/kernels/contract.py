@@ -1,0 +1,229 @@
+"""Contractions: the inner products of two sets of gradients, from their factors.
+
+For a weight of shape (p, q), n rows and m columns with C outputs each, and S positions a sample,
+there are two exact ways, and the cheaper one is taken, for each parameter and each pair of tiles:
+
+* **Gradients**: write the gradients out, G = sum_s d_s x_s^T, a slice of the weight at a time, and
+  multiply them: 2 (n + m) S C p q + 2 n m C^2 p q operations.
+* **Gram**: <sum_s d_s x_s^T, sum_t d'_t x'_t^T> = sum_st (x_s . x'_t)(d_s . d'_t), so no gradient
+  is ever formed: 2 n m S^2 (q + C p) + 2 n m C^2 S p operations.
+
+Short samples and many outputs make the second cheaper, many samples the first. With one position
+(S = 1: a gradient of rank one) the second costs next to nothing. Signs do not factor over a sum,
+so sign kernels need the gradients, except at rank one: sign(d x^T) = sign(d) sign(x)^T.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from tangentlm.kernels.factors import Dense, Factor, Outer, Rows
+from tangentlm.kernels.precision import Products
+
+_SLICE_BYTES = {"cpu": 12 * 2**20, "cuda": 2**30}
+"""Gradients that are written out at one time: on a CPU what its cache holds."""
+_GRADIENTS_RATE = 0.65
+"""The rate of the gradients' products, which are thin, relative to that of Gram's."""
+SIGNED_SIDES = {"sgd": (False, False), "signgd": (True, True), "asymmetric-signgd": (False, True)}
+"""Which gradients each formula replaces by their signs: those of the rows, of the columns."""
+
+
+@dataclass
+class Contraction:
+    """Computes inner products under one formula, and counts what they cost.
+
+    Attributes:
+        formula: A key of ``SIGNED_SIDES``.
+        products: How matrices are multiplied.
+        gradients_flops: Operations that wrote gradients out.
+        products_flops: Operations of all other products.
+        gram: The parameters that took the way of Gram at least once.
+    """
+
+    formula: str
+    products: Products
+    gradients_flops: float = 0.0
+    products_flops: float = 0.0
+    gram: set[str] = field(default_factory=set)
+
+    @property
+    def signed(self) -> tuple[bool, bool]:
+        """Which sides are signs."""
+        return SIGNED_SIDES[self.formula]
+
+    def __call__(self, name: str, rows: Sequence[Factor], columns: Sequence[Factor]) -> Tensor:
+        """The inner products of all gradients of one parameter.
+
+        Args:
+            name: The parameter.
+            rows: Factors of batches of rows, all of one form.
+            columns: Factors of batches of columns; the very same list for a symmetric tile.
+
+        Returns:
+            (n C, m C), sample-major, in float64.
+        """
+        form = type(rows[0])
+        if form is Outer:
+            return self._outer(name, rows, columns)  # type: ignore[arg-type]
+        if form is Rows:
+            return self._rows(rows, columns)  # type: ignore[arg-type]
+        left = torch.cat([f.values for f in rows if isinstance(f, Dense)]).flatten(0, 1)
+        right = torch.cat([f.values for f in columns if isinstance(f, Dense)]).flatten(0, 1)
+        return self._product(left, right)
+
+    def _product(self, left: Tensor, right: Tensor) -> Tensor:
+        """Inner products of gradients written out, (n C, k) and (m C, k)."""
+        first, second = self.signed
+        left = left.sign() if first else left
+        right = right.sign() if second else right
+        self.products_flops += 2.0 * len(left) * right.numel()
+        return self.products(left, right.T, self.signed).double()
+
+    def _rows(self, rows: Sequence[Rows], columns: Sequence[Rows]) -> Tensor:
+        """Rows of a large parameter: only those that some row and some column share matter."""
+        shared = _ids(rows)
+        shared = shared[torch.isin(shared, _ids(columns))]
+        width, outputs = rows[0].d.shape[3], rows[0].d.shape[1]
+        n, m = (outputs * sum(len(f.ids) for f in side) for side in (rows, columns))
+        total = rows[0].d.new_zeros(n, m, dtype=torch.float64)
+        for ids in shared.split(self._slice(rows[0].d, (n + m) * width)):
+            left = torch.cat([f.on(ids) for f in rows]).flatten(0, 1).flatten(1)
+            right = torch.cat([f.on(ids) for f in columns]).flatten(0, 1).flatten(1)
+            total += self._product(left, right)
+        return total
+
+    def _outer(self, name: str, rows: Sequence[Outer], columns: Sequence[Outer]) -> Tensor:
+        rank_one = all(f.x.shape[1] == 1 for f in (*rows, *columns))
+        if any(self.signed) and not rank_one:
+            return self._gradients(rows, columns)
+        if not self._gram_is_cheaper(rows, columns):
+            return self._gradients(rows, columns)
+        self.gram.add(name)
+        if rank_one or rows[0].d.shape[1] == 1:
+            return self._gram(rows, columns)
+        return torch.cat(
+            [torch.cat([self._gram_of_outputs(r, c) for c in columns], 1) for r in rows]
+        )
+
+    def _gram_is_cheaper(self, rows: Sequence[Outer], columns: Sequence[Outer]) -> bool:
+        outputs, p, q = rows[0].d.shape[1], rows[0].d.shape[3], rows[0].x.shape[2]
+        n, m = (sum(len(f.x) for f in side) for side in (rows, columns))
+        s, t = (sum(f.x[..., 0].numel() for f in side) for side in (rows, columns))
+        gram = 2.0 * s * t * (q + outputs * p) + 2.0 * n * t * outputs**2 * p
+        gradients = 2.0 * (s + t) * outputs * p * q + 2.0 * n * m * outputs**2 * p * q
+        return gram * _GRADIENTS_RATE < gradients
+
+    def _gram(self, rows: Sequence[Outer], columns: Sequence[Outer]) -> Tensor:
+        """The sum of (x_s . x'_t)(d_s . d'_t) over s and t, for one output or one position.
+
+        All positions of all samples go into two products, of inputs and of derivatives; their
+        product, entry by entry, is then summed over the positions of each sample.
+
+        Args:
+            rows: n samples in batches, S positions each or less.
+            columns: m samples.
+
+        Returns:
+            (n C, m C).
+        """
+        outputs = rows[0].d.shape[1]
+        x, d, owner = self._flat(rows, self.signed[0])
+        parts = []
+        # As many columns at a time as make a product that the cache holds.
+        for chunk in _chunks(columns, self._slice(x, 2 * len(owner))):
+            x2, d2, owner2 = self._flat(chunk, self.signed[1])
+            inputs = self.products(x, x2.T, self.signed)
+            derivatives = self.products(d, d2.T, self.signed)
+            self.products_flops += 2.0 * len(x) * x2.numel() + 2.0 * len(d) * d2.numel()
+            if outputs > 1:  # One position: every output meets the same inputs.
+                inputs = inputs.repeat_interleave(outputs, 0).repeat_interleave(outputs, 1)
+            derivatives *= inputs
+            parts.append(_sum_by(owner2, _sum_by(owner, derivatives).T).T)
+        return torch.cat(parts, dim=1).double()
+
+    def _flat(self, factors: Sequence[Outer], signs: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """All positions: inputs (K, q), derivatives (K', p), and the derivatives' owners (K',)."""
+        x = torch.cat([f.x.flatten(0, 1) for f in factors])
+        d = torch.cat([f.d.flatten(0, 2) for f in factors])
+        each = torch.cat([x.new_full((f.d[..., 0, 0].numel(),), f.d.shape[2]) for f in factors])
+        owner = torch.arange(len(each), device=x.device).repeat_interleave(each.long())
+        return (x.sign(), d.sign(), owner) if signs else (x, d, owner)
+
+    def _gram_of_outputs(self, rows: Outer, columns: Outer) -> Tensor:
+        """For several outputs: sum_t (x_s . x'_t) d'_t first, then its product with d_s."""
+        (n, s, q), (m, t, _) = rows.x.shape, columns.x.shape
+        outputs, p = rows.d.shape[1], rows.d.shape[3]
+        inputs = self.products(rows.x.reshape(n * s, q), columns.x.reshape(m * t, q).T)
+        inputs = inputs.view(n * s, m, t)
+        total = rows.d.new_empty(n, outputs, m, outputs, dtype=torch.float64)
+        left = rows.d.reshape(n, outputs, s * p)
+        for j in range(m):
+            moved = self.products(inputs[:, j].expand(outputs, -1, -1), columns.d[j])
+            moved = moved.view(outputs, n, s * p).transpose(0, 1)
+            total[:, :, j] = self.products(left, moved.transpose(1, 2))
+        self.products_flops += 2.0 * n * s * m * t * (q + outputs * p)
+        self.products_flops += 2.0 * n * m * outputs**2 * s * p
+        return total.view(n * outputs, m * outputs)
+
+    def _gradients(self, rows: Sequence[Outer], columns: Sequence[Outer]) -> Tensor:
+        """Gradients written out, as many outputs of the layer at a time as the cache holds."""
+        outputs, p, q = rows[0].d.shape[1], rows[0].d.shape[3], rows[0].x.shape[2]
+        n, m = (outputs * sum(len(f.x) for f in side) for side in (rows, columns))
+        total = rows[0].d.new_zeros(n, m, dtype=torch.float64)
+        same = rows is columns
+        step = self._slice(rows[0].d, (n if same else n + m) * q)
+        for start in range(0, p, step):
+            part = slice(start, min(start + step, p))
+            left = self._written_out(rows, part)
+            right = left if same else self._written_out(columns, part)
+            total += self._product(left, right)
+        return total
+
+    def _written_out(self, factors: Sequence[Outer], part: slice) -> Tensor:
+        """Some rows of the gradients of a weight, (n C, rows * q)."""
+        outputs, q = factors[0].d.shape[1], factors[0].x.shape[2]
+        width = part.stop - part.start
+        count = sum(len(factor.x) for factor in factors)
+        result = factors[0].x.new_empty(count, outputs * width, q)
+        start = 0
+        for factor in factors:
+            batch, _, s, _ = factor.d.shape
+            d = factor.d[..., part].transpose(2, 3).reshape(batch, outputs * width, s)
+            self.products(d, factor.x, out=result[start : start + batch])
+            self.gradients_flops += 2.0 * d.numel() * q
+            start += batch
+        return result.view(count * outputs, width * q)
+
+    def _slice(self, like: Tensor, entries: int) -> int:
+        """How many slices, of so many entries each, fit."""
+        limit = _SLICE_BYTES["cuda" if like.is_cuda else "cpu"]
+        return max(limit // (entries * like.element_size()), 1)
+
+
+def _ids(factors: Sequence[Rows]) -> Tensor:
+    """The ids of all rows that are touched, sorted."""
+    return torch.cat([factor.ids.flatten() for factor in factors]).unique()
+
+
+def _chunks(factors: Sequence[Outer], positions: int) -> Iterator[list[Outer]]:
+    """Consecutive factors, as many as have so many positions together, but at least one."""
+    chunk: list[Outer] = []
+    room = positions
+    for factor in factors:
+        size = factor.d[..., 0].numel()
+        if chunk and size > room:
+            yield chunk
+            chunk, room = [], positions
+        chunk.append(factor)
+        room -= size
+    yield chunk
+
+
+def _sum_by(owner: Tensor, matrix: Tensor) -> Tensor:
+    """The sums of the rows of a matrix that have one owner; owners are 0, 1, ... in order."""
+    result = matrix.new_zeros(int(owner[-1]) + 1, matrix.shape[1])
+    return result.index_add_(0, owner, matrix)

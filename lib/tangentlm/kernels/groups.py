@@ -1,0 +1,81 @@
+"""Groups: the parameters that count, and how the kernel is split among them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from torch import nn
+
+from tangentlm.errors import InputError, unknown_name
+
+Parameters = Callable[[str], bool] | Iterable[str] | None
+By = str | Callable[[str], str] | None
+
+
+def choose(model: nn.Module, parameters: Parameters) -> dict[str, nn.Parameter]:
+    """The parameters that count, by name; a tied parameter counts once.
+
+    Args:
+        model: The model.
+        parameters: A predicate on names, names, or ``None`` for all that require a gradient.
+
+    Returns:
+        The parameters, in the model's order or that of the names.
+
+    Raises:
+        InputError: If a name is unknown, or none is left.
+    """
+    known = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if parameters is None:
+        chosen = known
+    elif callable(parameters):
+        chosen = {name: p for name, p in known.items() if parameters(name)}
+    else:
+        names = [parameters] if isinstance(parameters, str) else list(parameters)
+        for name in names:
+            if name not in known:
+                raise unknown_name("parameter", name, known)
+        chosen = {name: known[name] for name in names}
+    if not chosen:
+        raise InputError("no parameter of the model counts in the kernel")
+    return chosen
+
+
+def layer_of(name: str) -> str:
+    """The layer that a parameter belongs to: the numbered block it is in, else its module.
+
+    Args:
+        name: E.g. ``"roberta.encoder.layer.3.output.dense.weight"``.
+
+    Returns:
+        E.g. ``"roberta.encoder.layer.3"``.
+    """
+    parts = name.split(".")
+    number = next((i for i, part in enumerate(parts) if part.isdigit()), None)
+    return ".".join(parts[:-1] if number is None else parts[: number + 1]) or name
+
+
+def split(names: Iterable[str], by: By) -> dict[str, list[str]]:
+    """The groups that the kernel is split into.
+
+    Args:
+        names: The parameters that count.
+        by: ``None`` (one group), ``"parameter"``, ``"layer"``, or a function from a name to its
+            group.
+
+    Returns:
+        The parameters of each group, in order of appearance.
+
+    Raises:
+        InputError: If ``by`` is none of these.
+    """
+    known: dict[str, Callable[[str], str]] = {"parameter": str, "layer": layer_of}
+    if by is None:
+        return {"all": list(names)}
+    if isinstance(by, str) and by not in known:
+        raise unknown_name("by", by, known)
+    group_of = known[by] if isinstance(by, str) else by
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(str(group_of(name)), []).append(name)
+    return groups

@@ -1,0 +1,311 @@
+"""Passes: one forward and C backward passes give the factors of every parameter, for a batch.
+
+The forward runs inside a ``Recorder``, so each use of a parameter is known with its inputs. Output
+c is summed over the batch and differentiated with respect to the results of all those uses; as
+samples do not see each other, that is the derivative of each sample's own output. No gradient of
+a parameter is formed: a backward pass costs as much as a forward one, not twice.
+
+Nothing is taken on trust. Before anything else two samples of different lengths go through the
+model together, and the gradients that follow from the factors are compared, parameter by
+parameter, with those of autograd for one of them alone. A parameter that fails (because the model
+uses it in a way that no rule describes, or because samples of a batch do see each other) goes
+through exact autograd, sample by sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from tangentlm.errors import NonFiniteError
+from tangentlm.kernels.factors import Factor, Rows, merge
+from tangentlm.kernels.precision import Products
+from tangentlm.kernels.recorder import Recorder
+from tangentlm.prompts import select_rows
+
+Batch = Mapping[str, Tensor]
+_AGREEMENT = 1e4
+"""The check passes below this many times machine epsilon, relative to the gradient's norm."""
+
+
+class UncoveredUseError(Exception):
+    """A parameter that passed the check is used in another way in a later batch."""
+
+    def __init__(self, names: set[str]) -> None:
+        super().__init__(", ".join(sorted(names)))
+        self.names = names
+
+
+@dataclass
+class Passes:
+    """The factors of any batch: which model, which of its outputs, which parameters.
+
+    Attributes:
+        model: ``model(**batch) -> (N, C)``.
+        parameters: The parameters that count, by name.
+        difference: Whether the one output is f_1 - f_0.
+        products: How matrices are multiplied.
+        signs: Whether the signs of the gradients will be taken.
+        by_autograd: The parameters that go through exact autograd.
+        flops: Floating-point operations of all passes so far, those of the products of the
+            passes with parameters (attention's own products, and what is no product, not counted).
+    """
+
+    model: nn.Module
+    parameters: Mapping[str, nn.Parameter]
+    difference: bool
+    products: Products
+    signs: bool = False
+    by_autograd: set[str] = field(default_factory=set)
+    flops: float = 0.0
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
+
+    def outputs(self, batch: Batch) -> Tensor:
+        """The outputs whose gradients make the kernel.
+
+        Args:
+            batch: B samples, on any device.
+
+        Returns:
+            (B, C); C = 1 for the difference of two logits.
+        """
+        logits = self.logits(batch)
+        return logits[:, 1:] - logits[:, :1] if self.difference else logits
+
+    def logits(self, batch: Batch) -> Tensor:
+        """What the model returns.
+
+        Args:
+            batch: B samples, on any device, in any floating-point type.
+
+        Returns:
+            (B, C).
+        """
+        first = next(self.model.parameters())
+        inputs = {
+            name: tensor.to(first.device, first.dtype if tensor.is_floating_point() else None)
+            for name, tensor in batch.items()
+        }
+        with self.products.in_model():
+            logits: Tensor = self.model(**inputs)
+        return logits
+
+    def factors(self, batch: Batch) -> dict[str, Factor]:
+        """The gradients of every output of every sample, as factors.
+
+        Args:
+            batch: B samples.
+
+        Returns:
+            A factor for every parameter that the outputs depend on.
+
+        Raises:
+            UncoveredUseError: If a parameter without a rule is not in ``by_autograd`` yet.
+            NonFiniteError: If an output is not finite.
+        """
+        ruled = {n: p for n, p in self.parameters.items() if n not in self.by_autograd}
+        recorder = Recorder(ruled, _size(batch), self.signs, self.products.replaced)
+        with torch.enable_grad():
+            with recorder:
+                outputs = self.outputs(batch)
+            if recorder.uncovered:
+                raise UncoveredUseError(recorder.uncovered)
+            if not torch.isfinite(outputs).all():
+                raise NonFiniteOutputError(int((~torch.isfinite(outputs)).nonzero()[0, 0]))
+            with self.products.in_model():
+                derivatives = _derivatives(outputs, recorder)
+        found: dict[str, list[Factor]] = {}
+        while derivatives:  # Each derivative is let go of once its factor is made.
+            (_, use), d = recorder.uses.pop(), derivatives.pop()
+            self.flops += use.flops * (1 + outputs.shape[1])
+            if d is not None:
+                found.setdefault(use.name, []).append(use.factor(d))
+        factors = {n: merge(f, tuple(self.parameters[n].shape)) for n, f in found.items()}
+        return factors | self._by_autograd(batch)
+
+    def _by_autograd(self, batch: Batch) -> dict[str, Factor]:
+        """The gradients of the parameters that no rule covers, one sample at a time."""
+        names = [name for name in self.parameters if name in self.by_autograd]
+        if not names:
+            return {}
+        rows: dict[str, list[Tensor]] = {name: [] for name in names}
+        for sample in range(_size(batch)):
+            for name, gradients in self.gradients(batch, sample, names).items():
+                rows[name].append(gradients)
+        return {name: _as_rows(torch.stack(g)) for name, g in rows.items() if torch.stack(g).any()}
+
+    def gradients(self, batch: Batch, sample: int, names: Sequence[str]) -> dict[str, Tensor]:
+        """The gradients of one sample, alone and by autograd.
+
+        Args:
+            batch: B samples.
+            sample: Which of them.
+            names: Parameters.
+
+        Returns:
+            For each parameter the gradients of all outputs, (C, *shape).
+        """
+        parameters = [self.parameters[name] for name in names]
+        with torch.enable_grad():
+            outputs = self.outputs(select_rows(batch, slice(sample, sample + 1)))[0]
+            found = [
+                torch.autograd.grad(
+                    output, parameters, retain_graph=c + 1 < len(outputs), allow_unused=True,
+                    materialize_grads=True,
+                )
+                for c, output in enumerate(outputs)
+            ]  # fmt: skip
+        return {
+            name: torch.stack([gradients[i] for gradients in found]) for i, name in enumerate(names)
+        }
+
+    def check(self, batch: Batch) -> tuple[dict[str, Factor], set[str]]:
+        """Find the parameters that the rules do not get right, by one sample of a batch.
+
+        Parameters without a rule go to ``by_autograd`` at once.
+
+        Args:
+            batch: Two samples or more; the last is compared with itself alone.
+
+        Returns:
+            The factors of the batch, and the parameters whose gradients are wrong.
+
+        Raises:
+            NonFiniteError: If an output is not finite.
+        """
+        while True:
+            try:
+                factors = self.factors(batch)
+                break
+            except UncoveredUseError as error:
+                self.by_autograd |= error.names
+        sample = _size(batch) - 1
+        names = [name for name in self.parameters if name not in self.by_autograd]
+        expected = self.gradients(batch, sample, names) if names else {}
+        largest = max((float(g.norm()) for g in expected.values()), default=0.0)
+        wrong = set()
+        for name, gradient in expected.items():
+            off = gradient.norm()
+            if name in factors:
+                off = (_sample(factors[name], sample, gradient) - gradient).norm()
+            tolerance = _AGREEMENT * torch.finfo(gradient.dtype).eps
+            # What is below the round-off of the whole gradient cannot be told from zero.
+            if not float(off) <= tolerance * (float(gradient.norm()) + 1e-3 * largest):
+                wrong.add(name)
+        return factors, wrong
+
+    def first_non_finite(self, batch: Batch) -> str:
+        """Where a forward first leaves the finite numbers.
+
+        Args:
+            batch: One sample whose output is not finite.
+
+        Returns:
+            The name of the innermost such module, or ``"the model"``.
+        """
+        found: list[str] = []
+        handles = [
+            module.register_forward_hook(
+                lambda _module, _args, out, name=name: _note_non_finite(found, name, out)
+            )
+            for name, module in self.model.named_modules()
+            if name
+        ]
+        try:
+            with torch.no_grad():
+                self.outputs(batch)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return found[0] if found else "the model"
+
+
+def _note_non_finite(found: list[str], name: str, output: object) -> None:
+    if isinstance(output, Tensor) and not torch.isfinite(output).all():
+        found.append(name)
+
+
+class NonFiniteOutputError(NonFiniteError):
+    """An output of a sample is NaN or infinite."""
+
+    def __init__(self, sample: int) -> None:
+        super().__init__(f"an output of sample {sample} of the batch")
+        self.sample = sample
+
+
+def _derivatives(outputs: Tensor, recorder: Recorder) -> list[Tensor | None]:
+    """The derivative of every output with respect to the result of every use.
+
+    Args:
+        outputs: (B, C).
+        recorder: The uses of the forward.
+
+    Returns:
+        For each use (B, C, *rest), or ``None`` where no output depends on it.
+    """
+    edges = list(dict.fromkeys(edge for edge, _ in recorder.uses))
+    stacked: list[Tensor | None] = [None] * len(edges)
+    batch, count = outputs.shape
+    for c in range(count if edges and outputs.requires_grad else 0):
+        gradients = torch.autograd.grad(
+            outputs[:, c].sum(), edges, retain_graph=c + 1 < count, allow_unused=True
+        )
+        for i, gradient in enumerate(gradients):
+            if gradient is None:
+                continue
+            gradient = gradient.reshape(batch, -1)
+            if count == 1:
+                stacked[i] = gradient[:, None]
+                continue
+            stack = stacked[i]
+            if stack is None:
+                stack = stacked[i] = gradient.new_zeros(batch, count, gradient.shape[1])
+            stack[:, c] = gradient
+    by_edge = dict(zip(edges, stacked, strict=True))
+    return [by_edge[edge] for edge, _ in recorder.uses]
+
+
+def _as_rows(gradients: Tensor) -> Rows:
+    """Gradients written out, without the rows of the parameter that are zero for all samples.
+
+    Args:
+        gradients: (B, C, *shape).
+
+    Returns:
+        The same ids for every sample.
+    """
+    batch, count = gradients.shape[:2]
+    matrix = gradients.reshape(batch, count, gradients.shape[2] if gradients.ndim > 2 else 1, -1)
+    ids = (matrix != 0).any(dim=3).flatten(0, 1).any(dim=0).nonzero()[:, 0]
+    return Rows(ids.expand(batch, -1), matrix[:, :, ids])
+
+
+def _sample(factor: Factor, sample: int, like: Tensor) -> Tensor:
+    """The gradients of one sample of a factor, (C, *shape)."""
+    return factor.sample(sample).dense(tuple(like.shape[1:]))[0]
+
+
+def _size(batch: Batch) -> int:
+    return len(next(iter(batch.values())))
+
+
+def num_tokens(batch: Batch) -> Tensor:
+    """How much of a batch each sample is: its number of tokens.
+
+    Args:
+        batch: Tensors with leading axis N.
+
+    Returns:
+        (N,): the sums of the attention mask, or ones where there is none.
+    """
+    mask = batch.get("attention_mask")
+    if mask is None or mask.ndim != 2:
+        return torch.ones(_size(batch))
+    return mask.sum(dim=1).clamp(min=1).float()

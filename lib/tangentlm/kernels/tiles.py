@@ -1,0 +1,366 @@
+"""Tiles: the kernel of many samples in pieces that fit into a memory budget.
+
+A tile is the kernel of some rows and some columns. Its factors (see ``passes``) are held, its
+gradients are not. Rows stay while columns stream past: the factors of a tile of rows are made
+once and those of the columns once for each tile of rows, so passes cost (N + M R) (1 + 2C)
+forwards for R tiles of rows, and memory depends on neither N nor M.
+
+Samples are sorted by length, so that samples of about one length share a batch and little is
+spent on padding, which contributes exactly zero.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tangentlm.errors import NonFiniteError
+from tangentlm.kernels.contract import Contraction
+from tangentlm.kernels.factors import Factor, nothing, num_bytes
+from tangentlm.kernels.passes import Batch, NonFiniteOutputError, Passes, num_tokens
+from tangentlm.prompts import select_rows
+
+_GRAPH = 2.5
+"""The memory of a pass relative to that of the factors which it makes: saved activations."""
+_BATCH_TOKENS = {"cpu": 768, "cuda": 16384}
+"""Tokens a pass: more make its products no faster."""
+_BATCH_SAMPLES = {"cpu": 256, "cuda": 1024}
+MOST_PADDING = 0.1
+"""The part of a batch that may be padding."""
+_ROWS_SHARE = 0.6
+"""The part of a tile's factors that is for rows; see ``Limits``."""
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How many tokens a pass, a tile's rows and a tile's columns may have.
+
+    With r tokens of rows and c of columns, passes over columns are repeated once a tile of rows
+    and gradients of rows are written out once a tile of columns, three times as cheap: the best
+    division of a budget r + c is r = sqrt(3) c, about 0.6 to 0.4.
+    """
+
+    batch: int
+    rows: int
+    columns: int
+
+    @classmethod
+    def of(cls, memory: int, token_bytes: float, rows: float, device: str) -> Limits:
+        """The limits of a memory budget.
+
+        Args:
+            memory: Bytes.
+            token_bytes: Bytes of all factors of one token.
+            rows: The tokens of all rows.
+            device: ``"cpu"`` or ``"cuda"``.
+
+        Returns:
+            Limits of at least one token; a sample is never cut, so a single one may be more.
+        """
+        # A third for the pass that is running, the rest for the factors of rows and columns.
+        batch = min(memory / 3 / (token_bytes * _GRAPH), _BATCH_TOKENS[device])
+        held = memory * 0.6 / token_bytes
+        kept = min(rows, held * _ROWS_SHARE)
+        return cls(*(max(int(tokens), 1) for tokens in (batch, kept, held - kept)))
+
+    def halved(self) -> Limits:
+        """Half of everything.
+
+        Returns:
+            The limits to try after memory ran out.
+        """
+        return Limits(*(max(n // 2, 1) for n in (self.batch, self.rows, self.columns)))
+
+    @property
+    def smallest(self) -> bool:
+        """Whether nothing is left to halve."""
+        return self.batch == self.rows == self.columns == 1
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A batch of any size, its lengths, and its name in messages."""
+
+    batch: Batch
+    name: str
+    lengths: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lengths", num_tokens(self.batch))
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def by_length(self) -> list[int]:
+        """All indices, the longest sample first."""
+        return self.lengths.argsort(descending=True, stable=True).tolist()
+
+    def split(self, index: Sequence[int], tokens: int) -> list[list[int]]:
+        """Consecutive pieces of at most so many tokens, and at least one sample.
+
+        Args:
+            index: Samples.
+            tokens: The limit.
+
+        Returns:
+            The pieces.
+        """
+        pieces: list[list[int]] = []
+        room = 0.0
+        for i in index:
+            length = float(self.lengths[i])
+            if not pieces or length > room:
+                pieces.append([])
+                room = float(tokens)
+            pieces[-1].append(i)
+            room -= length
+        return pieces
+
+    def batches(
+        self, index: Sequence[int], tokens: int, count: int, padding: float
+    ) -> Iterator[list[int]]:
+        """Pieces for one pass each: samples of about one length.
+
+        Args:
+            index: Samples, the longest first.
+            tokens: At most so many tokens a piece, padding included.
+            count: At most so many samples a piece.
+            padding: The part of a piece that may be padding.
+
+        Yields:
+            The pieces.
+        """
+        piece: list[int] = []
+        used = 0.0
+        for i in index:
+            length = float(self.lengths[i])
+            longest = float(self.lengths[piece[0]]) if piece else length
+            size = longest * (len(piece) + 1)
+            wasted = size - used - length
+            if piece and (size > tokens or len(piece) == count or wasted > padding * size):
+                yield piece
+                piece, used = [], 0.0
+            piece.append(i)
+            used += length
+        if piece:
+            yield piece
+
+
+@dataclass
+class TileFactors:
+    """The factors of some samples: for each pass a factor for every parameter."""
+
+    samples: list[int]
+    sizes: list[int]
+    passes: list[dict[str, Factor]]
+
+    def of(self, name: str) -> list[Factor] | None:
+        """The factors of one parameter, or ``None`` where no sample depends on it.
+
+        Args:
+            name: The parameter.
+
+        Returns:
+            One for each pass.
+        """
+        like = next((made[name] for made in self.passes if name in made), None)
+        if like is None:
+            return None
+        return [
+            made[name] if name in made else nothing(like, size)
+            for made, size in zip(self.passes, self.sizes, strict=True)
+        ]
+
+    @property
+    def nbytes(self) -> int:
+        """The memory that they take."""
+        return num_bytes([factor for made in self.passes for factor in made.values()])
+
+
+@dataclass
+class TileEngine:
+    """Computes tiles of a kernel.
+
+    Attributes:
+        passes: Makes factors.
+        contraction: Contracts them.
+        groups: The parameters of every group; the kernel is computed for each group apart.
+        outputs: ``"full"``, ``"difference"``, ``"trace"`` or ``"diagonal"``.
+        limits: What is held at one time.
+        num_outputs: C of the kernel.
+        padding: The part of a pass that may be padding.
+        advance: Told of every sample that has gone through a pass.
+        peak_bytes: The most bytes of factors held so far.
+    """
+
+    passes: Passes
+    contraction: Contraction
+    groups: Mapping[str, Sequence[str]]
+    outputs: str
+    limits: Limits
+    num_outputs: int
+    padding: float = MOST_PADDING
+    advance: Callable[[int], object] = lambda count: None
+    peak_bytes: int = 0
+    _kept: tuple[tuple[int, ...], TileFactors] | None = None
+
+    def tile(self, rows: Samples, i: list[int], columns: Samples, j: list[int]) -> Values:
+        """The kernel of some rows and columns, in pieces as small as memory asks for.
+
+        Args:
+            rows: All rows.
+            i: Which of them, n.
+            columns: All columns; the very same object for the symmetric kernel.
+            j: Which of them, m.
+
+        Returns:
+            For each group (n, C, m, C); float64.
+
+        Raises:
+            NonFiniteError: If a gradient is not finite, naming sample, output and parameter.
+        """
+        while True:
+            try:
+                return self._tile(rows, i, columns, j)
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                if not _out_of_memory(error) or self.limits.smallest:
+                    raise
+                self._kept = None
+                self.limits = self.limits.halved()
+            if self.passes.device.type == "cuda":
+                torch.cuda.empty_cache()
+            warnings.warn(
+                f"memory ran out; going on with half as much at one time: {self.limits}",
+                stacklevel=2,
+            )
+
+    def _tile(self, rows: Samples, i: list[int], columns: Samples, j: list[int]) -> Values:
+        bands = []
+        for piece in rows.split(i, self.limits.rows):
+            left = self._rows(rows, piece)
+            parts = []
+            for other in columns.split(j, self.limits.columns):
+                same = columns is rows and other == piece
+                right = left if same else self._factors(columns, other)
+                self.peak_bytes = max(self.peak_bytes, left.nbytes + (not same) * right.nbytes)
+                parts.append(self._contract(left, right, rows, columns))
+            bands.append(np.concatenate(parts, axis=3))
+        return np.concatenate(bands, axis=1)
+
+    def _rows(self, rows: Samples, piece: list[int]) -> TileFactors:
+        """The factors of rows, kept for the next tile of columns."""
+        if self._kept is None or self._kept[0] != tuple(piece):
+            self._kept = None
+            self._kept = tuple(piece), self._factors(rows, piece)
+        return self._kept[1]
+
+    def _factors(self, samples: Samples, index: list[int]) -> TileFactors:
+        device = self.passes.device.type
+        count = _BATCH_SAMPLES[device]
+        made = TileFactors(list(index), [], [])
+        for piece in samples.batches(index, self.limits.batch, count, self.padding):
+            batch = select_rows(samples.batch, torch.tensor(piece))
+            try:
+                made.passes.append(self.passes.factors(batch))
+            except NonFiniteOutputError as error:
+                raise self.locate(samples, piece[error.sample]) from None
+            made.sizes.append(len(piece))
+            self.advance(len(piece))
+        return made
+
+    def locate(self, samples: Samples, sample: int) -> NonFiniteError:
+        """The error for a sample whose output is not finite.
+
+        Args:
+            samples: The rows or the columns.
+            sample: Which of them.
+
+        Returns:
+            An error that names it, the output, and the module where it began.
+        """
+        batch = select_rows(samples.batch, torch.tensor([sample]))
+        with torch.no_grad():
+            bad = (~torch.isfinite(self.passes.outputs(batch)[0])).nonzero().flatten().tolist()
+        return NonFiniteError(
+            f"output {bad[0] if bad else 0} of sample {sample} of the {samples.name}, "
+            f"first in {self.passes.first_non_finite(batch)}"
+        )
+
+    def _contract(
+        self, left: TileFactors, right: TileFactors, rows: Samples, columns: Samples
+    ) -> Values:
+        n, m = len(left.samples), len(right.samples)
+        tiles = []
+        for names in self.groups.values():
+            total: Tensor | float = 0.0
+            for name in names:
+                first = left.of(name)
+                second = first if left is right else right.of(name)
+                if first is not None and second is not None:
+                    total = total + self._blocks(name, first, second)
+            tiles.append(self._shaped(total, n, m))
+        values = np.stack(tiles)
+        if not np.isfinite(values).all():
+            raise _culprit(left, rows) or _culprit(right, columns) or NonFiniteError("the kernel")
+        return values
+
+    def _blocks(self, name: str, rows: list[Factor], columns: list[Factor]) -> Tensor:
+        """One parameter's (n C, m C); for single outputs (C, n, m)."""
+        if self.outputs in ("full", "difference"):
+            return self.contraction(name, rows, columns)
+        blocks = []
+        for c in range(rows[0].tensors[-1].shape[1]):
+            left = [factor.output(c) for factor in rows]
+            right = left if rows is columns else [factor.output(c) for factor in columns]
+            blocks.append(self.contraction(name, left, right))
+        return torch.stack(blocks)
+
+    def _shaped(self, total: Tensor | float, n: int, m: int) -> Values:
+        """(n, C, m, C) in float64 on the CPU."""
+        outputs = self.num_outputs
+        if isinstance(total, float):
+            return np.zeros((n, outputs, m, outputs))
+        array: Values = total.cpu().numpy()
+        if self.outputs == "trace":
+            return array.sum(axis=0)[:, None, :, None]
+        if self.outputs == "diagonal":
+            values = np.zeros((n, outputs, m, outputs))
+            each = np.arange(outputs)
+            # Indexed axes come first: (C, n, m), as the blocks are.
+            values[:, each, :, each] = array
+            return values
+        return array.reshape(n, outputs, m, outputs)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    known = ("out of memory", "can't allocate memory", "not enough memory")
+    return not isinstance(error, RuntimeError) or any(text in str(error) for text in known)
+
+
+def _culprit(made: TileFactors, samples: Samples) -> NonFiniteError | None:
+    """The error for the first gradient that is not finite, if there is one."""
+    start = 0
+    for factors, size in zip(made.passes, made.sizes, strict=True):
+        for name, factor in factors.items():
+            for tensor in factor.tensors:
+                bad = (~torch.isfinite(tensor)).nonzero()
+                if len(bad):
+                    sample = made.samples[start + int(bad[0, 0])]
+                    # An input, (B, S, q), has no axis of outputs; every output meets it.
+                    output = (
+                        f"output {int(bad[0, 1])}" if tensor is factor.tensors[-1] else "outputs"
+                    )
+                    return NonFiniteError(
+                        f"the gradient of {output} of sample {sample} of the {samples.name} "
+                        f"with respect to {name}"
+                    )
+        start += size
+    return None
