@@ -15,7 +15,7 @@ so sign kernels need the gradients, except at rank one: sign(d x^T) = sign(d) si
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -26,6 +26,8 @@ from tangentlm.kernels.precision import Products
 
 _SLICE_BYTES = {"cpu": 12 * 2**20, "cuda": 2**30}
 """Gradients that are written out at one time: on a CPU what its cache holds."""
+_GRAM_BYTES = {"cpu": 64 * 2**20, "cuda": 2**30}
+"""The two products of Gram, of all positions of the rows and of some columns."""
 _GRADIENTS_RATE = 0.65
 """The rate of the gradients' products, which are thin, relative to that of Gram's."""
 SIGNED_SIDES = {"sgd": (False, False), "signgd": (True, True), "asymmetric-signgd": (False, True)}
@@ -49,6 +51,7 @@ class Contraction:
     gradients_flops: float = 0.0
     products_flops: float = 0.0
     gram: set[str] = field(default_factory=set)
+    _last: tuple[list[Tensor], Tensor] | None = None
 
     @property
     def signed(self) -> tuple[bool, bool]:
@@ -131,27 +134,36 @@ class Contraction:
             (n C, m C).
         """
         outputs = rows[0].d.shape[1]
-        x, d, owner = self._flat(rows, self.signed[0])
+        d, owner = self._derivatives(rows, self.signed[0])
         parts = []
-        # As many columns at a time as make a product that the cache holds.
-        for chunk in _chunks(columns, self._slice(x, 2 * len(owner))):
-            x2, d2, owner2 = self._flat(chunk, self.signed[1])
-            inputs = self.products(x, x2.T, self.signed)
-            derivatives = self.products(d, d2.T, self.signed)
-            self.products_flops += 2.0 * len(x) * x2.numel() + 2.0 * len(d) * d2.numel()
+        for chunk in _chunks(columns, self._slice(d, 2 * len(d), _GRAM_BYTES)):
+            inputs = self._inputs(rows, chunk)
+            d2, owner2 = self._derivatives(chunk, self.signed[1])
+            product = self.products(d, d2.T, self.signed)
+            self.products_flops += 2.0 * len(d) * d2.numel()
             if outputs > 1:  # One position: every output meets the same inputs.
                 inputs = inputs.repeat_interleave(outputs, 0).repeat_interleave(outputs, 1)
-            derivatives *= inputs
-            parts.append(_sum_by(owner2, _sum_by(owner, derivatives).T).T)
+            product *= inputs
+            parts.append(_sum_by(owner2, _sum_by(owner, product).T).T)
         return torch.cat(parts, dim=1).double()
 
-    def _flat(self, factors: Sequence[Outer], signs: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """All positions: inputs (K, q), derivatives (K', p), and the derivatives' owners (K',)."""
-        x = torch.cat([f.x.flatten(0, 1) for f in factors])
+    def _inputs(self, rows: Sequence[Outer], columns: Sequence[Outer]) -> Tensor:
+        """x_s . x'_t for all positions; query, key and value share it, as they share x."""
+        used = [factor.x for factor in (*rows, *columns)]
+        if self._last is None or not _same(self._last[0], used):
+            x, x2 = (torch.cat([f.x.flatten(0, 1) for f in side]) for side in (rows, columns))
+            x, x2 = (v.sign() if s else v for v, s in zip((x, x2), self.signed, strict=True))
+            self._last = used, self.products(x, x2.T, self.signed)
+            self.products_flops += 2.0 * len(x) * x2.numel()
+        return self._last[1]
+
+    def _derivatives(self, factors: Sequence[Outer], signs: bool) -> tuple[Tensor, Tensor]:
+        """All derivatives, (K, p), and which sample and output each is of, (K,)."""
         d = torch.cat([f.d.flatten(0, 2) for f in factors])
-        each = torch.cat([x.new_full((f.d[..., 0, 0].numel(),), f.d.shape[2]) for f in factors])
-        owner = torch.arange(len(each), device=x.device).repeat_interleave(each.long())
-        return (x.sign(), d.sign(), owner) if signs else (x, d, owner)
+        count = [f.d.shape[2] for f in factors for _ in range(len(f.d) * f.d.shape[1])]
+        each = torch.tensor(count, device=d.device)
+        owner = torch.arange(len(each), device=d.device).repeat_interleave(each)
+        return (d.sign() if signs else d), owner
 
     def _gram_of_outputs(self, rows: Outer, columns: Outer) -> Tensor:
         """For several outputs: sum_t (x_s . x'_t) d'_t first, then its product with d_s."""
@@ -198,9 +210,9 @@ class Contraction:
             start += batch
         return result.view(count * outputs, width * q)
 
-    def _slice(self, like: Tensor, entries: int) -> int:
+    def _slice(self, like: Tensor, entries: int, limits: Mapping[str, int] = _SLICE_BYTES) -> int:
         """How many slices, of so many entries each, fit."""
-        limit = _SLICE_BYTES["cuda" if like.is_cuda else "cpu"]
+        limit = limits["cuda" if like.is_cuda else "cpu"]
         return max(limit // (entries * like.element_size()), 1)
 
 
@@ -221,6 +233,12 @@ def _chunks(factors: Sequence[Outer], positions: int) -> Iterator[list[Outer]]:
         chunk.append(factor)
         room -= size
     yield chunk
+
+
+def _same(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
+    """Whether two lists have the same tensors, or views of the same memory."""
+    views = ([(t.data_ptr(), t.shape, t.stride()) for t in side] for side in (first, second))
+    return next(views) == next(views)
 
 
 def _sum_by(owner: Tensor, matrix: Tensor) -> Tensor:
