@@ -24,8 +24,9 @@ from torch import Tensor
 from tangentlm.kernels.factors import Dense, Factor, Outer, Rows
 from tangentlm.kernels.precision import Products
 
-_SLICE_BYTES = {"cpu": 12 * 2**20, "cuda": 2**30}
-"""Gradients that are written out at one time: on a CPU what its cache holds."""
+_SLICE_BYTES = {"cpu": 12 * 2**20, "cuda": 2**27}
+"""Gradients that are written out at one time: on a CPU what its cache holds; on CUDA so few that
+sums of products of signs, counted in float32, stay below 2^24 and thus exact."""
 _GRAM_BYTES = {"cpu": 64 * 2**20, "cuda": 2**30}
 """The two products of Gram, of all positions of the rows and of some columns."""
 _GRADIENTS_RATE = 0.65

@@ -119,8 +119,7 @@ def entk(
         if cache is not None:
             identity = _identity(model, chosen, groups, row_samples, column_samples)
             identity |= {"formula": formula, "outputs": outputs, "precision": precision}
-            job.check()
-            store = TileStore.open(cache, identity, *job.plan())
+            store = TileStore.open(cache, identity, job.plan)
         values = job.run(store, progress)
     contraction = engine.contraction
     cost = KernelCost(
@@ -182,7 +181,7 @@ class _Job:
         token_bytes = max(num_bytes(list(factors.values())) / tokens, 1.0)
         total = float(samples.lengths.sum())
         device = "cuda" if engine.passes.device.type == "cuda" else "cpu"
-        engine.limits = Limits.of(self.memory, token_bytes, total, device)
+        engine.limits = Limits.of(self.memory, token_bytes, total, self.symmetric, device)
         self.checked = True
 
     def _try(self, pair: list[int]) -> tuple[dict[str, Factor] | None, set[str]]:
@@ -196,6 +195,7 @@ class _Job:
 
     def plan(self) -> tuple[list[list[int]], list[list[int]]]:
         """The bands of rows and of columns, whose crossings are the tiles."""
+        self.check()
         limits = self.engine.limits
         rows = self.rows.split(self.rows.by_length(), limits.rows)
         if self.symmetric:
@@ -206,7 +206,6 @@ class _Job:
         """All tiles, put together; for each group (N, C, M, C)."""
         while True:
             try:
-                self.check()
                 return self._run(store, progress)
             except UncoveredUseError as error:
                 # A use that the first batch did not show: what is done so far was right.
@@ -221,25 +220,29 @@ class _Job:
             for a in range(len(bands))
             for b in range(a if self.symmetric else 0, len(stripes))
         ]
-        samples = sum(len(bands[a]) * len(stripes[b]) for a, b in tiles)
+        # A sample counts when it has gone through a pass, and a column again once it is contracted.
+        work = sum(map(len, bands)) + 2 * sum(len(stripes[b]) for _, b in tiles)
         with tqdm(
-            total=samples * c, desc="eNTK", unit="entry", disable=not progress, leave=False,
+            total=work, desc="eNTK", disable=not progress, leave=False,
             bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
         ) as bar:  # fmt: skip
+            engine.advance = bar.update
             for a, b in tiles:
                 i, j = bands[a], stripes[b]
                 tile = store.load(a, b) if store else None
+                bar.update(0 if tile is None else len(j))
                 if tile is None:
+                    self.check()
                     bar.set_postfix_str(f"tile {a + 1}.{b + 1} of {len(bands)} x {len(stripes)}")
                     tile = engine.tile(self.rows, i, self.columns, j)
                     if store:
                         store.save(a, b, tile)
+                bar.update(len(j))
                 values[np.ix_(range(len(values)), i, range(c), j)] = tile
                 if self.symmetric and a != b:
                     values[np.ix_(range(len(values)), j, range(c), i)] = tile.transpose(
                         0, 3, 4, 1, 2
                     )
-                bar.update(len(i) * len(j) * c)
         return _symmetric(values) if self.symmetric else values
 
 

@@ -155,6 +155,8 @@ class Passes:
         parameters = [self.parameters[name] for name in names]
         with torch.enable_grad():
             outputs = self.outputs(select_rows(batch, slice(sample, sample + 1)))[0]
+            if not outputs.requires_grad:  # No parameter has any effect.
+                outputs = outputs + 0.0 * parameters[0].flatten()[0]
             found = [
                 torch.autograd.grad(
                     output, parameters, retain_graph=c + 1 < len(outputs), allow_unused=True,
@@ -308,4 +310,4 @@ def num_tokens(batch: Batch) -> Tensor:
     mask = batch.get("attention_mask")
     if mask is None or mask.ndim != 2:
         return torch.ones(_size(batch))
-    return mask.sum(dim=1).clamp(min=1).float()
+    return mask.sum(dim=1).clamp(min=1).float().cpu()

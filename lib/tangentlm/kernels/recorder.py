@@ -109,6 +109,7 @@ class Recorder(TorchFunctionMode):
         if ids.ndim == 1:
             self._reads[id(result)] = Read(read.name, result, ids)
         else:
+            result = self._for_each_sample(ids, result)
             self._keep(
                 RULES[torch.nn.functional.embedding], {"input": ids, "weight": parameter}, result
             )
@@ -129,7 +130,7 @@ class Recorder(TorchFunctionMode):
         """
         if ids.ndim >= 2 and len(ids) == 1 < self.batch:
             return result.expand(self.batch, *result.shape[1:])
-        if len(ids) % self.batch:
+        if ids.ndim == 0 or len(ids) % self.batch:
             raise NotCoveredError("ids have no axis of samples")
         return result
 

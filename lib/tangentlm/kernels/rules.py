@@ -99,6 +99,8 @@ class Call:
         """
         if not isinstance(tensor, Tensor) or tensor.ndim == 0 or len(tensor) % self.batch:
             raise NotCoveredError("an operand has no axis of samples")
+        if tensor.numel() % (self.batch * width):
+            raise NotCoveredError("an operand has samples for its last axis")
         return tensor.reshape(self.batch, -1, width)
 
 
@@ -124,7 +126,7 @@ def _total(terms: Tensor, signs: bool) -> Dense:
     total = terms.sum(dim=2)
     if signs:
         noise = terms.abs().sum(dim=2) * (_CANCELLED * torch.finfo(terms.dtype).eps)
-        total.masked_fill_(total.abs() <= noise, 0.0)
+        total.masked_fill_(total.abs() < noise, 0.0)  # what is infinite stays so
     return Dense(total)
 
 
@@ -258,6 +260,7 @@ def norm(call: Call) -> list[Use]:
         normalized = call.by_sample(call.inputs["normalized"](), weight.tensor.numel())
         uses.append(_scale(weight, normalized, call.signs))
     if bias := call.reads.get("bias"):
+        call.by_sample(call.result, bias.tensor.numel())
         uses.append(_shift(bias, call.signs))
     return uses
 

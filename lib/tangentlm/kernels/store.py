@@ -13,7 +13,7 @@ import json
 import os
 import uuid
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -50,16 +50,14 @@ class TileStore:
         cls,
         folder: str | os.PathLike[str],
         identity: Mapping[str, str],
-        rows: Tiles,
-        columns: Tiles,
+        plan: Callable[[], tuple[Tiles, Tiles]],
     ) -> Self:
         """The store in a folder; the borders of its tiles are those that it began with.
 
         Args:
             folder: An existing store, or a folder to be made.
             identity: What decides the values.
-            rows: The bands of rows of a new store.
-            columns: The bands of columns of a new store.
+            plan: Gives the bands of rows and of columns of a new store.
 
         Returns:
             The store.
@@ -75,6 +73,7 @@ class TileStore:
         if not manifest.exists():
             if any(path.iterdir()) and not list(path.glob("*.part")):
                 raise InputError(f"cache {path} holds other files; give a folder of its own")
+            rows, columns = plan()
             new = {"identity": dict(identity), "rows": rows, "columns": columns}
             text = json.dumps({"content": new, "checksum": _digest(new)})
             _write(manifest, text.encode())

@@ -53,13 +53,16 @@ class Limits:
     columns: int
 
     @classmethod
-    def of(cls, memory: int, token_bytes: float, rows: float, device: str) -> Limits:
+    def of(
+        cls, memory: int, token_bytes: float, rows: float, symmetric: bool, device: str
+    ) -> Limits:
         """The limits of a memory budget.
 
         Args:
             memory: Bytes.
             token_bytes: Bytes of all factors of one token.
             rows: The tokens of all rows.
+            symmetric: Whether the columns are the rows, whose factors then serve twice.
             device: ``"cpu"`` or ``"cuda"``.
 
         Returns:
@@ -68,8 +71,12 @@ class Limits:
         # A third for the pass that is running, the rest for the factors of rows and columns.
         batch = min(memory / 3 / (token_bytes * _GRAPH), _BATCH_TOKENS[device])
         held = memory * 0.6 / token_bytes
-        kept = min(rows, held * _ROWS_SHARE)
-        return cls(*(max(int(tokens), 1) for tokens in (batch, kept, held - kept)))
+        if symmetric:
+            kept = others = rows if rows <= held else held / 2
+        else:
+            kept = min(rows, held * _ROWS_SHARE)
+            others = held - kept
+        return cls(*(max(int(tokens), 1) for tokens in (batch, kept, others)))
 
     def halved(self) -> Limits:
         """Half of everything.
