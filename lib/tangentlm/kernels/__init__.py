@@ -10,6 +10,7 @@
 * ``precision``: how matrices are multiplied;
 * ``tiles``: pieces that fit into a memory budget;
 * ``store``: finished pieces on disk;
+* ``job``: one kernel from the check to its last piece;
 * ``groups``: which parameters count, and how the kernel is split among them;
 * ``reference``: the definition, written down, to compare with.
 

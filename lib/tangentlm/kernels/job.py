@@ -1,0 +1,164 @@
+"""A job: one kernel from its check to its last tile."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from tangentlm.kernels.factors import Factor, num_bytes
+from tangentlm.kernels.passes import NonFiniteOutputError, Passes, UncoveredUseError
+from tangentlm.kernels.precision import Products
+from tangentlm.kernels.store import TileStore
+from tangentlm.kernels.tiles import Limits, Samples, TileEngine
+from tangentlm.prompts import select_rows
+
+Values = NDArray[np.float64]
+
+
+class Job:
+    """One kernel on its way: the check, the plan of tiles, and the tiles one after another.
+
+    Args:
+        engine: Computes tiles.
+        rows: N samples.
+        columns: M samples; the very same object for the kernel of the rows with themselves.
+        memory: Bytes that may be held beyond the model.
+    """
+
+    def __init__(self, engine: TileEngine, rows: Samples, columns: Samples, memory: int) -> None:
+        self.engine = engine
+        self.rows = rows
+        self.columns = columns
+        self.memory = memory
+        self.checked = False
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether the kernel is symmetric, so that half of the tiles are enough."""
+        first, second = self.engine.contraction.signed
+        return self.rows is self.columns and first == second
+
+    def check(self) -> None:
+        """Find what the rules do not cover, and how much memory a token's factors take.
+
+        Raises:
+            NonFiniteError: If an output is not finite.
+        """
+        if self.checked:
+            return
+        engine, samples = self.engine, self.rows
+        order = samples.by_length()
+        pair = [order[0], order[-1]]
+        factors, wrong = self._try(pair)
+        if factors is None or wrong:
+            # Some models do not give a padded sample what it gets alone; then batches have one
+            # length each, as this pair has (the same sample twice if need be).
+            alike = [i for i in order if samples.lengths[i] == samples.lengths[order[0]]]
+            unpadded = [alike[0], alike[-1]]
+            again, still_wrong = self._try(unpadded)
+            if again is None:
+                raise engine.locate(samples, unpadded[0])
+            if factors is None or len(still_wrong) < len(wrong):
+                engine.padding, factors, wrong, pair = 0.0, again, still_wrong, unpadded
+        engine.passes.by_autograd |= wrong
+        tokens = float(samples.lengths[pair].max()) * len(pair)
+        token_bytes = max(num_bytes(list(factors.values())) / tokens, 1.0)
+        total = float(samples.lengths.sum())
+        device = "cuda" if engine.passes.device.type == "cuda" else "cpu"
+        engine.limits = Limits.of(self.memory, token_bytes, total, self.symmetric, device)
+        self.checked = True
+
+    def _try(self, pair: list[int]) -> tuple[dict[str, Factor] | None, set[str]]:
+        """The check of two rows; no factors if an output is not finite."""
+        batch = select_rows(self.rows.batch, torch.tensor(pair))
+        try:
+            with _precise(self.engine.passes):
+                return self.engine.passes.check(batch)
+        except NonFiniteOutputError:
+            return None, set()
+
+    def plan(self) -> tuple[list[list[int]], list[list[int]]]:
+        """The bands of rows and of columns, whose crossings are the tiles.
+
+        Returns:
+            Indices of the samples of each band.
+        """
+        self.check()
+        limits = self.engine.limits
+        rows = self.rows.split(self.rows.by_length(), limits.rows)
+        if self.symmetric:
+            return rows, rows
+        return rows, self.columns.split(self.columns.by_length(), limits.columns)
+
+    def run(self, store: TileStore | None, progress: bool) -> Values:
+        """All tiles, put together.
+
+        Args:
+            store: Where finished tiles are kept, if anywhere.
+            progress: Whether to show a progress bar.
+
+        Returns:
+            For each group (N, C, M, C).
+        """
+        while True:
+            try:
+                return self._run(store, progress)
+            except UncoveredUseError as error:
+                # A use that the first batch did not show: what is done so far was right.
+                self.engine.passes.by_autograd |= error.names
+
+    def _run(self, store: TileStore | None, progress: bool) -> Values:
+        bands, stripes = (store.rows, store.columns) if store else self.plan()
+        c, engine = self.engine.num_outputs, self.engine
+        values = np.zeros((len(engine.groups), len(self.rows), c, len(self.columns), c))
+        tiles = [
+            (a, b)
+            for a in range(len(bands))
+            for b in range(a if self.symmetric else 0, len(stripes))
+        ]
+        # A sample counts when it has gone through a pass, and a column again once it is contracted.
+        work = sum(map(len, bands)) + 2 * sum(len(stripes[b]) for _, b in tiles)
+        with tqdm(
+            total=work, desc="eNTK", disable=not progress, leave=False,
+            bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
+        ) as bar:  # fmt: skip
+            engine.advance = bar.update
+            for a, b in tiles:
+                i, j = bands[a], stripes[b]
+                tile = store.load(a, b) if store else None
+                bar.update(0 if tile is None else len(j))
+                if tile is None:
+                    self.check()
+                    bar.set_postfix_str(f"tile {a + 1}.{b + 1} of {len(bands)} x {len(stripes)}")
+                    tile = engine.tile(self.rows, i, self.columns, j)
+                    if store:
+                        store.save(a, b, tile)
+                bar.update(len(j))
+                values[np.ix_(range(len(values)), i, range(c), j)] = tile
+                if self.symmetric and a != b:
+                    values[np.ix_(range(len(values)), j, range(c), i)] = tile.transpose(
+                        0, 3, 4, 1, 2
+                    )
+        return _symmetric(values) if self.symmetric else values
+
+
+def _symmetric(values: Values) -> Values:
+    """Exactly symmetric: round-off of a tile's two halves may differ."""
+    transposed = values.transpose(0, 3, 4, 1, 2)
+    return (values + transposed) / 2
+
+
+@contextmanager
+def _precise(passes: Passes) -> Generator[None]:
+    """The check compares with autograd in float32 or better, whatever the precision."""
+    products = passes.products
+    passes.products = Products("float64" if products.precision == "float64" else "float32")
+    try:
+        yield
+    finally:
+        passes.products = products
