@@ -8,6 +8,7 @@
 * ``passes``: a forward and C backward passes of a batch give its factors, checked by autograd;
 * ``contract``: inner products of two sets of factors, in the cheaper of two ways;
 * ``precision``: how matrices are multiplied;
+* ``samples``: rows and columns by length, cut into batches;
 * ``tiles``: pieces that fit into a memory budget;
 * ``store``: finished pieces on disk;
 * ``job``: one kernel from the check to its last piece;

@@ -19,8 +19,9 @@ from tangentlm.kernels.job import Job
 from tangentlm.kernels.kernel import Kernel, KernelCost
 from tangentlm.kernels.passes import Passes
 from tangentlm.kernels.precision import DTYPES, Products, check_precision
+from tangentlm.kernels.samples import Samples
 from tangentlm.kernels.store import TileStore
-from tangentlm.kernels.tiles import Limits, Samples, TileEngine
+from tangentlm.kernels.tiles import Limits, TileEngine
 from tangentlm.prompts import select_rows
 
 DEFAULT_MEMORY = 5 * 2**29

@@ -13,8 +13,9 @@ from tqdm import tqdm
 from tangentlm.kernels.factors import Factor, num_bytes
 from tangentlm.kernels.passes import NonFiniteOutputError, Passes, UncoveredUseError
 from tangentlm.kernels.precision import Products
+from tangentlm.kernels.samples import Samples
 from tangentlm.kernels.store import TileStore
-from tangentlm.kernels.tiles import Limits, Samples, TileEngine
+from tangentlm.kernels.tiles import Limits, TileEngine
 from tangentlm.prompts import select_rows
 
 Values = NDArray[np.float64]

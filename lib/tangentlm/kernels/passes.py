@@ -296,18 +296,3 @@ def _sample(factor: Factor, sample: int, like: Tensor) -> Tensor:
 
 def _size(batch: Batch) -> int:
     return len(next(iter(batch.values())))
-
-
-def num_tokens(batch: Batch) -> Tensor:
-    """How much of a batch each sample is: its number of tokens.
-
-    Args:
-        batch: Tensors with leading axis N.
-
-    Returns:
-        (N,): the sums of the attention mask, or ones where there is none.
-    """
-    mask = batch.get("attention_mask")
-    if mask is None or mask.ndim != 2:
-        return torch.ones(_size(batch))
-    return mask.sum(dim=1).clamp(min=1).float().cpu()

@@ -4,16 +4,13 @@ A tile is the kernel of some rows and some columns. Its factors (see ``passes``)
 gradients are not. Rows stay while columns stream past: the factors of a tile of rows are made
 once and those of the columns once for each tile of rows, so passes cost (N + M R) (1 + 2C)
 forwards for R tiles of rows, and memory depends on neither N nor M.
-
-Samples are sorted by length, so that samples of about one length share a batch and little is
-spent on padding, which contributes exactly zero.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -23,7 +20,8 @@ from torch import Tensor
 from tangentlm.errors import NonFiniteError
 from tangentlm.kernels.contract import Contraction
 from tangentlm.kernels.factors import Factor, nothing, num_bytes
-from tangentlm.kernels.passes import Batch, NonFiniteOutputError, Passes, num_tokens
+from tangentlm.kernels.passes import NonFiniteOutputError, Passes
+from tangentlm.kernels.samples import Samples
 from tangentlm.prompts import select_rows
 
 _GRAPH = 2.5
@@ -90,75 +88,6 @@ class Limits:
     def smallest(self) -> bool:
         """Whether nothing is left to halve."""
         return self.batch == self.rows == self.columns == 1
-
-
-@dataclass(frozen=True)
-class Samples:
-    """A batch of any size, its lengths, and its name in messages."""
-
-    batch: Batch
-    name: str
-    lengths: Tensor = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "lengths", num_tokens(self.batch))
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def by_length(self) -> list[int]:
-        """All indices, the longest sample first."""
-        return self.lengths.argsort(descending=True, stable=True).tolist()
-
-    def split(self, index: Sequence[int], tokens: int) -> list[list[int]]:
-        """Consecutive pieces of at most so many tokens, and at least one sample.
-
-        Args:
-            index: Samples.
-            tokens: The limit.
-
-        Returns:
-            The pieces.
-        """
-        pieces: list[list[int]] = []
-        room = 0.0
-        for i in index:
-            length = float(self.lengths[i])
-            if not pieces or length > room:
-                pieces.append([])
-                room = float(tokens)
-            pieces[-1].append(i)
-            room -= length
-        return pieces
-
-    def batches(
-        self, index: Sequence[int], tokens: int, count: int, padding: float
-    ) -> Iterator[list[int]]:
-        """Pieces for one pass each: samples of about one length.
-
-        Args:
-            index: Samples, the longest first.
-            tokens: At most so many tokens a piece, padding included.
-            count: At most so many samples a piece.
-            padding: The part of a piece that may be padding.
-
-        Yields:
-            The pieces.
-        """
-        piece: list[int] = []
-        used = 0.0
-        for i in index:
-            length = float(self.lengths[i])
-            longest = float(self.lengths[piece[0]]) if piece else length
-            size = longest * (len(piece) + 1)
-            wasted = size - used - length
-            if piece and (size > tokens or len(piece) == count or wasted > padding * size):
-                yield piece
-                piece, used = [], 0.0
-            piece.append(i)
-            used += length
-        if piece:
-            yield piece
 
 
 @dataclass

@@ -1,0 +1,99 @@
+"""Samples: a set of rows or columns, cut into pieces by length.
+
+Samples of about one length share a pass, so that little of it is padding; what padding there is
+contributes exactly zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+Batch = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A batch of any size, its lengths, and its name in messages."""
+
+    batch: Batch
+    name: str
+    lengths: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lengths", num_tokens(self.batch))
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def by_length(self) -> list[int]:
+        """All indices, the longest sample first."""
+        return self.lengths.argsort(descending=True, stable=True).tolist()
+
+    def split(self, index: Sequence[int], tokens: int) -> list[list[int]]:
+        """Consecutive pieces of at most so many tokens, and at least one sample.
+
+        Args:
+            index: Samples.
+            tokens: The limit.
+
+        Returns:
+            The pieces.
+        """
+        pieces: list[list[int]] = []
+        room = 0.0
+        for i in index:
+            length = float(self.lengths[i])
+            if not pieces or length > room:
+                pieces.append([])
+                room = float(tokens)
+            pieces[-1].append(i)
+            room -= length
+        return pieces
+
+    def batches(
+        self, index: Sequence[int], tokens: int, count: int, padding: float
+    ) -> Iterator[list[int]]:
+        """Pieces for one pass each: samples of about one length.
+
+        Args:
+            index: Samples, the longest first.
+            tokens: At most so many tokens a piece, padding included.
+            count: At most so many samples a piece.
+            padding: The part of a piece that may be padding.
+
+        Yields:
+            The pieces.
+        """
+        piece: list[int] = []
+        used = 0.0
+        for i in index:
+            length = float(self.lengths[i])
+            longest = float(self.lengths[piece[0]]) if piece else length
+            size = longest * (len(piece) + 1)
+            wasted = size - used - length
+            if piece and (size > tokens or len(piece) == count or wasted > padding * size):
+                yield piece
+                piece, used = [], 0.0
+            piece.append(i)
+            used += length
+        if piece:
+            yield piece
+
+
+def num_tokens(batch: Batch) -> Tensor:
+    """How much of a batch each sample is: its number of tokens.
+
+    Args:
+        batch: Tensors with leading axis N.
+
+    Returns:
+        (N,): the sums of the attention mask, or ones where there is none.
+    """
+    mask = batch.get("attention_mask")
+    if mask is None or mask.ndim != 2:
+        return torch.ones(len(next(iter(batch.values()))))
+    return mask.sum(dim=1).clamp(min=1).float().cpu()
