@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from tangentlm.kernels.factors import Dense, Factor, Outer, Rows
 from tangentlm.kernels.precision import Products
@@ -29,8 +30,12 @@ _SLICE_BYTES = {"cpu": 12 * 2**20, "cuda": 2**27}
 sums of products of signs, counted in float32, stay below 2^24 and thus exact."""
 _GRAM_BYTES = {"cpu": 64 * 2**20, "cuda": 2**30}
 """The two products of Gram, of all positions of the rows and of some columns."""
-_GRADIENTS_RATE = 0.65
-"""The rate of the gradients' products, which are thin, relative to that of Gram's."""
+_MOVED_BYTES = {"cpu": 2 * 2**20, "cuda": 2**28}
+"""What Gram holds between its two steps for several outputs: twice what a core's cache holds."""
+_JOINED = 1.25
+"""Batches of several outputs are joined while padding makes them at most so much larger."""
+_RATES = {"gradients": 0.75, "gram": 0.95, "gram of outputs": 0.6}
+"""The rates of the ways' products, relative to that of large square matrices, as measured."""
 SIGNED_SIDES = {"sgd": (False, False), "signgd": (True, True), "asymmetric-signgd": (False, True)}
 """Which gradients each formula replaces by their signs: those of the rows, of the columns."""
 
@@ -45,6 +50,7 @@ class Contraction:
         gradients_flops: Operations that wrote gradients out.
         products_flops: Operations of all other products.
         gram: The parameters that took the way of Gram at least once.
+        last: The latest inputs of Gram, and their product.
     """
 
     formula: str
@@ -52,7 +58,7 @@ class Contraction:
     gradients_flops: float = 0.0
     products_flops: float = 0.0
     gram: set[str] = field(default_factory=set)
-    _last: tuple[list[Tensor], Tensor] | None = None
+    last: tuple[list[Tensor], Tensor] | None = None
 
     @property
     def signed(self) -> tuple[bool, bool]:
@@ -94,6 +100,8 @@ class Contraction:
         width, outputs = rows[0].d.shape[3], rows[0].d.shape[1]
         n, m = (outputs * sum(len(f.ids) for f in side) for side in (rows, columns))
         total = rows[0].d.new_zeros(n, m, dtype=torch.float64)
+        if not len(shared):
+            return total
         for ids in shared.split(self._slice(rows[0].d, (n + m) * width)):
             left = torch.cat([f.on(ids) for f in rows]).flatten(0, 1).flatten(1)
             right = torch.cat([f.on(ids) for f in columns]).flatten(0, 1).flatten(1)
@@ -109,8 +117,9 @@ class Contraction:
         self.gram.add(name)
         if rank_one or rows[0].d.shape[1] == 1:
             return self._gram(rows, columns)
+        blocks = _joined(columns)
         return torch.cat(
-            [torch.cat([self._gram_of_outputs(r, c) for c in columns], 1) for r in rows]
+            [torch.cat([self._gram_of_outputs(r, c) for c in blocks], 1) for r in _joined(rows)]
         )
 
     def _gram_is_cheaper(self, rows: Sequence[Outer], columns: Sequence[Outer]) -> bool:
@@ -119,7 +128,9 @@ class Contraction:
         s, t = (sum(f.x[..., 0].numel() for f in side) for side in (rows, columns))
         gram = 2.0 * s * t * (q + outputs * p) + 2.0 * n * t * outputs**2 * p
         gradients = 2.0 * (s + t) * outputs * p * q + 2.0 * n * m * outputs**2 * p * q
-        return gram * _GRADIENTS_RATE < gradients
+        rank_one = s == n and t == m
+        way = "gram" if outputs == 1 or rank_one else "gram of outputs"
+        return gram / _RATES[way] < gradients / _RATES["gradients"]
 
     def _gram(self, rows: Sequence[Outer], columns: Sequence[Outer]) -> Tensor:
         """The sum of (x_s . x'_t)(d_s . d'_t) over s and t, for one output or one position.
@@ -151,12 +162,12 @@ class Contraction:
     def _inputs(self, rows: Sequence[Outer], columns: Sequence[Outer]) -> Tensor:
         """x_s . x'_t for all positions; query, key and value share it, as they share x."""
         used = [factor.x for factor in (*rows, *columns)]
-        if self._last is None or not _same(self._last[0], used):
+        if self.last is None or not _same(self.last[0], used):
             x, x2 = (torch.cat([f.x.flatten(0, 1) for f in side]) for side in (rows, columns))
             x, x2 = (v.sign() if s else v for v, s in zip((x, x2), self.signed, strict=True))
-            self._last = used, self.products(x, x2.T, self.signed)
+            self.last = used, self.products(x, x2.T, self.signed)
             self.products_flops += 2.0 * len(x) * x2.numel()
-        return self._last[1]
+        return self.last[1]
 
     def _derivatives(self, factors: Sequence[Outer], signs: bool) -> tuple[Tensor, Tensor]:
         """All derivatives, (K, p), and which sample and output each is of, (K,)."""
@@ -167,17 +178,29 @@ class Contraction:
         return (d.sign() if signs else d), owner
 
     def _gram_of_outputs(self, rows: Outer, columns: Outer) -> Tensor:
-        """For several outputs: sum_t (x_s . x'_t) d'_t first, then its product with d_s."""
+        """The same for several outputs: sum_t (x_s . x'_t) d'_t first, then its product with d_s.
+
+        Args:
+            rows: n samples.
+            columns: m samples.
+
+        Returns:
+            (n C, m C).
+        """
         (n, s, q), (m, t, _) = rows.x.shape, columns.x.shape
         outputs, p = rows.d.shape[1], rows.d.shape[3]
         inputs = self.products(rows.x.reshape(n * s, q), columns.x.reshape(m * t, q).T)
-        inputs = inputs.view(n * s, m, t)
-        total = rows.d.new_empty(n, outputs, m, outputs, dtype=torch.float64)
+        inputs = inputs.view(n, s, m, t)
         left = rows.d.reshape(n, outputs, s * p)
-        for j in range(m):
-            moved = self.products(inputs[:, j].expand(outputs, -1, -1), columns.d[j])
-            moved = moved.view(outputs, n, s * p).transpose(0, 1)
-            total[:, :, j] = self.products(left, moved.transpose(1, 2))
+        total = rows.d.new_empty(n, outputs, m, outputs, dtype=torch.float64)
+        step = self._slice(left, outputs * s * p, _MOVED_BYTES)
+        for start in range(0, n, step):
+            part = slice(start, start + step)
+            some = inputs[part].flatten(0, 1)
+            for j in range(m):
+                moved = self.products(some[:, j], columns.d[j])  # (C, step s, p)
+                moved = moved.view(outputs, -1, s * p).permute(1, 2, 0)
+                total[part, :, j] = self.products(left[part], moved)
         self.products_flops += 2.0 * n * s * m * t * (q + outputs * p)
         self.products_flops += 2.0 * n * m * outputs**2 * s * p
         return total.view(n * outputs, m * outputs)
@@ -234,6 +257,30 @@ def _chunks(factors: Sequence[Outer], positions: int) -> Iterator[list[Outer]]:
         chunk.append(factor)
         room -= size
     yield chunk
+
+
+def _joined(factors: Sequence[Outer]) -> list[Outer]:
+    """Consecutive batches of about one number of positions, padded to one and joined."""
+    groups: list[list[Outer]] = []
+    for factor in factors:
+        if groups and _padding([*groups[-1], factor]) <= _JOINED:
+            groups[-1].append(factor)
+        else:
+            groups.append([factor])
+    joined = []
+    for group in groups:
+        positions = max(f.x.shape[1] for f in group)
+        missing = [(0, 0, 0, positions - f.x.shape[1]) for f in group]
+        x = torch.cat([pad(f.x, by) for f, by in zip(group, missing, strict=True)])
+        d = torch.cat([pad(f.d, by) for f, by in zip(group, missing, strict=True)])
+        joined.append(Outer(x, d, group[0].transposed))
+    return joined
+
+
+def _padding(group: Sequence[Outer]) -> float:
+    """How much larger a group is when all of it has the most positions of any."""
+    longest = max(f.x.shape[1] for f in group)
+    return sum(len(f.x) for f in group) * longest / sum(f.x[..., 0].numel() for f in group)
 
 
 def _same(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:

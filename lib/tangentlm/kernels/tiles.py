@@ -2,7 +2,7 @@
 
 A tile is the kernel of some rows and some columns. Its factors (see ``passes``) are held, its
 gradients are not. Rows stay while columns stream past: the factors of a tile of rows are made
-once and those of the columns once for each tile of rows, so passes cost (N + M R) (1 + 2C)
+once and those of the columns once for each tile of rows, so passes cost (N + M R) (1 + C)
 forwards for R tiles of rows, and memory depends on neither N nor M.
 """
 
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from tangentlm.errors import NonFiniteError
 from tangentlm.kernels.contract import Contraction
-from tangentlm.kernels.factors import Factor, nothing, num_bytes
+from tangentlm.kernels.factors import Factor, nothing, num_bytes, written_out
 from tangentlm.kernels.passes import NonFiniteOutputError, Passes
 from tangentlm.kernels.samples import Samples
 from tangentlm.prompts import select_rows
@@ -169,7 +169,7 @@ class TileEngine:
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 if not _out_of_memory(error) or self.limits.smallest:
                     raise
-                self._kept = None
+                self.forget()
                 self.limits = self.limits.halved()
             if self.passes.device.type == "cuda":
                 torch.cuda.empty_cache()
@@ -177,6 +177,10 @@ class TileEngine:
                 f"memory ran out; going on with half as much at one time: {self.limits}",
                 stacklevel=2,
             )
+
+    def forget(self) -> None:
+        """Let go of the factors that are kept from tile to tile."""
+        self._kept = self.contraction.last = None
 
     def _tile(self, rows: Samples, i: list[int], columns: Samples, j: list[int]) -> Values:
         bands = []
@@ -210,6 +214,10 @@ class TileEngine:
                 raise self.locate(samples, piece[error.sample]) from None
             made.sizes.append(len(piece))
             self.advance(len(piece))
+        # The sign of a NaN is zero and that of infinity one: what is wrong would not show.
+        culprit = _culprit(made, samples) if self.passes.signs else None
+        if culprit is not None:
+            raise culprit
         return made
 
     def locate(self, samples: Samples, sample: int) -> NonFiniteError:
@@ -241,12 +249,23 @@ class TileEngine:
                 first = left.of(name)
                 second = first if left is right else right.of(name)
                 if first is not None and second is not None:
+                    first, second = self._alike(name, first, second)
                     total = total + self._blocks(name, first, second)
             tiles.append(self._shaped(total, n, m))
         values = np.stack(tiles)
         if not np.isfinite(values).all():
             raise _culprit(left, rows) or _culprit(right, columns) or NonFiniteError("the kernel")
         return values
+
+    def _alike(
+        self, name: str, rows: list[Factor], columns: list[Factor]
+    ) -> tuple[list[Factor], list[Factor]]:
+        """Factors of one form: a model may use a parameter in other ways from batch to batch."""
+        if len({(type(f), getattr(f, "transposed", False)) for f in (*rows, *columns)}) == 1:
+            return rows, columns
+        parameter = self.passes.parameters[name]
+        left: list[Factor] = [written_out(f, parameter) for f in rows]
+        return left, left if rows is columns else [written_out(f, parameter) for f in columns]
 
     def _blocks(self, name: str, rows: list[Factor], columns: list[Factor]) -> Tensor:
         """One parameter's (n C, m C); for single outputs (C, n, m)."""
@@ -278,7 +297,8 @@ class TileEngine:
 
 def _out_of_memory(error: Exception) -> bool:
     known = ("out of memory", "can't allocate memory", "not enough memory")
-    return not isinstance(error, RuntimeError) or any(text in str(error) for text in known)
+    sure = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return sure or any(text in str(error) for text in known)
 
 
 def _culprit(made: TileFactors, samples: Samples) -> NonFiniteError | None:
