@@ -19,6 +19,7 @@ from tangentlm.params import (
     read_yaml,
     run_from_notebook,
 )
+from tangentlm.solvers import SOLVERS
 from tangentlm.tasks import load_task
 
 FEW_SHOT_SEEDS = (13, 21, 42, 87, 100)
@@ -78,6 +79,17 @@ def test_unknown_name_lists_what_is_known_where_nothing_is_near():
     [
         ("kernel", {}, "kernel run: task is missing"),
         ("kernel", {"task": "sst2", "formula": "signsgd"}, "formula = 'signsgd'"),
+        ("kernel", {"task": "sst2", "solver": "logistics"}, "solver = 'logistics'"),
+        (
+            "kernel",
+            {"task": "sst2", "solver": "asymmetric"},
+            "asymmetric solver is not for sgd kernels",
+        ),
+        (
+            "kernel",
+            {"task": "sst2", "formula": "asymmetric-signgd", "solver": "logistic"},
+            "logistic solver is not for asymmetric-signgd kernels",
+        ),
         ("kernel", {"task": "sst2", "head": "mlp"}, "head = 'mlp'.*'prompt' or 'linear'"),
         ("kernel", {"task": "sst2", "k": 0}, "k = 0"),
         ("kernel", {"task": "sst2", "k": 1.5}, "k = 1.5"),
@@ -94,6 +106,32 @@ def test_unknown_name_lists_what_is_known_where_nothing_is_near():
 )
 def test_wrong_value_is_refused(experiment, values, match):
     refused(match, make_run, experiment, values)
+
+
+@pytest.mark.parametrize(
+    ("values", "solver", "method"),
+    [
+        ({}, "least-squares", "sgd"),
+        ({"formula": "signgd"}, "least-squares", "signgd"),
+        ({"formula": "asymmetric-signgd"}, "asymmetric", "asymmetric-signgd"),
+        ({"solver": "logistic"}, "logistic", "sgd-logistic"),
+        ({"formula": "signgd", "solver": "rows-logistic"}, "rows-logistic", "signgd-rows-logistic"),
+    ],
+)
+def test_a_kernel_run_is_named_by_formula_and_solver(values, solver, method):
+    run = make_run("kernel", {"task": "reviews", **values})
+    assert run.solver == solver
+    assert run.method == method
+    assert run.name == f"reviews-k16-s13-{method}"
+
+
+def test_a_grid_gives_each_solver_what_it_can_have():
+    grid = load_grid("malladi")
+    for name, solver in SOLVERS.items():
+        values = grid.of_solver(solver.GRID)
+        assert values.keys() == solver.GRID.keys()
+        assert (0.0 in values["regularization"]) == (name != "logistic")
+        assert all(values.values())
 
 
 @pytest.mark.parametrize(

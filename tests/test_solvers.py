@@ -1,206 +1,134 @@
-"""Kernel solvers against closed forms and scikit-learn, their invariances and refusals."""
+"""What all kernel solvers share: scikit-learn's contract, invariances, refusals; labels."""
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.base import clone
-from sklearn.kernel_ridge import KernelRidge
-from sklearn.linear_model import Ridge
+from sklearn.exceptions import NotFittedError
 from sklearn.metrics import accuracy_score, f1_score
 
+from solver_problems import PROPERTY, Problem
 from tangentlm.errors import InputError, NonFiniteError
 from tangentlm.kernels import Kernel
 from tangentlm.solvers import (
+    AsymmetricLeastSquares,
     KernelLeastSquares,
+    KernelLogistic,
+    KernelRowsLogistic,
     Spectrum,
     difference,
     labels_of_decision,
     score,
-    select,
 )
 
-PROPERTY = settings(derandomize=True, deadline=None, max_examples=25, database=None)
+SOLVERS = {
+    "least squares": KernelLeastSquares(0.01, 3.0),
+    "least squares unregularised": KernelLeastSquares(0.0, 3.0),
+    "logistic": KernelLogistic(0.01, 3.0),
+    "asymmetric": AsymmetricLeastSquares(0.2, 0.01, 3.0),
+    "asymmetric label": AsymmetricLeastSquares(0.2, 0.01, 3.0, "label"),
+    "rows": KernelRowsLogistic(0.01),
+}
+WITHOUT_FOLDS = sorted(SOLVERS.keys() - {"rows"})
+EVERY = pytest.mark.parametrize("name", SOLVERS)
 
 
-class Problem:
-    """Features of N training and M other samples, C outputs each, with labels and logits."""
+class Arguments:
+    """A problem with the kernels that a solver wants, samples and outputs in any order."""
 
-    def __init__(self, n=8, m=5, outputs=3, width=40, seed=0) -> None:
-        random = np.random.default_rng(seed)
-        self.n, self.m, self.outputs = n, m, outputs
-        self.features = random.normal(size=(n, outputs, width))
-        self.others = random.normal(size=(m, outputs, width))
-        self.train = np.einsum("icp,jdp->icjd", self.features, self.features)
-        self.test = np.einsum("icp,jdp->icjd", self.features, self.others)
-        self.y = np.arange(n) % max(outputs, 2)
-        self.y_test = random.integers(0, max(outputs, 2), size=m)
-        self.f0 = random.normal(size=(n, outputs))
-        self.f0_test = random.normal(size=(m, outputs))
+    def __init__(self, name, outputs, samples=slice(None), others=slice(None), classes=None):
+        p = Problem(n=15, m=5, outputs=outputs, width=60)
+        classes = np.arange(outputs) if classes is None else np.array(classes)
+        self.y = (np.argsort(classes)[p.y] if outputs > 1 else p.y)[samples]
+        self.f0, self.f0_test = p.f0[samples][:, classes], p.f0_test[others][:, classes]
+        self.samples, self.others = p.features[samples][:, classes], p.others[others][:, classes]
+        sign = np.sign if name.startswith("asymmetric") else np.asarray
+        self.train = np.einsum("icp,jdp->icjd", self.samples, sign(self.samples))
+        if name.startswith("asymmetric"):
+            self.test = np.einsum("icp,jdp->icjd", self.others, sign(self.samples))
+        else:
+            self.test = np.einsum("icp,jdp->icjd", self.samples, self.others)
 
-    @property
-    def target(self) -> np.ndarray:
-        return 2.0 * self.y[:, None] - 1 if self.outputs == 1 else np.eye(self.outputs)[self.y]
+    def fitted(self, name):
+        return clone(SOLVERS[name]).fit(self.train, self.y, self.f0)
 
-    @property
-    def matrix(self) -> np.ndarray:
-        """The training kernel with C N scalar samples, one by one."""
-        size = self.n * self.outputs
-        flat = np.empty((size, size))
-        for i, c, j, d in np.ndindex(self.train.shape):
-            flat[i * self.outputs + c, j * self.outputs + d] = self.train[i, c, j, d]
-        return flat
-
-    @property
-    def ridge(self) -> float:
-        """The operator norm of the training kernel."""
-        return float(np.linalg.norm(self.matrix, 2))
+    def decision(self, name):
+        return self.fitted(name).decision_function(self.test, self.f0_test)
 
 
-@pytest.fixture(params=[1, 2, 4], ids=lambda c: f"{c}-outputs")
-def problem(request):
-    return Problem(outputs=request.param)
+# --- the contract of scikit-learn -----------------------------------------------------------
 
 
-STRENGTHS = (0.0, 0.01, 1.0)
-
-
-# --- what it computes -----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("scale", [np.inf, 10.0, 0.5])
-@pytest.mark.parametrize("strength", STRENGTHS)
-def test_equals_the_closed_form(problem, strength, scale):
-    p = problem
-    size = p.n * p.outputs
-    offset = p.f0 / scale
-    alpha = np.linalg.solve(
-        p.matrix + strength * p.ridge * np.eye(size), (p.target - offset).reshape(size)
-    )
-    expected = p.test.reshape(size, -1).T @ alpha + (p.f0_test / scale).reshape(-1)
-    solver = KernelLeastSquares(strength, scale).fit(p.train, p.y, p.f0)
-    np.testing.assert_allclose(solver.alpha_.reshape(size), alpha, rtol=1e-7, atol=1e-10)
-    decision = solver.decision_function(p.test, p.f0_test)
-    assert decision.shape == (p.m, p.outputs)
-    np.testing.assert_allclose(decision.reshape(-1), expected, rtol=1e-7, atol=1e-10)
-    assert solver.rank_ == size
-    assert np.array_equal(solver.classes_, np.arange(max(p.outputs, 2)))
-
-
-@pytest.mark.parametrize("strength", [0.001, 1.0])
-def test_equals_ridge_regression_on_the_features(problem, strength):
-    p = problem
-    width = p.features.shape[2]
-    ridge = Ridge(alpha=strength * p.ridge, fit_intercept=False, solver="cholesky", tol=1e-12)
-    ridge.fit(p.features.reshape(-1, width), p.target.reshape(-1))
-    expected = ridge.predict(p.others.reshape(-1, width)).reshape(p.m, p.outputs)
-    decision = KernelLeastSquares(strength).fit(p.train, p.y).decision_function(p.test)
-    np.testing.assert_allclose(decision, expected, rtol=1e-8, atol=1e-10)
-
-
-@pytest.mark.parametrize("strength", [0.001, 1.0])
-def test_equals_kernel_ridge_of_sklearn(problem, strength):
-    p = problem
-    other = KernelRidge(alpha=strength * p.ridge, kernel="precomputed")
-    other.fit(p.matrix, p.target.reshape(-1))
-    expected = other.predict(p.test.reshape(p.n * p.outputs, -1).T).reshape(p.m, p.outputs)
-    decision = KernelLeastSquares(strength).fit(p.train, p.y).decision_function(p.test)
-    np.testing.assert_allclose(decision, expected, rtol=1e-8, atol=1e-10)
-
-
-def test_offset_is_the_regression_of_the_residual(problem):
-    # h = f0 / s + regression of Y - f0 / s: on the training samples, unregularised, it is Y.
-    p = problem
-    solver = KernelLeastSquares(0.0, 2.0).fit(p.train, p.y, p.f0)
-    np.testing.assert_allclose(solver.decision_function(p.train, p.f0), p.target, atol=1e-9)
-    # With an infinite scale f0 is not looked at, whatever it holds.
-    plain = KernelLeastSquares(0.1).fit(p.train, p.y).decision_function(p.test)
-    ignoring = KernelLeastSquares(0.1, np.inf).fit(p.train, p.y, np.full_like(p.f0, 1e9))
-    assert np.array_equal(ignoring.decision_function(p.test, p.f0_test), plain)
-
-
+@EVERY
 @pytest.mark.parametrize("outputs", [1, 3])
-def test_singular_kernel_gives_the_interpolant_of_least_norm(outputs):
-    p = Problem(n=8, outputs=outputs, width=40)
-    # Samples 4 to 7 repeat 0 to 3, labels too, so the kernel has half its rank.
-    repeat = np.arange(8) % 4
-    features, y = p.features[repeat], p.y[repeat]
-    train = np.einsum("icp,jdp->icjd", features, features)
-    test = np.einsum("icp,jdp->icjd", features, p.others)
-    target = 2.0 * y[:, None] - 1 if outputs == 1 else np.eye(outputs)[y]
-    solver = KernelLeastSquares(0.0).fit(train, y)
-    assert solver.rank_ == 4 * outputs == np.linalg.matrix_rank(train.reshape(8 * outputs, -1))
-    np.testing.assert_allclose(solver.decision_function(train), target, atol=1e-9)
-    width = features.shape[2]
-    weights = np.linalg.pinv(features.reshape(-1, width)) @ target.reshape(-1)
-    expected = (p.others.reshape(-1, width) @ weights).reshape(p.m, outputs)
-    np.testing.assert_allclose(solver.decision_function(test), expected, atol=1e-9)
-    pseudo = np.linalg.pinv(train.reshape(8 * outputs, -1), hermitian=True) @ target.reshape(-1)
-    np.testing.assert_allclose(solver.alpha_.reshape(-1), pseudo, atol=1e-9)
-
-
-def test_contradicting_labels_of_a_repeated_sample_are_averaged():
-    kernel = np.ones((2, 1, 2, 1))
-    solver = KernelLeastSquares(0.0).fit(kernel, [0, 1])
-    assert solver.rank_ == 1
-    np.testing.assert_allclose(solver.decision_function(kernel), 0.0, atol=1e-12)
-
-
-def test_kernel_object_and_array_agree():
-    p = Problem(outputs=2)
-    kernel = Kernel(p.train, "sgd", "full", ("weight",))
-    test = Kernel(p.test, "sgd", "full", ("weight",))
-    expected = KernelLeastSquares(0.1).fit(p.train, p.y).decision_function(p.test)
-    solver = KernelLeastSquares(0.1).fit(kernel, p.y)
-    assert np.array_equal(solver.decision_function(test), expected)
-
-
-def test_spectrum_at_hand_gives_the_same_solution(problem):
-    p = problem
-    spectrum = Spectrum.of(p.train)
-    assert spectrum.operator_norm == pytest.approx(p.ridge, rel=1e-10)
-    assert (np.diff(spectrum.values) >= 0).all()
-    with_it = KernelLeastSquares(0.01).fit(p.train, p.y, spectrum=spectrum)
-    assert np.array_equal(with_it.alpha_, KernelLeastSquares(0.01).fit(p.train, p.y).alpha_)
-
-
-def test_round_off_in_the_symmetry_is_accepted():
-    p = Problem(outputs=2)
-    noise = 1e-7 * np.random.default_rng(5).normal(size=p.train.shape)
-    solver = KernelLeastSquares(0.1).fit(p.train + noise, p.y)
-    exact = KernelLeastSquares(0.1).fit(p.train, p.y)
-    np.testing.assert_allclose(solver.alpha_, exact.alpha_, atol=1e-6)
-
-
-# --- it is a scikit-learn estimator ---------------------------------------------------------
-
-
-def test_estimator_of_sklearn():
-    p = Problem(outputs=2)
-    solver = KernelLeastSquares(regularization=0.1, f0_scale=10.0)
-    assert solver.get_params() == {"regularization": 0.1, "f0_scale": 10.0}
-    fitted = solver.fit(p.train, p.y, p.f0)
-    assert fitted is solver
+def test_estimator_of_sklearn(name, outputs):
+    a = Arguments(name, outputs)
+    solver = clone(SOLVERS[name])
+    before = solver.get_params()
+    assert solver.fit(a.train, a.y, a.f0) is solver
+    assert solver.get_params() == before
     copied = clone(solver)
-    assert copied.get_params() == solver.get_params()
-    assert not hasattr(copied, "alpha_")
-    copied.set_params(regularization=0.5, f0_scale=np.inf).fit(p.train, p.y)
-    predicted = copied.predict(p.test)
-    assert np.array_equal(predicted, copied.decision_function(p.test).argmax(axis=1))
-    assert copied.score(p.test, p.y_test) == accuracy_score(p.y_test, predicted)
+    assert copied.get_params() == before
+    with pytest.raises(NotFittedError):
+        copied.decision_function(a.test, a.f0_test)
+    decision = solver.decision_function(a.test, a.f0_test)
+    assert decision.shape == (5, outputs)
+    predicted = solver.predict(a.test, a.f0_test)
+    assert np.array_equal(predicted, labels_of_decision(decision))
+    assert predicted.dtype == np.int64
+    assert np.array_equal(solver.classes_, np.arange(max(outputs, 2)))
 
 
-def test_prediction_of_two_classes_is_the_sign():
-    p = Problem(outputs=1)
-    solver = KernelLeastSquares(0.1, 5.0).fit(p.train, p.y, p.f0)
-    decision = solver.decision_function(p.test, p.f0_test)
-    assert np.array_equal(solver.predict(p.test, p.f0_test), decision[:, 0] > 0)
-    assert solver.predict(p.test, p.f0_test).dtype == np.int64
+@EVERY
+def test_score_of_sklearn_is_the_accuracy(name):
+    a = Arguments(name, 3)
+    solver = clone(SOLVERS[name])
+    if "f0_scale" in solver.get_params():
+        solver.set_params(f0_scale=np.inf)
+    solver.fit(a.train, a.y)
+    y = np.array([0, 1, 2, 0, 1])
+    assert solver.score(a.test, y) == accuracy_score(y, solver.predict(a.test))
+
+
+@EVERY
+def test_same_fit_twice_is_the_same(name):
+    a = Arguments(name, 3)
+    solver = a.fitted(name)
+    first = solver.decision_function(a.test, a.f0_test)
+    solver.fit(a.train, a.y, a.f0)
+    assert np.array_equal(solver.decision_function(a.test, a.f0_test), first)
+
+
+@EVERY
+def test_kernel_object_and_array_agree(name):
+    a = Arguments(name, 2)
+    train = Kernel(a.train, "sgd", "full", ("weight",))
+    test = Kernel(a.test, "sgd", "full", ("weight",))
+    solver = clone(SOLVERS[name]).fit(train, a.y, a.f0)
+    assert np.array_equal(solver.decision_function(test, a.f0_test), a.decision(name))
+
+
+@EVERY
+def test_what_a_grid_shares_gives_the_same_fit(name):
+    a = Arguments(name, 3)
+    shared = SOLVERS[name].prepare(a.train)
+    for _ in range(2):
+        solver = clone(SOLVERS[name]).fit(a.train, a.y, a.f0, shared)
+        decision = solver.decision_function(a.test, a.f0_test)
+        np.testing.assert_allclose(decision, a.decision(name), rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["least squares", "logistic", "asymmetric"])
+def test_pretrained_logits_are_not_looked_at_with_an_infinite_scale(name):
+    a = Arguments(name, 3)
+    solver = clone(SOLVERS[name]).set_params(f0_scale=np.inf)
+    plain = solver.fit(a.train, a.y).decision_function(a.test)
+    given = solver.fit(a.train, a.y, 1e9 * a.f0).decision_function(a.test, 1e9 * a.f0_test)
+    assert np.array_equal(given, plain)
 
 
 # --- invariances ----------------------------------------------------------------------------
@@ -208,203 +136,195 @@ def test_prediction_of_two_classes_is_the_sign():
 
 @PROPERTY
 @given(
-    order=st.permutations(range(8)),
-    columns=st.permutations(range(5)),
+    name=st.sampled_from(WITHOUT_FOLDS),
+    samples=st.permutations(range(15)),
+    others=st.permutations(range(5)),
     outputs=st.sampled_from([1, 3]),
-    strength=st.sampled_from(STRENGTHS),
 )
-def test_order_of_samples_does_not_matter(order, columns, outputs, strength):
-    p = Problem(outputs=outputs)
-    expected = KernelLeastSquares(strength, 3.0).fit(p.train, p.y, p.f0)
-    shuffled = KernelLeastSquares(strength, 3.0).fit(
-        p.train[order][:, :, order], p.y[order], p.f0[order]
-    )
-    decision = shuffled.decision_function(p.test[order][:, :, columns], p.f0_test[columns])
-    np.testing.assert_allclose(
-        decision, expected.decision_function(p.test, p.f0_test)[columns], rtol=1e-7, atol=1e-9
-    )
+def test_order_of_samples_does_not_matter(name, samples, others, outputs):
+    expected = Arguments(name, outputs).decision(name)[others]
+    decision = Arguments(name, outputs, samples, others).decision(name)
+    np.testing.assert_allclose(decision, expected, rtol=1e-6, atol=1e-8)
 
 
 @PROPERTY
-@given(order=st.permutations(range(4)), strength=st.sampled_from(STRENGTHS))
-def test_order_of_classes_permutes_the_outputs(order, strength):
-    p = Problem(outputs=4)
-    order = np.array(order)
-    expected = KernelLeastSquares(strength, 3.0).fit(p.train, p.y, p.f0)
-    renamed = KernelLeastSquares(strength, 3.0).fit(
-        p.train[:, order][:, :, :, order], np.argsort(order)[p.y], p.f0[:, order]
-    )
-    decision = renamed.decision_function(p.test[:, order][:, :, :, order], p.f0_test[:, order])
+@given(name=st.sampled_from(WITHOUT_FOLDS), classes=st.permutations(range(3)))
+def test_order_of_classes_permutes_the_outputs(name, classes):
+    expected = Arguments(name, 3).decision(name)[:, classes]
+    decision = Arguments(name, 3, classes=classes).decision(name)
+    np.testing.assert_allclose(decision, expected, rtol=1e-6, atol=1e-8)
+
+
+@PROPERTY
+@given(name=st.sampled_from(["logistic", *WITHOUT_FOLDS[2:]]), exponent=st.floats(-8, 8))
+def test_scale_of_the_kernel_does_not_matter(name, exponent):
+    a, factor = Arguments(name, 3), 10.0**exponent
+    expected = a.decision(name)
+    solver = clone(SOLVERS[name]).fit(factor * a.train, a.y, a.f0)
+    decision = solver.decision_function(factor * a.test, a.f0_test)
+    np.testing.assert_allclose(decision, expected, rtol=1e-6, atol=1e-8)
+
+
+@PROPERTY
+@given(name=st.sampled_from(WITHOUT_FOLDS), factor=st.floats(0.1, 10))
+def test_scale_of_f0_is_the_inverse_of_its_size(name, factor):
+    a = Arguments(name, 3)
+    expected = a.decision(name)
+    solver = clone(SOLVERS[name]).set_params(f0_scale=3.0 * factor)
+    solver.fit(a.train, a.y, factor * a.f0)
+    decision = solver.decision_function(a.test, factor * a.f0_test)
+    np.testing.assert_allclose(decision, expected, rtol=1e-6, atol=1e-8)
+
+
+@PROPERTY
+@given(
+    name=st.sampled_from(["least squares", "asymmetric"]),
+    shift=arrays(np.float64, (5, 3), elements=st.floats(-5, 5)),
+)
+def test_f0_of_other_samples_shifts_their_decision(name, shift):
+    a = Arguments(name, 3)
+    solver = a.fitted(name)
+    moved = solver.decision_function(a.test, a.f0_test + shift)
     np.testing.assert_allclose(
-        decision, expected.decision_function(p.test, p.f0_test)[:, order], rtol=1e-7, atol=1e-9
+        moved - solver.decision_function(a.test, a.f0_test), shift / 3, atol=1e-12
     )
 
 
 @PROPERTY
 @given(
-    exponent=st.floats(-8, 8), outputs=st.sampled_from([1, 3]), strength=st.sampled_from(STRENGTHS)
+    common=arrays(np.float64, (20, 1), elements=st.floats(-5, 5)),
 )
-def test_scale_of_the_kernel_does_not_matter(exponent, outputs, strength):
-    p = Problem(outputs=outputs)
-    factor = 10.0**exponent
-    expected = KernelLeastSquares(strength, 3.0).fit(p.train, p.y, p.f0)
-    scaled = KernelLeastSquares(strength, 3.0).fit(factor * p.train, p.y, p.f0)
+def test_logistic_decision_takes_a_common_shift_of_f0_along(common):
+    # The cross entropy does not see what is added to all logits of a sample.
+    a = Arguments("logistic", 3)
+    solver = clone(SOLVERS["logistic"]).fit(a.train, a.y, a.f0 + common[:15])
+    decision = solver.decision_function(a.test, a.f0_test + common[15:])
     np.testing.assert_allclose(
-        scaled.decision_function(factor * p.test, p.f0_test),
-        expected.decision_function(p.test, p.f0_test),
-        rtol=1e-7,
-        atol=1e-9,
+        decision, a.decision("logistic") + common[15:] / 3, rtol=1e-6, atol=1e-7
     )
-    assert scaled.rank_ == expected.rank_
-
-
-@PROPERTY
-@given(
-    features=arrays(np.float64, (6, 3, 2), elements=st.integers(-5, 5).map(float)).filter(
-        lambda a: np.abs(a).sum() > 0
-    ),
-    strength=st.sampled_from([0.01, 0.5]),
-)
-def test_any_positive_semidefinite_kernel_is_solved(features, strength):
-    # Small integers give repeated, zero and collinear samples; ridge keeps it well posed.
-    train = np.einsum("icp,jdp->icjd", features, features)
-    y = np.arange(6) % 3
-    solver = KernelLeastSquares(strength).fit(train, y)
-    matrix = train.reshape(18, 18)
-    residual = np.eye(3)[y].reshape(-1) - matrix @ solver.alpha_.reshape(-1)
-    ridge = strength * np.linalg.norm(matrix, 2)
-    np.testing.assert_allclose(ridge * solver.alpha_.reshape(-1), residual, atol=1e-9)
-    assert solver.rank_ == 18
-
-
-@PROPERTY
-@given(
-    decision=arrays(np.float64, (7, 2), elements=st.integers(-3, 3).map(float)),
-)
-def test_difference_decides_like_the_two_logits(decision):
-    assert np.array_equal(labels_of_decision(difference(decision)), labels_of_decision(decision))
-
-
-# --- select ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("metric", ["accuracy", "f1"])
-@pytest.mark.parametrize("seed", range(4))
-def test_select_picks_the_best_point(seed, metric):
-    p = Problem(n=12, m=16, outputs=1, width=20, seed=seed)
-    strengths, scales = (0.0, 0.01, 0.1, 1.0), (0.5, 2.0, np.inf)
-    chosen = select(
-        p.train, p.y, p.test, p.y_test, f0_train=p.f0, f0_dev=p.f0_test,
-        regularization=strengths, f0_scale=scales, metric=metric,
-    )  # fmt: skip
-    points = {}
-    for strength, scale in itertools.product(strengths, scales):
-        solver = KernelLeastSquares(strength, scale).fit(p.train, p.y, p.f0)
-        decision = solver.decision_function(p.test, p.f0_test)
-        loss = float(np.mean((decision[:, 0] - (2 * p.y_test - 1)) ** 2))
-        points[strength, scale] = score(p.y_test, decision[:, 0] > 0, metric), -loss
-    assert len(chosen.table) == len(points)
-    for row in chosen.table:
-        points_there, loss_there = points[row["regularization"], row["f0_scale"]]
-        assert row["dev_score"] == points_there
-        assert row["dev_loss"] == pytest.approx(-loss_there)
-        assert 0 < row["rank"] <= p.n
-    best = max(points, key=points.__getitem__)
-    assert (chosen.solver.regularization, chosen.solver.f0_scale) == best
-    assert chosen.dev_score == points[best][0]
-    again = KernelLeastSquares(*best).fit(p.train, p.y, p.f0)
-    assert np.array_equal(chosen.solver.alpha_, again.alpha_)
-
-
-def test_ties_in_the_score_go_to_the_smaller_loss():
-    # Every regularisation classifies rightly; the more of it, the further from the targets.
-    y = np.array([0, 1, 0, 1])
-    features = np.where(y == 1, 1.0, -1.0)[:, None] * np.ones((4, 1))
-    kernel = np.einsum("ip,jp->ij", features, features)[:, None, :, None]
-    for strengths in [(0.0, 0.1, 1.0), (1.0, 0.1, 0.0)]:
-        chosen = select(kernel, y, kernel, y, regularization=strengths, f0_scale=(np.inf,))
-        assert [row["dev_score"] for row in chosen.table] == [100.0] * 3
-        assert chosen.solver.regularization == 0.0
-
-
-def test_multi_class_select_uses_one_hot_targets():
-    p = Problem(outputs=3)
-    chosen = select(p.train, p.y, p.train, p.y, regularization=(0.0,), f0_scale=(np.inf,))
-    assert chosen.dev_score == 100.0
-    assert chosen.table[0]["dev_loss"] == pytest.approx(0.0, abs=1e-18)
-
-
-def test_empty_grid_is_refused():
-    p = Problem(outputs=1)
-    with pytest.raises(InputError, match="grid"):
-        select(p.train, p.y, p.test, p.y_test, regularization=(), f0_scale=(np.inf,))
 
 
 # --- refusals -------------------------------------------------------------------------------
 
-P = Problem(n=4, m=3, outputs=2)
+
 FIT_REFUSALS = {
-    "asymmetric": (lambda: KernelLeastSquares().fit(P.train + P.train[::-1], P.y), "not symmetric"),
-    "rectangular": (lambda: KernelLeastSquares().fit(P.test, P.y), "does not fit"),
-    "f0 missing": (lambda: KernelLeastSquares(0.0, 10.0).fit(P.train, P.y), "needs .* f0"),
-    "f0 shape": (
-        lambda: KernelLeastSquares(0.0, 10.0).fit(P.train, P.y, P.f0[:, :1]),
-        r"f0 has shape \(4, 1\), expected \(4, 2\)",
-    ),
-    "matrix": (lambda: KernelLeastSquares().fit(P.matrix, P.y), r"\(N, C, M, C\)"),
-    "outputs differ": (lambda: KernelLeastSquares().fit(P.train[..., :1], P.y), r"\(N, C, M, C\)"),
-    "too few labels": (lambda: KernelLeastSquares().fit(P.train, P.y[:3]), "does not fit 3 labels"),
-    "one-hot labels": (lambda: KernelLeastSquares().fit(P.train, np.eye(2)[P.y]), "label"),
-    "label too large": (lambda: KernelLeastSquares().fit(P.train, P.y + 1), "0 to 1"),
-    "negative label": (lambda: KernelLeastSquares().fit(P.train, P.y - 1), "0 to 1"),
-    "label of two classes": (
-        lambda: KernelLeastSquares().fit(P.train[:, :1, :, :1], [0, 1, 2, 1]),
+    "rectangular": (lambda s, a: s.fit(a.train[:, :, :5], a.y, a.f0), "does not fit: training"),
+    "matrix": (lambda s, a: s.fit(a.train.reshape(30, 30), a.y, a.f0), r"\(N, C, M, C\)"),
+    "outputs differ": (lambda s, a: s.fit(a.train[..., :1], a.y, a.f0), r"\(N, C, M, C\)"),
+    "nothing": (lambda s, a: s.fit(a.train[:0, :, :0], a.y[:0], a.f0[:0]), "kernel is empty"),
+    "too few labels": (lambda s, a: s.fit(a.train, a.y[:3], a.f0), "15 samples .* 3 labels"),
+    "one-hot labels": (lambda s, a: s.fit(a.train, np.eye(2)[a.y], a.f0), "integers of shape"),
+    "float labels": (lambda s, a: s.fit(a.train, a.y / 1.0, a.f0), "integers of shape"),
+    "label too large": (lambda s, a: s.fit(a.train, a.y + 1, a.f0), "0 to 1"),
+    "negative label": (lambda s, a: s.fit(a.train, a.y - 1, a.f0), "0 to 1"),
+    "third label of two": (
+        lambda s, a: s.fit(a.train[:, :1, :, :1], np.arange(15) % 3, a.f0[:, :1]),
         "0 to 1",
     ),
     "negative regularization": (
-        lambda: KernelLeastSquares(-0.1).fit(P.train, P.y),
-        "regularization must be >= 0",
+        lambda s, a: s.set_params(regularization=-0.1).fit(a.train, a.y, a.f0),
+        "regularization must be a number >=? 0, not -0.1",
     ),
-    "zero scale": (lambda: KernelLeastSquares(0.1, 0.0).fit(P.train, P.y, P.f0), "f0_scale > 0"),
-    "negative scale": (lambda: KernelLeastSquares(0.1, -1.0).fit(P.train, P.y, P.f0), "f0_scale"),
+    "no number": (
+        lambda s, a: s.set_params(regularization="0.1").fit(a.train, a.y, a.f0),
+        "regularization must be a number >=? 0, not '0.1'",
+    ),
+    "nan": (
+        lambda s, a: s.set_params(regularization=np.nan).fit(a.train, a.y, a.f0),
+        "regularization must be a number >=? 0, not nan",
+    ),
 }
-PREDICT_REFUSALS = {
-    "other samples": (lambda s: s.decision_function(P.test[:2], P.f0_test), "does not fit"),
-    "other outputs": (lambda s: s.decision_function(P.test[:, :1, :, :1], P.f0_test), "does not"),
-    "matrix": (lambda s: s.decision_function(P.matrix, P.f0_test), r"\(N, C, M, C\)"),
-    "f0 missing": (lambda s: s.decision_function(P.test), "needs .* f0"),
-    "f0 of others": (
-        lambda s: s.predict(P.test, P.f0),
-        r"f0 has shape \(4, 2\), expected \(3, 2\)",
+F0_REFUSALS = {
+    "missing": (lambda s, a: s.fit(a.train, a.y), "f0_scale = 3.0 needs .* f0"),
+    "shape": (
+        lambda s, a: s.fit(a.train, a.y, a.f0[:, :1]),
+        r"f0 has shape \(15, 1\), expected \(15, 2\)",
+    ),
+    "zero scale": (
+        lambda s, a: s.set_params(f0_scale=0.0).fit(a.train, a.y, a.f0),
+        "f0_scale .* > 0",
+    ),
+    "negative scale": (
+        lambda s, a: s.set_params(f0_scale=-1.0).fit(a.train, a.y, a.f0),
+        "f0_scale must be a number > 0, not -1.0",
+    ),
+    "missing on others": (
+        lambda s, a: s.fit(a.train, a.y, a.f0).decision_function(a.test),
+        "f0_scale = 3.0 needs .* f0",
+    ),
+    "shape on others": (
+        lambda s, a: s.fit(a.train, a.y, a.f0).predict(a.test, a.f0),
+        r"f0 has shape \(15, 2\), expected \(5, 2\)",
     ),
 }
 
 
-@pytest.mark.parametrize(("fit", "message"), FIT_REFUSALS.values(), ids=FIT_REFUSALS)
-def test_fit_refuses(fit, message):
+@EVERY
+@pytest.mark.parametrize("refusal", FIT_REFUSALS)
+def test_fit_refuses(name, refusal):
+    fit, message = FIT_REFUSALS[refusal]
     with pytest.raises(InputError, match=message) as caught:
-        fit()
+        fit(clone(SOLVERS[name]), Arguments(name, 2))
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("predict", "message"), PREDICT_REFUSALS.values(), ids=PREDICT_REFUSALS)
-def test_prediction_refuses(predict, message):
-    solver = KernelLeastSquares(0.1, 10.0).fit(P.train, P.y, P.f0)
+@pytest.mark.parametrize("name", WITHOUT_FOLDS)
+@pytest.mark.parametrize("refusal", F0_REFUSALS)
+def test_pretrained_logits_are_checked(name, refusal):
+    use, message = F0_REFUSALS[refusal]
     with pytest.raises(InputError, match=message):
-        predict(solver)
+        use(clone(SOLVERS[name]), Arguments(name, 2))
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_non_finite_numbers_do_not_come_out(bad):
-    solver = KernelLeastSquares(0.1, 10.0).fit(P.train, P.y, P.f0)
-    test = P.test.copy()
-    test[0, 0, 0, 0] = bad
-    with pytest.raises(NonFiniteError, match="not finite"):
-        solver.decision_function(test, P.f0_test)
-    train = P.train.copy()
-    train[0, 0, 0, 0] = bad
-    with pytest.raises((NonFiniteError, ValueError)):
-        KernelLeastSquares(0.1).fit(train, P.y)
+@EVERY
+def test_prediction_refuses_kernels_of_other_samples(name):
+    a = Arguments(name, 2)
+    solver = a.fitted(name)
+    for kernel in (a.test[:2, :, :2], a.test[:, :1, :, :1]):
+        with pytest.raises(InputError, match="does not fit"):
+            solver.decision_function(kernel, a.f0_test)
+    with pytest.raises(InputError, match=r"\(N, C, M, C\)"):
+        solver.decision_function(a.test[:, 0, :, 0], a.f0_test)
+
+
+@EVERY
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_non_finite_kernels_are_refused_by_their_entry(name, bad):
+    a = Arguments(name, 2)
+    solver = a.fitted(name)
+    a.test[3, 1, 2, 0] = bad
+    with pytest.raises(NonFiniteError, match="entry of row 3, output 1, column 2, output 0"):
+        solver.decision_function(a.test, a.f0_test)
+    a.train[4, 0, 2, 1] = bad
+    with pytest.raises(NonFiniteError, match="entry of row 4, output 0, column 2, output 1"):
+        a.fitted(name)
+
+
+@pytest.mark.parametrize("name", WITHOUT_FOLDS)
+def test_non_finite_logits_are_refused_by_their_sample(name):
+    a = Arguments(name, 2)
+    solver = a.fitted(name)
+    a.f0_test[3, 1] = np.nan
+    with pytest.raises(NonFiniteError, match="f0 of sample 3, output 1 is not finite"):
+        solver.predict(a.test, a.f0_test)
+    a.f0[2, 0] = np.inf
+    with pytest.raises(NonFiniteError, match="f0 of sample 2, output 0 is not finite"):
+        a.fitted(name)
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_overflow_of_a_prediction_is_refused():
+    solver = KernelLeastSquares().fit(1e-300 * np.ones((1, 1, 1, 1)), [1])
+    with pytest.raises(NonFiniteError, match="prediction of sample 0, output 0"):
+        solver.decision_function(np.full((1, 1, 1, 1), 1e300))
+
+
+def test_spectrum_is_of_a_square_symmetric_kernel():
+    p = Problem(outputs=2)
+    with pytest.raises(InputError, match="does not fit: training"):
+        Spectrum.of(p.test)
+    with pytest.raises(InputError, match="not symmetric"):
+        Spectrum.of(p.signed_train)
 
 
 # --- scores and labels ----------------------------------------------------------------------
@@ -437,3 +357,16 @@ def test_difference():
     logits = [[1.0, 3.0], [0.5, -0.5]]
     assert difference(logits).tolist() == [[2.0], [-1.0]]
     assert difference(np.float32(logits)).dtype == np.float64
+
+
+def test_unknown_metric_is_refused():
+    with pytest.raises(InputError, match="unknown metric 'F1'; did you mean 'f1'"):
+        score([0, 1], [0, 1], "F1")
+
+
+@PROPERTY
+@given(
+    decision=arrays(np.float64, (7, 2), elements=st.integers(-3, 3).map(float)),
+)
+def test_difference_decides_like_the_two_logits(decision):
+    assert np.array_equal(labels_of_decision(difference(decision)), labels_of_decision(decision))

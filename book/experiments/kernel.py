@@ -37,7 +37,10 @@ head = "prompt"  # prompt: label words at the mask
 k = 16  # examples a class, for train and again for dev
 seed = 13  # the split: 13, 21, 42, 87 or 100 in the papers
 test_size = 1000  # at most so many test examples
-formula = "sgd"  # which kernel
+formula = "sgd"  # which kernel: sgd, signgd or asymmetric-signgd
+solver = (
+    "least-squares"  # or logistic, rows-logistic; asymmetric kernels have their own
+)
 grid = "quick"  # regularisation and f0 scales, from params/grids
 device = "auto"  # auto, cpu or cuda
 data = None  # a data folder; the variable TANGENTLM_DATA otherwise
@@ -100,6 +103,10 @@ pd.Series(zero_shot, name=f"zero-shot {the_task.metric} (%)").round(1).to_frame(
 # $$\mathcal{K}^{(\mathrm{SGD})}_{cd}(\xi, \xi') =
 # \langle \nabla_\theta f_c(\xi; \theta_0), \nabla_\theta f_d(\xi'; \theta_0) \rangle .$$
 #
+# That is what a step of SGD moves. Adam's first steps look more like those of sign descent, whose
+# kernels replace one gradient (`asymmetric-signgd`, the training sample's) or both (`signgd`) by
+# their signs. {doc}`/book/theory/computing-kernels` shows how all three are computed.
+#
 # For two classes only the difference of the logits matters, so one output is enough:
 # $f_1 - f_0$. For more classes each logit is an output of its own, and a sample is C rows.
 
@@ -107,21 +114,26 @@ pd.Series(zero_shot, name=f"zero-shot {the_task.metric} (%)").round(1).to_frame(
 from tangentlm.kernels import entk
 
 two_classes = the_task.num_classes == 2
-kernel = entk(
-    shots.model,
-    shots.part("train").batch,
-    shots.batch,
-    formula=run.formula,
-    outputs="difference" if two_classes else "full",
-)
-K = {part: kernel.values[:, :, index] for part, index in shots.parts.items()}
+options = {
+    "formula": run.formula,
+    "outputs": "difference" if two_classes else "full",
+}
+train = shots.part("train").batch
+kernel = entk(shots.model, train, **options)
+K = {"train": kernel.values}
+for part in ("dev", "test"):
+    others = shots.part(part).batch
+    # The gradient that is signed is that of the training samples: the columns.
+    pair = (
+        (others, train) if run.formula == "asymmetric-signgd" else (train, others)
+    )
+    K[part] = entk(shots.model, *pair, **options).values
 f0 = {
     part: difference(logits[index]) if two_classes else logits[index]
     for part, index in shots.parts.items()
 }
-print(
-    f"kernel of shape {kernel.values.shape} over {len(kernel.parameters)} parameter tensors"
-)
+shapes = {part: values.shape for part, values in K.items()}
+print(f"{shapes} over {len(kernel.parameters)} parameter tensors")
 
 # %% mystnb={"figure": {"caption": "The centred kernel between the training examples, sorted by label and scaled to a unit diagonal."}, "image": {"alt": "Heat map of the training kernel; blocks along the diagonal are the classes."}} tags=["hide-input"]
 figures.kernel_matrix(K["train"], labels["train"], the_task.labels)
@@ -131,46 +143,44 @@ figures.kernel_matrix(K["train"], labels["train"], the_task.labels)
 # left when that common part is taken off. Blocks on the diagonal that stand out mean that examples of
 # one class move each other's logits more than those of the other when the model trains on them: the
 # kernel can tell the classes apart. Without blocks, it can hardly. The spectrum shows the common part
-# as one eigenvalue far above the rest, and says how well the regression is conditioned.
+# as one value far above the rest, and says how well the regression is conditioned.
 
-# %% mystnb={"figure": {"caption": "Eigenvalues of the training kernel, largest first."}, "image": {"alt": "Line plot of the eigenvalues of the training kernel on a logarithmic axis."}} tags=["hide-input"]
-from tangentlm.solvers import Spectrum
+# %% mystnb={"figure": {"caption": "Singular values of the training kernel, largest first; those of a symmetric kernel are its eigenvalues."}, "image": {"alt": "Line plot of the singular values of the training kernel on a logarithmic axis."}} tags=["hide-input"]
+import numpy as np
 
-spectrum = Spectrum.of(K["train"])
-eigenvalues = pd.DataFrame(
-    {
-        "index": range(1, len(spectrum.values) + 1),
-        "eigenvalue": spectrum.values[::-1],
-    }
-)
+size = len(labels["train"]) * f0["train"].shape[1]
+singular = np.linalg.svd(K["train"].reshape(size, size), compute_uv=False)
+spectrum = pd.DataFrame({"index": range(1, size + 1), "singular value": singular})
 figures.lines(
-    eigenvalues,
+    spectrum,
     "index",
-    {"eigenvalue": "eigenvalue"},
-    labels=("index", "eigenvalue"),
+    {"singular value": "singular value"},
+    labels=("index", "singular value"),
     yscale="log",
 )
 
 # %% tags=["remove-input"]
-figures.data_link(eigenvalues, f"spectrum-{run.name}")
+figures.data_link(spectrum, f"spectrum-{run.name}")
 
 # %% [markdown]
 # ## The regression
 #
 # With one-hot targets $Y$ (or $\pm 1$ for two classes), pre-trained logits $f_0$ scaled by $s$,
-# and a regularisation proportional to the kernel's operator norm, the solution is
+# and a regularisation proportional to the kernel's operator norm, least squares gives
 #
 # $$\alpha = \left(\mathcal{K} + \lambda \lVert \mathcal{K} \rVert_{\mathrm{op}} I\right)^{-1}
 # \left(Y - f_0 / s\right), \qquad
 # h(\xi) = \mathcal{K}(\xi, X)\, \alpha + f_0(\xi) / s .$$
 #
+# The other solvers, and what the choice changes, are in {doc}`/book/theory/solvers`.
 # $\lambda$ and $s$ are chosen on the dev split; $s = \infty$ leaves $f_0$ out. The test split is
 # looked at once, at the end.
 
 # %%
 from tangentlm.params import load_grid
-from tangentlm.solvers import select
+from tangentlm.solvers import SOLVERS, select
 
+the_solver = SOLVERS[run.solver]()
 the_grid = load_grid(run.grid)
 chosen = select(
     K["train"],
@@ -179,15 +189,20 @@ chosen = select(
     labels["dev"],
     f0_train=f0["train"],
     f0_dev=f0["dev"],
-    regularization=the_grid.regularization,
-    f0_scale=the_grid.f0_scale,
+    solver=the_solver,
     metric=the_task.metric,
+    **the_grid.of_solver(the_solver.GRID),
 )
 chosen.solver
 
-# %% mystnb={"figure": {"caption": "Dev performance at every point of the grid."}, "image": {"alt": "Grid of dev scores over regularisation and f0 scale."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Dev performance at every point of the grid; the best gamma of each where the solver has one."}, "image": {"alt": "Grid of dev scores over regularisation and f0 scale."}} tags=["hide-input"]
 grid_table = pd.DataFrame(chosen.table)
-figures.selection_grid(grid_table, "regularization", "f0_scale")
+if "f0_scale" not in grid_table:  # a solver that leaves f0 out
+    grid_table["f0_scale"] = np.inf
+best_of_others = grid_table.groupby(["regularization", "f0_scale"])[
+    "dev_score"
+].max()
+figures.selection_grid(best_of_others.reset_index(), "regularization", "f0_scale")
 
 # %% tags=["remove-input"]
 figures.data_link(grid_table, f"grid-{run.name}")
@@ -224,11 +239,11 @@ path = write_record(
         "f0_scale": chosen.solver.f0_scale
         if chosen.solver.f0_scale < float("inf")
         else "infinity",
-        "operator_norm": spectrum.operator_norm,
-        "rank": chosen.solver.rank_,
+        "operator_norm": float(singular[0]),
+        **chosen.solver.diagnostics(),
         "num_classes": the_task.num_classes,
     },
-    arrays={"eigenvalues": spectrum.values, "predicted": predicted},
+    arrays={"singular_values": singular, "predicted": predicted},
 )
 cost_note(path)
 

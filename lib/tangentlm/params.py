@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
@@ -26,6 +26,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 from pydantic_core import ErrorDetails
 
@@ -148,6 +149,21 @@ class Grid(Strict):
     evaluate_every: int = Field(ge=1)
     regularization: tuple[NonNegativeFloat, ...]
     f0_scale: tuple[PositiveFloat, ...]
+    gamma: tuple[PositiveFloat, ...]
+
+    def of_solver(self, default: Mapping[str, Sequence[float]]) -> dict[str, tuple[float, ...]]:
+        """The values of a solver's hyperparameters.
+
+        Args:
+            default: The solver's own grid; where that leaves out zero, the solver cannot have it.
+
+        Returns:
+            The values of each, from this grid.
+        """
+        return {
+            name: tuple(v for v in getattr(self, name) if v or 0.0 in own)
+            for name, own in default.items()
+        }
 
 
 class Run(Strict):
@@ -197,7 +213,28 @@ class KernelRun(Run):
 
     experiment: ClassVar[str] = "kernel"
     method_parameter: ClassVar[str] = "formula"
-    formula: Literal["sgd"] = "sgd"
+    formula: Literal["sgd", "signgd", "asymmetric-signgd"] = "sgd"
+    solver: Literal["least-squares", "logistic", "rows-logistic", "asymmetric"] = "least-squares"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _solver_of_formula(cls, values: Any) -> Any:
+        usual = isinstance(values, dict) and values.get("solver") in (None, "least-squares")
+        if usual and values.get("formula") == "asymmetric-signgd":
+            return {**values, "solver": "asymmetric"}
+        return values
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if (self.formula == "asymmetric-signgd") != (self.solver == "asymmetric"):
+            raise ValueError(f"the {self.solver} solver is not for {self.formula} kernels")
+        return self
+
+    @property
+    def method(self) -> str:
+        """The formula, and the solver where it is not the usual one, e.g. ``sgd-logistic``."""
+        usual = self.solver in ("least-squares", "asymmetric")
+        return self.formula if usual else f"{self.formula}-{self.solver}"
 
 
 class FineTuneRun(Run):

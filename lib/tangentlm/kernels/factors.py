@@ -261,7 +261,20 @@ def merge(factors: Sequence[Factor], shape: Shape) -> Factor:
         return Rows(ids, d)
     total = sum(factor.dense(shape) for factor in factors)
     assert isinstance(total, Tensor)
-    return Dense(total.flatten(2))
+    return Dense(total.reshape(*total.shape[:2], -1))
+
+
+def written_out(factor: Factor, parameter: Tensor) -> Dense:
+    """The same gradients in the form that holds any.
+
+    Args:
+        factor: Gradients.
+        parameter: What they are with respect to.
+
+    Returns:
+        The gradients themselves.
+    """
+    return Dense(factor.dense(tuple(parameter.shape)).reshape(*factor.tensors[-1].shape[:2], -1))
 
 
 def nothing(like: Factor, batch: int) -> Factor:

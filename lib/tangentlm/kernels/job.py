@@ -52,31 +52,40 @@ class Job:
         """
         if self.checked:
             return
-        engine, samples = self.engine, self.rows
+        both = [self.rows] if self.columns is self.rows else [self.rows, self.columns]
+        token_bytes = max(self._check(samples) for samples in both)
+        total = float(self.rows.lengths.sum())
+        device = "cuda" if self.engine.passes.device.type == "cuda" else "cpu"
+        self.engine.limits = Limits.of(self.memory, token_bytes, total, self.symmetric, device)
+        self.checked = True
+
+    def _check(self, samples: Samples) -> float:
+        """The check of two rows, or of two columns, which may be padded where rows are not.
+
+        Returns:
+            The bytes of the factors of one token.
+        """
+        engine = self.engine
         order = samples.by_length()
         pair = [order[0], order[-1]]
-        factors, wrong = self._try(pair)
+        factors, wrong = self._try(samples, pair)
         if factors is None or wrong:
             # Some models do not give a padded sample what it gets alone; then batches have one
             # length each, as this pair has (the same sample twice if need be).
             alike = [i for i in order if samples.lengths[i] == samples.lengths[order[0]]]
             unpadded = [alike[0], alike[-1]]
-            again, still_wrong = self._try(unpadded)
+            again, still_wrong = self._try(samples, unpadded)
             if again is None:
                 raise engine.locate(samples, unpadded[0])
             if factors is None or len(still_wrong) < len(wrong):
                 engine.padding, factors, wrong, pair = 0.0, again, still_wrong, unpadded
         engine.passes.by_autograd |= wrong
         tokens = float(samples.lengths[pair].max()) * len(pair)
-        token_bytes = max(num_bytes(list(factors.values())) / tokens, 1.0)
-        total = float(samples.lengths.sum())
-        device = "cuda" if engine.passes.device.type == "cuda" else "cpu"
-        engine.limits = Limits.of(self.memory, token_bytes, total, self.symmetric, device)
-        self.checked = True
+        return max(num_bytes(list(factors.values())) / tokens, 1.0)
 
-    def _try(self, pair: list[int]) -> tuple[dict[str, Factor] | None, set[str]]:
-        """The check of two rows; no factors if an output is not finite."""
-        batch = select_rows(self.rows.batch, torch.tensor(pair))
+    def _try(self, samples: Samples, pair: list[int]) -> tuple[dict[str, Factor] | None, set[str]]:
+        """The check of two samples; no factors if an output is not finite."""
+        batch = select_rows(samples.batch, torch.tensor(pair))
         try:
             with _precise(self.engine.passes):
                 return self.engine.passes.check(batch)
@@ -112,6 +121,7 @@ class Job:
             except UncoveredUseError as error:
                 # A use that the first batch did not show: what is done so far was right.
                 self.engine.passes.by_autograd |= error.names
+                self.engine.forget()  # Its factors are of another form now.
 
     def _run(self, store: TileStore | None, progress: bool) -> Values:
         bands, stripes = (store.rows, store.columns) if store else self.plan()

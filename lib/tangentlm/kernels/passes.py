@@ -7,7 +7,7 @@ a parameter is formed: a backward pass costs as much as a forward one, not twice
 
 Nothing is taken on trust. Before anything else two samples of different lengths go through the
 model together, and the gradients that follow from the factors are compared, parameter by
-parameter, with those of autograd for one of them alone. A parameter that fails (because the model
+parameter, with those of autograd for each of them alone. A parameter that fails (because the model
 uses it in a way that no rule describes, or because samples of a batch do see each other) goes
 through exact autograd, sample by sample.
 """
@@ -24,11 +24,15 @@ from tangentlm.errors import NonFiniteError
 from tangentlm.kernels.factors import Factor, Rows, merge
 from tangentlm.kernels.precision import Products
 from tangentlm.kernels.recorder import Recorder
+from tangentlm.kernels.rules import Rule
 from tangentlm.prompts import select_rows
 
 Batch = Mapping[str, Tensor]
 _AGREEMENT = 1e4
 """The check passes below this many times machine epsilon, relative to the gradient's norm."""
+
+_NOISE = 64.0
+"""A sign counts above this many times machine epsilon, relative to the gradient's largest entry."""
 
 
 class UncoveredUseError(Exception):
@@ -52,6 +56,9 @@ class Passes:
         by_autograd: The parameters that go through exact autograd.
         flops: Floating-point operations of all passes so far, those of the products of the
             passes with parameters (attention's own products, and what is no product, not counted).
+        repeated: Parameters that the latest pass looked up once for all samples (see ``Recorder``).
+        ways: How the latest pass used each parameter (see ``Recorder``).
+        checked: The ways that a check has seen.
     """
 
     model: nn.Module
@@ -61,6 +68,9 @@ class Passes:
     signs: bool = False
     by_autograd: set[str] = field(default_factory=set)
     flops: float = 0.0
+    repeated: set[str] = field(default_factory=set)
+    ways: set[tuple[str, Rule, int]] = field(default_factory=set)
+    checked: set[tuple[str, Rule, int]] = field(default_factory=set)
 
     @property
     def device(self) -> torch.device:
@@ -97,26 +107,30 @@ class Passes:
             logits: Tensor = self.model(**inputs)
         return logits
 
-    def factors(self, batch: Batch) -> dict[str, Factor]:
+    def factors(self, batch: Batch, checking: bool = False) -> dict[str, Factor]:
         """The gradients of every output of every sample, as factors.
 
         Args:
             batch: B samples.
+            checking: Whether they will be compared with those of autograd.
 
         Returns:
             A factor for every parameter that the outputs depend on.
 
         Raises:
-            UncoveredUseError: If a parameter without a rule is not in ``by_autograd`` yet.
+            UncoveredUseError: If a parameter has no rule, or is used in a way that no check has
+                seen, and is not in ``by_autograd`` yet.
             NonFiniteError: If an output is not finite.
         """
         ruled = {n: p for n, p in self.parameters.items() if n not in self.by_autograd}
         recorder = Recorder(ruled, _size(batch), self.signs, self.products.replaced)
+        self.repeated, self.ways = recorder.repeated, recorder.ways
         with torch.enable_grad():
             with recorder:
                 outputs = self.outputs(batch)
-            if recorder.uncovered:
-                raise UncoveredUseError(recorder.uncovered)
+            unchecked = set() if checking else {way[0] for way in recorder.ways - self.checked}
+            if recorder.uncovered | unchecked:
+                raise UncoveredUseError(recorder.uncovered | unchecked)
             if not torch.isfinite(outputs).all():
                 raise NonFiniteOutputError(int((~torch.isfinite(outputs)).nonzero()[0, 0]))
             with self.products.in_model():
@@ -139,7 +153,25 @@ class Passes:
         for sample in range(_size(batch)):
             for name, gradients in self.gradients(batch, sample, names).items():
                 rows[name].append(gradients)
-        return {name: _as_rows(torch.stack(g)) for name, g in rows.items() if torch.stack(g).any()}
+        stacked = {name: self._clean(torch.stack(gradients)) for name, gradients in rows.items()}
+        return {name: _as_rows(g) for name, g in stacked.items() if g.any()}
+
+    def _clean(self, gradients: Tensor) -> Tensor:
+        """Where signs will be taken, without the round-off of what is zero (see ``rules``).
+
+        The biases of queries, keys and values are often one parameter; so what is small is told
+        from the largest entry.
+
+        Args:
+            gradients: (B, C, *shape).
+
+        Returns:
+            The same shape.
+        """
+        flat = gradients.reshape(*gradients.shape[:2], -1)
+        noise = _NOISE * torch.finfo(flat.dtype).eps * flat.abs().amax(dim=2, keepdim=True)
+        clean = flat.masked_fill(flat.abs() < noise, 0.0) if self.signs else flat
+        return clean.reshape(gradients.shape)
 
     def gradients(self, batch: Batch, sample: int, names: Sequence[str]) -> dict[str, Tensor]:
         """The gradients of one sample, alone and by autograd.
@@ -156,7 +188,8 @@ class Passes:
         with torch.enable_grad():
             outputs = self.outputs(select_rows(batch, slice(sample, sample + 1)))[0]
             if not outputs.requires_grad:  # No parameter has any effect.
-                outputs = outputs + 0.0 * parameters[0].flatten()[0]
+                return {n: self.parameters[n].new_zeros(len(outputs), *self.parameters[n].shape)
+                        for n in names}  # fmt: skip
             found = [
                 torch.autograd.grad(
                     output, parameters, retain_graph=c + 1 < len(outputs), allow_unused=True,
@@ -169,12 +202,12 @@ class Passes:
         }
 
     def check(self, batch: Batch) -> tuple[dict[str, Factor], set[str]]:
-        """Find the parameters that the rules do not get right, by one sample of a batch.
+        """Find the parameters that the rules do not get right, sample by sample of a batch.
 
         Parameters without a rule go to ``by_autograd`` at once.
 
         Args:
-            batch: Two samples or more; the last is compared with itself alone.
+            batch: Two samples or more; each is compared with itself alone.
 
         Returns:
             The factors of the batch, and the parameters whose gradients are wrong.
@@ -184,11 +217,23 @@ class Passes:
         """
         while True:
             try:
-                factors = self.factors(batch)
+                factors = self.factors(batch, checking=True)
                 break
             except UncoveredUseError as error:
                 self.by_autograd |= error.names
-        sample = _size(batch) - 1
+            except (RuntimeError, IndexError, ValueError):
+                if not self.repeated:
+                    raise
+                # Rows that are repeated for every sample have another shape, which may not fit.
+                self.by_autograd |= self.repeated
+        self.checked |= self.ways
+        wrong: set[str] = set()
+        for sample in range(_size(batch)):
+            wrong |= self._wrong(batch, sample, factors)
+        return factors, wrong
+
+    def _wrong(self, batch: Batch, sample: int, factors: Mapping[str, Factor]) -> set[str]:
+        """The parameters whose gradients for one sample of a batch are not those of it alone."""
         names = [name for name in self.parameters if name not in self.by_autograd]
         expected = self.gradients(batch, sample, names) if names else {}
         largest = max((float(g.norm()) for g in expected.values()), default=0.0)
@@ -201,7 +246,7 @@ class Passes:
             # What is below the round-off of the whole gradient cannot be told from zero.
             if not float(off) <= tolerance * (float(gradient.norm()) + 1e-3 * largest):
                 wrong.add(name)
-        return factors, wrong
+        return wrong
 
     def first_non_finite(self, batch: Batch) -> str:
         """Where a forward first leaves the finite numbers.

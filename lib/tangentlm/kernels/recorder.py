@@ -24,6 +24,8 @@ class Recorder(TorchFunctionMode):
         uses: What every covered call adds to the gradients, with the edge of the autograd graph
             at which its derivative is found.
         uncovered: Parameters that a call reads for which there is no rule.
+        repeated: Parameters of which rows that are the same for all samples were repeated.
+        ways: How each parameter is used: its name, the rule, and the number of the result's axes.
 
     Args:
         parameters: The parameters that count, by name.
@@ -45,6 +47,8 @@ class Recorder(TorchFunctionMode):
         self.replaced = replaced
         self.uses: list[tuple[GradientEdge, Use]] = []
         self.uncovered: set[str] = set()
+        self.repeated: set[str] = set()
+        self.ways: set[tuple[str, Rule, int]] = set()
         self._reads = {id(tensor): Read(name, tensor) for name, tensor in parameters.items()}
 
     def __torch_function__(
@@ -86,7 +90,7 @@ class Recorder(TorchFunctionMode):
             raise NotCoveredError(str(func))
         inputs = _named(rule, args, kwargs)
         if rule.apply is embedding:
-            result = self._for_each_sample(inputs["input"], result)
+            result = self._for_each_sample(inputs["weight"], inputs["input"], result)
         if "normalized_shape" in inputs:
             inputs["normalized"] = _normalized(func, inputs)
         self._keep(rule, inputs, result)
@@ -99,6 +103,7 @@ class Recorder(TorchFunctionMode):
         uses = rule.apply(Call(inputs, reads, result, self.batch, self.signs))
         edge = get_gradient_edge(result)
         self.uses += [(edge, use) for use in uses]
+        self.ways |= {(use.name, rule, result.ndim) for use in uses}
 
     def _rows(self, parameter: Tensor, ids: Any, result: Tensor) -> Tensor:
         """``parameter[ids]``: rows for all samples alike, or an embedding's for each sample."""
@@ -109,19 +114,20 @@ class Recorder(TorchFunctionMode):
         if ids.ndim == 1:
             self._reads[id(result)] = Read(read.name, result, ids)
         else:
-            result = self._for_each_sample(ids, result)
+            result = self._for_each_sample(parameter, ids, result)
             self._keep(
                 RULES[torch.nn.functional.embedding], {"input": ids, "weight": parameter}, result
             )
         return result
 
-    def _for_each_sample(self, ids: Tensor, result: Tensor) -> Tensor:
+    def _for_each_sample(self, weight: Tensor, ids: Tensor, result: Tensor) -> Tensor:
         """Embeddings of positions are often looked up once for all samples: repeat them.
 
         The repeated result is broadcast over the samples as the single one would be, and its
         derivative is that of each sample instead of the sum.
 
         Args:
+            weight: Where they were looked up.
             ids: What was looked up.
             result: The embeddings.
 
@@ -129,6 +135,7 @@ class Recorder(TorchFunctionMode):
             The embeddings of every sample.
         """
         if ids.ndim >= 2 and len(ids) == 1 < self.batch:
+            self.repeated.add(self._reads[id(weight)].name)
             return result.expand(self.batch, *result.shape[1:])
         if ids.ndim == 0 or len(ids) % self.batch:
             raise NotCoveredError("ids have no axis of samples")

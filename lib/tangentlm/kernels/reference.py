@@ -69,6 +69,8 @@ def _gradients(
     with torch.enable_grad():
         logits = model(**{name: tensor.to(device) for name, tensor in row.items()})[0]
         values = logits[1:2] - logits[:1] if outputs == "difference" else logits
+        if not values.requires_grad:  # No parameter that counts has any effect.
+            return values.new_zeros(len(values), sum(p.numel() for p in parameters))
         gradients = [
             torch.autograd.grad(value, parameters, retain_graph=True, materialize_grads=True,
                                 allow_unused=True)

@@ -127,7 +127,8 @@ class TileStore:
         _write(self._path(a, b), save({"values": values, "checksum": checksum}))
 
     def _checksum(self, values: Values, a: int, b: int) -> bytes:
-        about = f"{_digest(dict(self.identity))} {a} {b} {values.dtype.str} {values.shape}"
+        samples = _digest([self.rows[a], self.columns[b]])
+        about = f"{_digest(dict(self.identity))} {samples} {values.dtype.str} {values.shape}"
         return hashlib.sha256(about.encode() + values.tobytes()).digest()
 
 

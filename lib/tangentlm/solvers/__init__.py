@@ -1,0 +1,37 @@
+"""Kernel solvers: scikit-learn estimators on precomputed kernels of shape (N, C, M, C).
+
+C outputs are treated as C N scalar samples (Appendix A.3 of Malladi-v1). A kernel with C = 1 is
+that of the difference f_1 - f_0 of two classes.
+"""
+
+from tangentlm.solvers.asymmetric import AsymmetricLeastSquares
+from tangentlm.solvers.base import KernelSolver
+from tangentlm.solvers.labels import difference, labels_of_decision, score
+from tangentlm.solvers.least_squares import KernelLeastSquares
+from tangentlm.solvers.logistic import KernelLogistic
+from tangentlm.solvers.rows_logistic import KernelRowsLogistic
+from tangentlm.solvers.selection import Selection, select
+from tangentlm.solvers.spectrum import Spectrum
+
+SOLVERS: dict[str, type[KernelSolver]] = {
+    "least-squares": KernelLeastSquares,
+    "logistic": KernelLogistic,
+    "rows-logistic": KernelRowsLogistic,
+    "asymmetric": AsymmetricLeastSquares,
+}
+"""The solvers by the names that a run's parameters have for them."""
+
+__all__ = [
+    "SOLVERS",
+    "AsymmetricLeastSquares",
+    "KernelLeastSquares",
+    "KernelLogistic",
+    "KernelRowsLogistic",
+    "KernelSolver",
+    "Selection",
+    "Spectrum",
+    "difference",
+    "labels_of_decision",
+    "score",
+    "select",
+]
