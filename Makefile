@@ -50,13 +50,13 @@ test: $(READY) lint ## everything that CI checks
 	$(BIN)/python workflow/build_book.py smoke
 
 lint: $(READY) ## format, lint and types
-	$(BIN)/ruff format --check lib tests workflow book assets
-	$(BIN)/ruff check lib tests workflow book assets
+	$(BIN)/ruff format --check lib tests workflow book assets benchmarks
+	$(BIN)/ruff check lib tests workflow book assets benchmarks
 	$(BIN)/mypy
 
 format: $(READY) ## let ruff format and mend
-	$(BIN)/ruff format lib tests workflow book assets
-	$(BIN)/ruff check --fix lib tests workflow book assets
+	$(BIN)/ruff format lib tests workflow book assets benchmarks
+	$(BIN)/ruff check --fix lib tests workflow book assets benchmarks
 
 pairs: $(READY) ## write the .md twin of every changed .py
 	$(BIN)/python workflow/pairs.py

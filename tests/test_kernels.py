@@ -1,180 +1,34 @@
-"""``entk`` against autograd, and ``Kernel``: shapes, names, files, refusals."""
+"""``entk``: which parameters count, what stays as it was, and what is refused."""
 
 from __future__ import annotations
 
-import copy
-import importlib
-import json
+import warnings
 
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import save_file
 from torch import Tensor, nn
-from torch.func import functional_call, jacrev
 
+from oracle import exact, expected_kernel, relative_error
 from small_models import (
-    ARCHITECTURES,
-    LABEL_WORDS,
-    Direct,
     Mlp,
     Tied,
     Unused,
     dense_batch,
-    masked_lm,
     prompt_batch,
     prompt_model,
     token_batch,
 )
 from tangentlm.errors import InputError, NonFiniteError
-from tangentlm.kernels import Kernel, entk
-from tangentlm.models import LinearHeadModel, PromptModel
-
-ENTK_MODULE = importlib.import_module("tangentlm.kernels.entk")
-
-
-def one_row(batch: dict[str, Tensor], index: int) -> dict[str, Tensor]:
-    """Row ``index`` without its padding."""
-    row = {name: tensor[index : index + 1] for name, tensor in batch.items()}
-    if "attention_mask" in row:
-        used = int(row["attention_mask"].sum())
-        row |= {name: row[name][:, :used] for name in ("input_ids", "attention_mask")}
-    return row
-
-
-def jacobian(model: nn.Module, batch: dict[str, Tensor], names=None) -> Tensor:
-    """(N, C, P) by ``torch.func``, one sample at a time, in double precision."""
-    double = copy.deepcopy(model).double()
-    parameters = {name: p.detach() for name, p in double.named_parameters()}
-    chosen = {name: p for name, p in parameters.items() if names is None or name in names}
-    samples = []
-    for index in range(len(next(iter(batch.values())))):
-        row = {
-            k: v.double() if v.is_floating_point() else v for k, v in one_row(batch, index).items()
-        }
-
-        def outputs(values: dict[str, Tensor], row: dict[str, Tensor] = row) -> Tensor:
-            return functional_call(double, {**parameters, **values}, (), row)[0]
-
-        parts = jacrev(outputs)(chosen).values()
-        samples.append(torch.cat([part.reshape(len(part), -1) for part in parts], dim=1))
-    return torch.stack(samples)
-
-
-def reference(model, rows, columns=None, names=None) -> np.ndarray:
-    left = jacobian(model, rows, names)
-    right = left if columns is None else jacobian(model, columns, names)
-    return torch.einsum("icp,jdp->icjd", left, right).numpy()
-
-
-def relative_error(values: np.ndarray, expected: np.ndarray) -> float:
-    assert values.shape == expected.shape
-    return float(np.abs(values - expected).max() / np.abs(expected).max())
-
-
-def as_double(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {k: v.double() if v.is_floating_point() else v for k, v in batch.items()}
-
-
-def exact(model, rows, columns=None, **options) -> Kernel:
-    options = {"precision": "float64", "progress": False, **options}
-    columns = None if columns is None else as_double(columns)
-    return entk(model, as_double(rows), columns, **options)
-
-
-# Every case: a model, N rows, M columns.
-CASES = {
-    "mlp": lambda: (Mlp().eval(), dense_batch(4), dense_batch(3, seed=2)),
-    "direct-and-scalar": lambda: (Direct().eval(), dense_batch(4), dense_batch(3, seed=2)),
-    "unused": lambda: (Unused().eval(), dense_batch(4), dense_batch(3, seed=2)),
-    "tied": lambda: (Tied().eval(), token_batch(4), token_batch(3, seed=2)),
-    **{
-        name: lambda name=name: (
-            prompt_model(name, classes=3),
-            prompt_batch((9, 5, 7)),
-            prompt_batch((6, 8), seed=2),
-        )
-        for name in ARCHITECTURES
-    },
-}
-
-
-@pytest.fixture(params=CASES)
-def case(request):
-    return CASES[request.param]()
+from tangentlm.kernels import Kernel, entk, tiles
+from tangentlm.kernels import job as jobs
 
 
 def mlp_kernel(**options) -> Kernel:
     return exact(Mlp().eval(), dense_batch(4), **options)
 
 
-# --- values ---------------------------------------------------------------------------------
-
-
-def test_equals_autograd(case):
-    model, rows, columns = case
-    names = tuple(name for name, _ in model.named_parameters())
-    expected = reference(model, rows, columns)
-    kernel = exact(model, rows, columns)
-    assert kernel.values.dtype == np.float64
-    assert relative_error(kernel.values, expected) <= 1e-10
-    assert kernel.parameters == names
-    symmetric = exact(model, rows)
-    assert relative_error(symmetric.values, reference(model, rows)) <= 1e-10
-    matrix = symmetric.matrix()
-    assert np.array_equal(matrix, matrix.T)
-
-
-def test_rows_as_columns_give_the_symmetric_kernel(case):
-    model, rows, _ = case
-    assert relative_error(exact(model, rows, rows).values, exact(model, rows).values) <= 1e-12
-
-
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_padding_contributes_nothing(architecture):
-    model, batch = prompt_model(architecture), prompt_batch((9, 5, 7))
-    alone = exact(model, one_row(batch, 1))
-    together = exact(model, batch)
-    assert relative_error(together.values[1:2, :, 1:2], alone.values) <= 1e-12
-
-
-def test_float32_is_close_to_float64(case):
-    model, rows, columns = case
-    single = entk(model, rows, columns, progress=False)
-    assert single.values.dtype == np.float64
-    assert relative_error(single.values, exact(model, rows, columns).values) < 1e-4
-
-
-@pytest.mark.parametrize("columns", [None, prompt_batch((6, 8), seed=2)])
-def test_difference_is_that_of_the_logit_difference(columns):
-    model, rows = prompt_model("roberta", classes=2), prompt_batch()
-    full = exact(model, rows, columns).values
-    expected = full[:, 1, :, 1] - full[:, 1, :, 0] - full[:, 0, :, 1] + full[:, 0, :, 0]
-    kernel = exact(model, rows, columns, outputs="difference")
-    assert kernel.values.shape == (4, 1, 4 if columns is None else 2, 1)
-    assert kernel.outputs == "difference"
-    assert relative_error(kernel.values[:, 0, :, 0], expected) <= 1e-10
-
-
-@pytest.mark.parametrize("columns", [None, dense_batch(9, seed=2)])
-# In units of one sample's gradients: single samples, single columns, blocks that end within a
-# column block, several column blocks in a row block, and everything at once.
-@pytest.mark.parametrize("samples", [0, 1, 2, 3, 8, 13, 20, 30, 1000])
-def test_any_memory_budget_gives_the_same_values(samples, columns):
-    model, rows = Mlp().eval(), dense_batch(21)
-    sample_bytes = 3 * 8 * sum(p.numel() for p in model.parameters())
-    memory = max(samples * sample_bytes, 1)
-    kernel = exact(model, rows, columns, memory=memory)
-    assert relative_error(kernel.values, reference(model, rows, columns)) <= 1e-12
-    if samples >= 8:  # below that, one row and one column are held all the same
-        assert kernel.cost.peak_bytes <= memory
-    assert kernel.cost.flops > 0
-    assert kernel.cost.seconds > 0
-
-
-def test_tiny_memory_with_a_masked_lm():
-    model, rows = prompt_model("modernbert"), prompt_batch()
-    assert relative_error(exact(model, rows, memory=1).values, exact(model, rows).values) <= 1e-12
+# --- parameters -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -189,7 +43,7 @@ def test_tiny_memory_with_a_masked_lm():
 def test_only_the_chosen_parameters_count(parameters, names):
     kernel = mlp_kernel(parameters=parameters)
     assert kernel.parameters == names
-    expected = reference(Mlp().eval(), dense_batch(4), names=set(names))
+    expected = expected_kernel(Mlp().eval(), dense_batch(4), names=lambda name: name in names)
     assert relative_error(kernel.values, expected) <= 1e-10
 
 
@@ -209,9 +63,7 @@ def test_frozen_parameters_do_not_count():
     model.first.requires_grad_(False)
     kernel = exact(model, dense_batch(4))
     assert kernel.parameters == ("second.weight", "second.bias")
-    names = set(kernel.parameters)
-    expected = reference(Mlp().eval(), dense_batch(4), names=names)
-    assert relative_error(kernel.values, expected) <= 1e-10
+    assert relative_error(kernel.values, expected_kernel(model, dense_batch(4))) <= 1e-10
 
 
 def test_tied_parameter_counts_once():
@@ -229,16 +81,7 @@ def test_parameters_without_effect_give_zero(names):
     assert not kernel.values.any()
 
 
-def test_linear_head_at_zero():
-    # With a head at zero the body has no gradient: the kernel is that of the head's features.
-    model = LinearHeadModel(masked_lm("roberta"), 3).eval()
-    batch = {name: t for name, t in prompt_batch().items() if name != "mask_position"}
-    kernel = exact(model, batch)
-    with torch.no_grad():
-        hidden = copy.deepcopy(model.body).double()(**batch).last_hidden_state[:, 0]
-    features = (hidden @ hidden.T + 1).numpy()
-    expected = np.einsum("ij,cd->icjd", features, np.eye(3))
-    assert relative_error(kernel.values, expected) <= 1e-10
+# --- samples --------------------------------------------------------------------------------
 
 
 def test_dataset_in_torch_format_works_as_rows():
@@ -266,27 +109,104 @@ def test_tokenizer_output_works_as_rows():
 # --- what stays as it was -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("precision", ["float32", "float64"])
-def test_model_is_left_as_it_was(precision):
-    model, batch = prompt_model(), prompt_batch()
-    model(**batch).sum().backward()
-    before = {
-        name: (p.dtype, p.detach().clone(), None if p.grad is None else p.grad.clone())
-        for name, p in model.named_parameters()
-    }
-    buffers = {name: b.clone() for name, b in model.named_buffers()}
+def state_of(model: nn.Module) -> dict[str, object]:
+    """All of a model and of torch that a kernel might change."""
+    return {
+        "parameters": {
+            name: (p.dtype, p.requires_grad, p.data_ptr(), p.detach().clone(), p._version)
+            for name, p in model.named_parameters()
+        },
+        "gradients": {
+            name: None if p.grad is None else p.grad.clone() for name, p in model.named_parameters()
+        },
+        "buffers": {name: (b.dtype, b.clone()) for name, b in model.named_buffers()},
+        "training": [module.training for module in model.modules()],
+        "hooks": [
+            len(hooks)
+            for module in model.modules()
+            for hooks in (
+                module._forward_hooks, module._forward_pre_hooks, module._backward_hooks,
+                module._backward_pre_hooks, module._state_dict_hooks,
+            )
+        ],
+        "hooks of tensors": [p._backward_hooks for p in model.parameters()],
+        "random": torch.get_rng_state(),
+        "gradient mode": torch.is_grad_enabled(),
+        "type": torch.get_default_dtype(),
+        "threads": torch.get_num_threads(),
+    }  # fmt: skip
+
+
+def assert_equal(left: object, right: object) -> None:
+    if isinstance(left, dict):
+        assert left.keys() == right.keys()
+        for key in left:
+            assert_equal(left[key], right[key])
+    elif isinstance(left, tuple):
+        for first, second in zip(left, right, strict=True):
+            assert_equal(first, second)
+    elif isinstance(left, Tensor):
+        assert torch.equal(left, right)
+    else:
+        assert left == right
+
+
+def half_frozen() -> nn.Module:
+    """With gradients of an earlier step, and a part that is frozen."""
+    model = prompt_model()
+    model(**prompt_batch()).sum().backward()
+    for name, parameter in model.named_parameters():
+        if "layer.0" in name:
+            parameter.requires_grad_(False)
+            parameter.grad = None
+    return model
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"precision": "float64"},
+        {"precision": "bfloat16x3", "formula": "signgd", "by": "layer"},
+        {"outputs": "trace", "memory": 100_000},
+    ],
+)
+def test_model_is_left_as_it_was(options):
+    model, batch = half_frozen(), prompt_batch()
+    before, samples = state_of(model), {name: tensor.clone() for name, tensor in batch.items()}
     embedding = model.masked_lm.get_input_embeddings().weight
-    entk(model, batch, precision=precision, progress=False)
-    assert not model.training
+    entk(model, batch, progress=False, **options)
+    assert_equal(before, state_of(model))
+    assert_equal(samples, batch)
     assert model.masked_lm.get_output_embeddings().weight is embedding
-    for name, p in model.named_parameters():
-        dtype, value, gradient = before[name]
-        assert p.dtype == dtype
-        assert p.requires_grad
-        assert torch.equal(p, value)
-        assert (p.grad is None) == (gradient is None)
-        assert gradient is None or torch.equal(p.grad, gradient)
-    assert all(torch.equal(b, buffers[name]) for name, b in model.named_buffers())
+
+
+def test_model_is_left_as_it_was_after_a_failure():
+    class Late(Mlp):
+        """Fails at the fifth call, which is after the check."""
+
+        calls = 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls += 1
+            if self.calls == 5:
+                raise ValueError("late")
+            return super().forward(x)
+
+    model = Late().eval()
+    before = state_of(model)
+    with pytest.raises(ValueError, match="late"):
+        exact(model, dense_batch(4))
+    assert_equal(before, state_of(model))
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.enable_grad, torch.inference_mode])
+def test_gradient_mode_of_the_caller_does_not_matter(context):
+    if context is torch.inference_mode:
+        pytest.xfail("tensors made in inference mode have no gradient")
+    with context():
+        values = exact(Mlp().eval(), dense_batch(4)).values
+    assert np.array_equal(values, mlp_kernel().values)
 
 
 def test_model_can_be_trained_after_a_kernel_in_another_precision():
@@ -362,218 +282,216 @@ def test_outputs_of_another_shape_are_refused():
         entk(Shapeless().eval(), dense_batch(4), progress=False)
 
 
-@pytest.mark.parametrize("precision", ["float32", "float64"])
-def test_nan_weight_is_refused_naming_the_sample(precision):
-    model, batch = prompt_model(), prompt_batch()
-    batch["input_ids"] = batch["input_ids"].where(batch["input_ids"] != 39, 38)
-    batch["input_ids"][2, 5] = 39
-    with torch.no_grad():
-        model.masked_lm.get_input_embeddings().weight[39] = float("nan")
-    options = {"precision": precision, "progress": False}
-    fine = {name: tensor[:2] for name, tensor in batch.items()}
-    rest = {name: tensor[1:] for name, tensor in batch.items()}
-    assert entk(model, fine, **options).values.all()
-    for rows, columns, sample in [(batch, None, 2), (batch, fine, 2), (fine, rest, 1)]:
-        with pytest.raises(NonFiniteError, match=f"sample {sample} "):
-            entk(model, rows, columns, **options)
-    # Also after a refusal the model is as it was.
-    assert {p.dtype for p in model.parameters()} == {torch.float32}
+# --- what is not finite ---------------------------------------------------------------------
 
 
-def test_nan_in_every_sample_is_refused_naming_the_first():
-    model = Mlp().eval()
-    with torch.no_grad():
-        model.first.weight[0, 0] = float("nan")
-    with pytest.raises(NonFiniteError, match="sample 0 "):
-        entk(model, dense_batch(4), progress=False)
+def with_word(batch: dict[str, Tensor], sample: int, word: int = 39) -> dict[str, Tensor]:
+    """A word that one sample alone has."""
+    batch["input_ids"] = batch["input_ids"].where(batch["input_ids"] != word, word - 1)
+    batch["input_ids"][sample, 4] = word
+    return batch
 
 
-# --- Kernel ---------------------------------------------------------------------------------
-
-
-def some_kernel() -> Kernel:
-    values = np.random.default_rng(0).normal(size=(2, 3, 4, 3))
-    return Kernel(values, "sgd", "full", ("a.weight", "a.bias"), {"task": "reviews"})
-
-
-def test_matrix_is_sample_major():
-    kernel = some_kernel()
-    matrix = kernel.matrix()
-    assert matrix.shape == (6, 12)
-    for i, c, j, d in np.ndindex(kernel.values.shape):
-        assert matrix[i * 3 + c, j * 3 + d] == kernel.values[i, c, j, d]
-
-
-@pytest.mark.parametrize("shape", [(2, 3), (2, 3, 2), (2, 3, 2, 4)])
-def test_kernel_of_another_shape_is_refused(shape):
-    with pytest.raises(InputError, match=r"\(N, C, M, C\)"):
-        Kernel(np.zeros(shape), "sgd", "full", ())
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_non_finite_kernel_is_refused_naming_the_entry(bad):
-    values = np.ones((2, 3, 4, 3))
-    values[1, 2, 3, 0] = bad
-    with pytest.raises(NonFiniteError, match="row 1, output 2, column 3, output 0"):
-        Kernel(values, "sgd", "full", ())
-
-
-def test_save_and_load(tmp_path):
-    kernel = mlp_kernel()
-    kernel.save(tmp_path / "kernel.safetensors")
-    loaded = Kernel.load(tmp_path / "kernel.safetensors", formula="sgd", precision="float64")
-    assert np.array_equal(loaded.values, kernel.values)
-    assert loaded.values.dtype == np.float64
-    names = ("formula", "outputs", "parameters", "provenance")
-    assert [getattr(loaded, n) for n in names] == [getattr(kernel, n) for n in names]
-    assert loaded.cost is None
-
-
-def test_view_of_a_kernel_is_saved_as_it_looks(tmp_path):
-    whole = some_kernel()
-    part = Kernel(whole.values[::-1, :, 1::2], "sgd", "full", ())
-    part.save(str(tmp_path / "kernel.safetensors"))
-    assert np.array_equal(Kernel.load(tmp_path / "kernel.safetensors").values, part.values)
+FORMULAS = ["sgd", "signgd", "asymmetric-signgd"]
 
 
 @pytest.mark.parametrize(
-    "expected",
-    [{"formula": "signgd"}, {"outputs": "difference"}, {"task": "topics"}, {"model": "pocket"}],
+    ("formula", "precision"),
+    [("sgd", "float64"), ("signgd", "float32"), ("asymmetric-signgd", "bfloat16x3")],
 )
-def test_kernel_of_something_else_is_refused(tmp_path, expected):
-    some_kernel().save(tmp_path / "kernel.safetensors")
-    with pytest.raises(InputError, match=rf"{next(iter(expected))} = .*expected"):
-        Kernel.load(tmp_path / "kernel.safetensors", **expected)
+def test_nan_names_the_sample_and_the_module(formula, precision):
+    model = prompt_model()
+    with torch.no_grad():
+        model.masked_lm.get_input_embeddings().weight[39] = float("nan")
+    options = {"precision": precision, "formula": formula, "progress": False}
+    before = state_of(model)["parameters"]
+    fine = {name: tensor[:2] for name, tensor in with_word(prompt_batch(), 2).items()}
+    assert entk(model, fine, **options).values.any()
+    for sample in (0, 1, 2):  # The longest, the shortest, and neither.
+        batch = with_word(prompt_batch(), sample)
+        where = rf"output 0 of sample {sample} of the {{}}, first in .*\.word_embeddings$"
+        with pytest.raises(NonFiniteError, match=where.format("rows")):
+            entk(model, batch, **options)
+        with pytest.raises(NonFiniteError, match=where.format("rows")):
+            entk(model, batch, fine, **options)
+        with pytest.raises(NonFiniteError, match=where.format("columns")):
+            entk(model, fine, batch, **options)
+    after = state_of(model)["parameters"]
+    assert [entry[:3] for entry in before.values()] == [entry[:3] for entry in after.values()]
 
 
-def test_damaged_values_are_refused(tmp_path):
-    path = tmp_path / "kernel.safetensors"
-    some_kernel().save(path)
-    content = bytearray(path.read_bytes())
-    content[-10] ^= 0x01
-    path.write_bytes(content)
-    with pytest.raises(InputError, match="checksum"):
-        Kernel.load(path)
+def test_nan_names_the_output():
+    model = Mlp().eval()
+    with torch.no_grad():
+        model.second.bias[1] = float("inf")
+    with pytest.raises(NonFiniteError, match=r"output 1 of sample 0 of the rows, first in second$"):
+        exact(model, dense_batch(4))
 
 
-def test_no_single_damaged_byte_goes_unnoticed(tmp_path):
-    kernel = Kernel(np.full((1, 1, 1, 1), 2.5), "sgd", "full", ("a.weight",), {"task": "reviews"})
-    path = tmp_path / "kernel.safetensors"
-    kernel.save(path)
-    whole = path.read_bytes()
-    unnoticed, unclear = [], []
-    for position in range(len(whole)):
-        content = bytearray(whole)
-        content[position] ^= 0x02
-        path.write_bytes(content)
-        try:
-            loaded = Kernel.load(path)
-        except InputError:
-            continue
-        except Exception as error:
-            unclear.append((position, whole[position : position + 1], error))
-        else:
-            if loaded != kernel:
-                unnoticed.append((position, whole[position : position + 1]))
-    assert not unnoticed, f"damage was read as content, at {unnoticed}"
-    assert not unclear, f"damage was refused, but not by an InputError, at {unclear}"
+def test_nan_outside_of_every_module_is_the_models():
+    class Outside(Mlp):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) / (x[:, :1] > -1)
+
+    batch = dense_batch(4)
+    batch["x"][:, 0] = torch.tensor([0.0, 0.0, -2.0, 0.0])
+    with pytest.raises(
+        NonFiniteError, match="output 0 of sample 2 of the rows, first in the model"
+    ):
+        exact(Outside().eval(), batch)
 
 
-NO_KERNELS = {
-    "empty": lambda path: path.write_bytes(b""),
-    "text": lambda path: path.write_text("this is no safetensors file", encoding="utf-8"),
-    "pickle": lambda path: torch.save({"values": torch.zeros(1)}, path),
-    "truncated": lambda path: (
-        some_kernel().save(path),
-        path.write_bytes(path.read_bytes()[:-8]),
-    ),
-    "absent": lambda path: None,
-    "other safetensors": lambda path: save_file({"values": np.zeros((1, 1, 1, 1))}, str(path)),
-    "other tensors": lambda path: save_file(
-        {"weights": np.zeros(3)}, str(path), metadata={"kernel": json.dumps({"formula": "sgd"})}
-    ),
-    "other metadata": lambda path: save_file(
-        {"values": np.zeros((1, 1, 1, 1))}, str(path), metadata={"kernel": json.dumps({})}
-    ),
-}
+def test_nan_in_a_long_job_is_found_at_once(monkeypatch):
+    passes = []
+    compute = tiles.Passes.factors
+
+    def counted(self, batch, *args, **options):
+        passes.append(len(next(iter(batch.values()))))
+        return compute(self, batch, *args, **options)
+
+    monkeypatch.setattr(tiles.Passes, "factors", counted)
+    monkeypatch.setitem(tiles._BATCH_SAMPLES, "cpu", 5)
+    batch = dense_batch(100)
+    batch["x"][7, 2] = float("nan")
+    with pytest.raises(NonFiniteError, match="sample 7 of the rows"):
+        exact(Mlp().eval(), batch)
+    assert passes == [2, 5, 5]
 
 
-@pytest.mark.parametrize("make", NO_KERNELS.values(), ids=NO_KERNELS)
-def test_file_that_is_no_kernel_is_refused(tmp_path, make):
-    path = tmp_path / "kernel.safetensors"
-    make(path)
-    with pytest.raises(InputError, match=r"kernel\.safetensors"):
-        Kernel.load(path)
+class Steep(torch.autograd.Function):
+    """The identity, with a derivative that is not finite where it is told so."""
+
+    @staticmethod
+    def forward(x: Tensor, where: Tensor, value: float) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        _, ctx.where, ctx.value = inputs
+
+    @staticmethod
+    def backward(ctx, d: Tensor) -> tuple[Tensor, None, None]:
+        return d.masked_fill(ctx.where & (d != 0), ctx.value), None, None
 
 
-# --- cache ----------------------------------------------------------------------------------
+class Cliff(Mlp):
+    """One output of which the derivative is not finite for samples with a large first input."""
+
+    def __init__(self, value: float = float("inf")) -> None:
+        super().__init__()
+        self.value = value
+
+    def forward(self, x: Tensor) -> Tensor:
+        where = (x[:, :1] > 5.0) & (torch.arange(3) == 1)
+        return Steep.apply(super().forward(x), where, self.value)
+
+
+def with_large(batch: dict[str, Tensor], sample: int) -> dict[str, Tensor]:
+    x = batch["x"].clone()
+    x[sample, 0] = 9.0
+    return {"x": x}
+
+
+@pytest.mark.parametrize("outputs", ["full", "trace", "diagonal"])
+@pytest.mark.parametrize("formula", FORMULAS)
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_gradient_that_is_not_finite_names_sample_output_and_parameter(value, formula, outputs):
+    model, rows = Cliff(value).eval(), dense_batch(6)
+    broken = with_large(rows, 3)
+    options = {"formula": formula, "outputs": outputs}
+    assert exact(model, rows, **options).values.any()
+    where = r"the gradient of output 1 of sample 3 of the {} with respect to (first|second)\."
+    with pytest.raises(NonFiniteError, match=where.format("rows")):
+        exact(model, broken, **options)
+    with pytest.raises(NonFiniteError, match=where.format("rows")):
+        exact(model, broken, rows, **options)
+    with pytest.raises(NonFiniteError, match=where.format("columns")):
+        exact(model, rows, broken, **options)
+    for parameter in ("first.bias", "second.weight"):
+        with pytest.raises(NonFiniteError, match=f"output 1 of sample 3 of the rows .*{parameter}"):
+            exact(model, broken, parameters=[parameter], **options)
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
+@pytest.mark.parametrize("sample", [0, 3, 5])
+def test_root_of_zero_names_the_sample(sample, formula):
+    class Root(Mlp):
+        """Features that are roots of zero, for samples with a large first input."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            hidden = self.first(x)
+            large = (x[:, 0] > 5.0).nonzero()[:, 0]
+            zero = hidden[large] - hidden[large].detach()
+            return self.second(hidden.index_copy(0, large, zero.sqrt()))
+
+    model = Root().eval()
+    where = rf"the gradient of output 0 of sample {sample} of the rows with respect to first\."
+    with pytest.raises(NonFiniteError, match=where):
+        exact(model, with_large(dense_batch(6), sample), formula=formula)
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_gradient_by_autograd_that_is_not_finite_is_named(formula):
+    class Transposed(Cliff):
+        def forward(self, x: Tensor) -> Tensor:
+            where = (x[:, :1] > 5.0) & (torch.arange(3) == 1)
+            return Steep.apply(x @ self.first.weight.T[:, :3], where, self.value)
+
+    model, rows = Transposed().eval(), dense_batch(6)
+    assert exact(model, rows, formula=formula).cost.by_autograd == ("first.weight",)
+    with pytest.raises(NonFiniteError, match=r"output 1 of sample 3 .*first\.weight"):
+        exact(model, with_large(rows, 3), formula=formula)
+
+
+def test_overflow_of_the_kernel_alone_names_the_entry():
+    class Large(Mlp):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) * torch.where(x[:, :1] > 5, 1e30, 1.0)
+
+    model, rows = Large().eval(), dense_batch(6)
+    rows["x"][3, 0] = 9.0
+    with pytest.raises(NonFiniteError, match=r"sample 3 of the rows.*sample 3 of the columns"):
+        entk(model, rows, progress=False)
+    assert np.isfinite(exact(model, rows).values).all()
+
+
+# --- progress -------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def computations(monkeypatch):
-    """The kernels that were computed, not read."""
-    calls = []
-    compute = ENTK_MODULE.reference_entk
+def bars(monkeypatch):
+    """All progress bars, as they were closed."""
+    closed = []
 
-    def counted(*args, **options):
-        calls.append(args)
-        return compute(*args, **options)
+    class Bar(jobs.tqdm):
+        def close(self) -> None:
+            if not self.disable and all(self is not bar for bar in closed):
+                closed.append(self)
+            super().close()
 
-    monkeypatch.setattr(ENTK_MODULE, "reference_entk", counted)
-    return calls
-
-
-@pytest.mark.parametrize("columns", [None, dense_batch(3, seed=2)])
-def test_cached_kernel_is_read_not_computed(tmp_path, computations, columns):
-    options = {"cache": tmp_path / "kernel.safetensors", "progress": False}
-    first = entk(Mlp().eval(), dense_batch(4), columns, **options)
-    again = entk(Mlp().eval(), dense_batch(4), columns, **options)
-    assert len(computations) == 1
-    assert np.array_equal(again.values, first.values)
-    assert (again.parameters, again.provenance) == (first.parameters, first.provenance)
-    without = entk(Mlp().eval(), dense_batch(4), columns, progress=False)
-    assert np.array_equal(without.values, first.values)
+    monkeypatch.setattr(jobs, "tqdm", Bar)
+    return closed
 
 
-def other_words() -> nn.Module:
-    """The same masked-LM, read out at other label words."""
-    return PromptModel(masked_lm("roberta"), [LABEL_WORDS[0], LABEL_WORDS[2]]).eval()
+@pytest.mark.parametrize("columns", [None, dense_batch(7, seed=2)])
+@pytest.mark.parametrize("formula", ["sgd", "asymmetric-signgd"])
+@pytest.mark.parametrize("memory", [None, 5_000, 1])
+def test_progress_ends_at_its_end(columns, formula, memory, bars, capsys, tmp_path):
+    for _ in range(2):  # The second time all tiles are read.
+        entk(
+            Mlp().eval(), dense_batch(8), columns, formula=formula, memory=memory,
+            cache=tmp_path / "cache", progress=True,
+        )  # fmt: skip
+    assert len(bars) == 2
+    assert all(bar.n == bar.total > 0 for bar in bars)
+    written = capsys.readouterr()
+    assert "eNTK" in written.err
+    assert written.out == ""
 
 
-OTHERS = {
-    "samples": (prompt_model, lambda: prompt_batch(seed=5), None, {}),
-    "order of samples": (
-        prompt_model,
-        lambda: {name: tensor.flip(0) for name, tensor in prompt_batch().items()},
-        None,
-        {},
-    ),
-    "columns": (prompt_model, prompt_batch, lambda: prompt_batch((6, 8)), {}),
-    "weights": (lambda: prompt_model(seed=3), prompt_batch, None, {}),
-    "label words": (other_words, prompt_batch, None, {}),
-    "parameters": (prompt_model, prompt_batch, None, {"parameters": lambda name: "bias" in name}),
-    "outputs": (prompt_model, prompt_batch, None, {"outputs": "difference"}),
-    "precision": (prompt_model, prompt_batch, None, {"precision": "float64"}),
-}
-
-
-@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
-def test_cached_kernel_of_something_else_is_refused(tmp_path, computations, other):
-    path = tmp_path / "kernel.safetensors"
-    entk(prompt_model(), prompt_batch(), cache=path, progress=False)
-    content = path.read_bytes()
-    model, rows, columns, options = other
-    with pytest.raises(InputError, match=r"kernel\.safetensors has \w+ = .*, expected"):
-        entk(model(), rows(), columns and columns(), cache=path, progress=False, **options)
-    assert len(computations) == 1
-    assert path.read_bytes() == content
-
-
-def test_damaged_cache_is_refused(tmp_path):
-    path = tmp_path / "kernel.safetensors"
-    entk(Mlp().eval(), dense_batch(4), cache=path, progress=False)
-    content = bytearray(path.read_bytes())
-    content[-3] ^= 0x10
-    path.write_bytes(content)
-    with pytest.raises(InputError, match="checksum"):
-        entk(Mlp().eval(), dense_batch(4), cache=path, progress=False)
+def test_quiet_without_progress(capfd, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        entk(Mlp().eval(), dense_batch(8), memory=5_000, cache=tmp_path, progress=False)
+        entk(prompt_model(), prompt_batch(), precision="float64", progress=False)
+    assert capfd.readouterr() == ("", "")

@@ -11,7 +11,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from IPython.display import HTML
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 from numpy.typing import NDArray
 
@@ -51,9 +53,11 @@ def use_style() -> None:
     )
 
 
-def _subplots(*shape: int, figsize: tuple[float, float] | None = None) -> tuple[Figure, Any]:
+def _subplots(
+    *shape: int, figsize: tuple[float, float] | None = None, **options: Any
+) -> tuple[Figure, Any]:
     """A figure that a notebook shows once, as the value of its cell, and its axes."""
-    figure, axes = plt.subplots(*shape, figsize=figsize)
+    figure, axes = plt.subplots(*shape, figsize=figsize, **options)
     plt.close(figure)
     return figure, axes
 
@@ -166,7 +170,7 @@ def lines(
     """Several columns of a table over one, with markers.
 
     Args:
-        table: The data.
+        table: The data; a table without rows gives a figure that says "not run".
         x: The column for the horizontal axis.
         ys: Column to legend entry.
         labels: The axes' labels.
@@ -176,11 +180,80 @@ def lines(
         The figure.
     """
     figure, axes = _subplots()
+    if table.empty:
+        axes.text(0.5, 0.5, "not run", ha="center", transform=axes.transAxes)
+        ys = {}
     for (column, label), marker in zip(ys.items(), "os^Dv*", strict=False):
         axes.plot(table[x], table[column], marker=marker, markersize=4, label=label)
     axes.set(xlabel=labels[0], ylabel=labels[1], **axis)
     if len(ys) > 1:
         axes.legend()
+    return figure
+
+
+def spread_lines(
+    table: pd.DataFrame, x: str, y: str, by: str, *, labels: tuple[str, str]
+) -> Figure:
+    """Mean and standard deviation of a measurement at every value of a setting, a line a method.
+
+    Args:
+        table: One row a measurement; several with the same ``x`` and ``by`` are its spread.
+        x: The column of the setting. Its values stand side by side, in their order.
+        y: The column of the measurement.
+        by: The column of the method.
+        labels: The axes' labels.
+
+    Returns:
+        The figure.
+    """
+    figure, axes = _subplots(figsize=(7.2, 3.6))
+    places = {value: place for place, value in enumerate(sorted(table[x].unique()))}
+    methods = list(table[by].unique())
+    for number, method in enumerate(methods):
+        of_x = table[table[by] == method].groupby(x)[y]
+        shift = 0.09 * (number - (len(methods) - 1) / 2)
+        axes.errorbar(
+            [places[value] + shift for value in of_x.groups],
+            of_x.mean(),
+            yerr=of_x.std().fillna(0),
+            marker="os^Dv*"[number % 6],
+            markersize=4,
+            capsize=3,
+            color=COLOURS[number % len(COLOURS)],
+            label=method,
+        )
+    axes.set_xticks(range(len(places)), [f"{value:g}" for value in places])
+    axes.set(xlabel=labels[0], ylabel=labels[1])
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+def differences(table: pd.DataFrame, label: str) -> Figure:
+    """Differences with their intervals, one below the other, about a line at zero.
+
+    Args:
+        table: ``mean`` and ``interval``, half its width; the index names the rows.
+        label: The horizontal axis' label.
+
+    Returns:
+        The figure.
+    """
+    figure, axes = _subplots(figsize=(7.2, 0.9 + 0.3 * len(table)))
+    clear = table["mean"].abs() > table["interval"]
+    for beyond, colour, marker in ((False, INK, "o"), (True, COLOURS[1], "s")):
+        rows = np.flatnonzero(clear == beyond)
+        axes.errorbar(
+            table["mean"].iloc[rows],
+            rows,
+            xerr=table["interval"].iloc[rows],
+            fmt=marker,
+            color=colour,
+            capsize=3,
+        )
+    axes.axvline(0, color=INK, linewidth=0.8)
+    axes.set_yticks(range(len(table)), [str(name) for name in table.index])
+    axes.invert_yaxis()
+    axes.set_xlabel(label)
     return figure
 
 
@@ -230,4 +303,126 @@ def methods_by_task(table: pd.DataFrame, methods: Sequence[str]) -> Figure:
     axes.set_xticks(range(len(groups)), groups)
     axes.set_ylabel("test performance (%)")
     axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+def stacked_bars(table: pd.DataFrame, label: str) -> Figure:
+    """Horizontal bars, one a row of the table, made of its columns one after another.
+
+    Args:
+        table: Parts of each bar, in columns. Rows with two levels of index stand in groups.
+        label: The horizontal axis' label.
+
+    Returns:
+        The figure.
+    """
+    keys = [key if isinstance(key, tuple) else ("", key) for key in table.index]
+    groups = list(dict.fromkeys(group for group, _ in keys))
+    places = np.array([i + 0.7 * groups.index(group) for i, (group, _) in enumerate(keys)])
+    figure, axes = _subplots(figsize=(7.2, 1.1 + 0.3 * (places[-1] + 1)))
+    left = np.zeros(len(table))
+    for number, column in enumerate(table.columns):
+        axes.barh(
+            places,
+            table[column],
+            left=left,
+            height=0.8,
+            color=COLOURS[number % len(COLOURS)],
+            hatch="//" if number >= len(COLOURS) else None,
+            label=str(column),
+        )
+        left = left + table[column].to_numpy(dtype=float)
+    axes.set_yticks(places, [f"{group}  {bar}".strip() for group, bar in keys])
+    axes.invert_yaxis()
+    axes.tick_params(axis="y", length=0)
+    axes.set(xlabel=label, xlim=(min(0.0, float(left.min())), float(left.max())))
+    rows = min(len(table.columns), 6)
+    axes.legend(fontsize=8, ncols=rows, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
+    return figure
+
+
+def heat_map(
+    table: pd.DataFrame,
+    label: str,
+    *,
+    axes_labels: tuple[str, str] = ("", ""),
+    text: str | None = None,
+    log: bool = False,
+    diverging: bool = False,
+    size: tuple[float, float] = (0.6, 0.32),
+) -> Figure:
+    """A table as coloured cells; a cell without a number is left empty.
+
+    Args:
+        table: The values; index and columns are the ticks.
+        label: What the colours stand for.
+        axes_labels: Of the horizontal and the vertical axis.
+        text: How to write the numbers into the cells, e.g. ``"{:.1f}"``; not at all otherwise.
+        log: Whether colours are logarithmic; then a zero is left empty, too.
+        diverging: Whether colours are symmetric about zero.
+        size: Of a cell, in inches.
+
+    Returns:
+        The figure.
+    """
+    values = table.to_numpy(dtype=float)
+    shown = np.where(values > 0, values, np.nan) if log else values
+    height, width = values.shape
+    figure, axes = _subplots(figsize=(1.9 + size[0] * width, 1.0 + size[1] * height))
+    limit = float(np.nanmax(np.abs(shown)))
+    lowest = -limit if diverging else float(np.nanmin(shown))
+    norm = LogNorm(lowest, limit) if log else Normalize(lowest, limit)
+    image = axes.imshow(shown, cmap="PuOr" if diverging else "cividis", norm=norm, aspect="auto")
+    for (i, j), number in np.ndenumerate(shown):
+        if text and np.isfinite(number):
+            red, green, blue, _ = image.cmap(norm(number))
+            dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
+            colour = "white" if dark else "black"
+            axes.text(j, i, text.format(number), ha="center", va="center", color=colour, fontsize=8)
+    for i, j in np.argwhere(np.isfinite(shown)) if diverging else ():
+        # What is near zero has nearly the colour of the page.
+        axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, edgecolor=INK, lw=0.4))
+    axes.set_xticks(range(width), [str(name) for name in table.columns])
+    axes.set_yticks(range(height), [str(name) for name in table.index])
+    if max(len(str(name)) for name in table.columns) > 10 * size[0]:
+        axes.tick_params(axis="x", rotation=90)
+    axes.tick_params(length=0, labelsize=8 if min(size) >= 0.2 else 6.5)
+    axes.set(xlabel=axes_labels[0], ylabel=axes_labels[1])
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(True)
+    figure.colorbar(image, label=label)
+    return figure
+
+
+def matrix_product(
+    factors: tuple[NDArray[np.float64], NDArray[np.float64]], names: tuple[str, str, str]
+) -> Figure:
+    """A product of two matrices as a picture: left times right is what they make.
+
+    Each of the three has colours of its own, symmetric about zero.
+
+    Args:
+        factors: (p, S) and (S, q).
+        names: Titles of left, right and product.
+
+    Returns:
+        The figure.
+    """
+    left, right = factors
+    (p, inner), q = left.shape, right.shape[1]
+    gap = 0.28 * max(p, q)
+    widths = (inner, gap, q, gap, q)
+    figure, axes = _subplots(1, 5, figsize=(7.2, 3.4), width_ratios=widths)
+    for place, matrix, name in zip(
+        (axes[0], axes[2], axes[4]), (left, right, left @ right), names, strict=True
+    ):
+        limit = float(np.quantile(np.abs(matrix), 0.99))
+        place.imshow(matrix, cmap="PuOr", vmin=-limit, vmax=limit, interpolation="nearest")
+        place.set_title(f"{name}\n{matrix.shape[0]} x {matrix.shape[1]}", fontsize=9)
+        place.set(xticks=[], yticks=[])
+        for side in ("top", "right"):
+            place.spines[side].set_visible(True)
+    for place, sign in zip((axes[1], axes[3]), ("×", "="), strict=True):
+        place.axis("off")
+        place.text(0.5, 0.5, sign, ha="center", va="center", fontsize=16)
     return figure

@@ -26,6 +26,8 @@ METHODS = {
     ("finetune", "sgd"): "SGD-FT",
     ("finetune", "adam"): "Adam-FT",
     ("kernel", "sgd"): "K-SGD",
+    ("kernel", "signgd"): "K-SignGD",
+    ("kernel", "asymmetric-signgd"): "K-A-SignGD",
 }
 """The paper's names of our methods."""
 

@@ -15,8 +15,9 @@
 * ``groups``: which parameters count, and how the kernel is split among them;
 * ``reference``: the definition, written down, to compare with.
 
-``published`` reads kernels that others computed; ``bounds`` has what theory promises of projected
-kernels.
+Other kernels are made of the same factors: ``projection`` and ``lora`` have those of fine-tuning in
+a random subspace, with what theory promises of them in ``bounds``; ``decomposition`` parts a
+linear head from its features. ``published`` reads kernels that others computed.
 """
 
 from tangentlm.kernels.bounds import (
@@ -27,22 +28,45 @@ from tangentlm.kernels.bounds import (
     projection_error,
     projection_failure_probability,
 )
+from tangentlm.kernels.decomposition import (
+    Decomposition,
+    decompose,
+    feature_entk,
+    numerical_rank,
+    trace_norms,
+)
 from tangentlm.kernels.entk import entk
 from tangentlm.kernels.kernel import Kernel, KernelCost
+from tangentlm.kernels.lora import draw_lora, lora_entk_at_init
+from tangentlm.kernels.projection import (
+    Projection,
+    intrinsic_dimension_entk,
+    project_gradients,
+)
 from tangentlm.kernels.published import PublishedKernel, load_published_kernel
 from tangentlm.kernels.reference import reference_entk
 
 __all__ = [
+    "Decomposition",
     "Kernel",
     "KernelCost",
+    "Projection",
     "PublishedKernel",
+    "decompose",
     "distinct_entries",
+    "draw_lora",
     "entk",
+    "feature_entk",
+    "intrinsic_dimension_entk",
     "load_published_kernel",
+    "lora_entk_at_init",
     "lora_error",
     "lora_expected_scale",
+    "numerical_rank",
+    "project_gradients",
     "projection_dimension",
     "projection_error",
     "projection_failure_probability",
     "reference_entk",
+    "trace_norms",
 ]

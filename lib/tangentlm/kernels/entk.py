@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from tangentlm.errors import InputError, unknown_name
 from tangentlm.kernels.contract import SIGNED_SIDES, Contraction
 from tangentlm.kernels.groups import By, Parameters, choose, split
-from tangentlm.kernels.job import Job
+from tangentlm.kernels.job import Job, Values
 from tangentlm.kernels.kernel import Kernel, KernelCost
 from tangentlm.kernels.passes import Passes
 from tangentlm.kernels.precision import DTYPES, Products, check_precision
@@ -88,6 +89,51 @@ def entk(
             not fit it.
         NonFiniteError: If a gradient is not finite, naming sample, output and parameter.
     """
+    started = time.perf_counter()
+    with prepared(
+        model, rows, columns, formula=formula, outputs=outputs, parameters=parameters, by=by,
+        precision=precision, memory=memory,
+    ) as job:  # fmt: skip
+        store = None if cache is None else TileStore.open(cache, _identity(job), job.plan)
+        values = job.run(store, progress)
+    return finished(job, values, time.perf_counter() - started, grouped=by is not None)
+
+
+@contextmanager
+def prepared(
+    model: nn.Module,
+    rows: Mapping[str, Tensor] | Any,
+    columns: Mapping[str, Tensor] | Any | None,
+    *,
+    formula: str = "sgd",
+    outputs: str,
+    parameters: Parameters,
+    by: By = None,
+    precision: str,
+    memory: int | None,
+    make: Callable[..., Passes] = Passes,
+) -> Generator[Job]:
+    """A job that is ready to run; the model is cast to its precision for as long.
+
+    Args:
+        model: See ``entk``, for all but the last.
+        rows: N samples.
+        columns: M samples, or ``None``.
+        formula: Which inner product.
+        outputs: Which outputs.
+        parameters: Which parameters count.
+        by: Which groups the kernel is split into.
+        precision: How matrices are multiplied.
+        memory: The budget in bytes.
+        make: Makes factors: ``Passes``, or what gives them another form.
+
+    Yields:
+        The job.
+
+    Raises:
+        InputError: If an argument is unknown, the model is in training mode, or the samples do
+            not fit it.
+    """
     _check_choice("formula", formula, SIGNED_SIDES)
     _check_choice("outputs", outputs, _OUTPUTS)
     if any(module.training for module in model.modules()):
@@ -101,39 +147,47 @@ def entk(
         row_samples if columns is None else Samples(_as_batch(columns, "columns"), "columns")
     )
     groups = split(chosen, by)
-    started = time.perf_counter()
     with _cast(model, DTYPES[precision]):
         products = Products(precision)
-        passes = Passes(model, chosen, outputs == "difference", products, formula != "sgd")
+        passes = make(model, chosen, outputs == "difference", products, formula != "sgd")
         engine = TileEngine(
             passes, Contraction(formula, products), groups, outputs,
             num_outputs=_num_outputs(passes, row_samples, outputs), limits=Limits(1, 1, 1),
         )  # fmt: skip
-        job = Job(engine, row_samples, column_samples, memory or DEFAULT_MEMORY)
-        store = None
-        if cache is not None:
-            identity = _identity(model, chosen, groups, row_samples, column_samples)
-            identity |= {"formula": formula, "outputs": outputs, "precision": precision}
-            store = TileStore.open(cache, identity, job.plan)
-        values = job.run(store, progress)
-    contraction = engine.contraction
+        yield Job(engine, row_samples, column_samples, memory or DEFAULT_MEMORY)
+
+
+def finished(job: Job, values: Values, seconds: float, grouped: bool) -> Kernel:
+    """The kernel that a job computed.
+
+    Args:
+        job: The job, after its run.
+        values: For each group (N, C, M, C).
+        seconds: How long it took.
+        grouped: Whether the groups were asked for.
+
+    Returns:
+        The kernel.
+    """
+    engine = job.engine
+    passes, contraction = engine.passes, engine.contraction
     cost = KernelCost(
-        seconds=time.perf_counter() - started,
+        seconds=seconds,
         flops=passes.flops + contraction.gradients_flops + contraction.products_flops,
         peak_bytes=engine.peak_bytes,
         passes_flops=passes.flops,
         gradients_flops=contraction.gradients_flops,
-        by_gram=tuple(name for name in chosen if name in contraction.gram),
-        by_autograd=tuple(name for name in chosen if name in passes.by_autograd),
+        by_gram=tuple(name for name in passes.parameters if name in contraction.gram),
+        by_autograd=tuple(name for name in passes.parameters if name in passes.by_autograd),
     )
     return Kernel(
         values=values.sum(axis=0),
-        formula=formula,
-        outputs=outputs,
-        parameters=tuple(chosen),
-        provenance={"precision": precision},
+        formula=contraction.formula,
+        outputs=engine.outputs,
+        parameters=tuple(passes.parameters),
+        provenance={"precision": passes.products.precision},
         cost=cost,
-        groups={} if by is None else dict(zip(groups, values, strict=True)),
+        groups=dict(zip(engine.groups, values, strict=True)) if grouped else {},
     )
 
 
@@ -185,21 +239,21 @@ def _num_outputs(passes: Passes, rows: Samples, outputs: str) -> int:
     return logits.shape[1] if outputs in ("full", "diagonal") else 1
 
 
-def _identity(
-    model: nn.Module,
-    chosen: Mapping[str, nn.Parameter],
-    groups: Mapping[str, list[str]],
-    rows: Samples,
-    columns: Samples,
-) -> dict[str, str]:
+def _identity(job: Job) -> dict[str, str]:
     """Digests of everything that a kernel depends on."""
+    engine, passes = job.engine, job.engine.passes
+    model, rows, columns = passes.model, job.rows, job.columns
     # Buffers that are not saved with the model (the label words, say) decide its outputs, too.
     return {
+        "formula": engine.contraction.formula,
+        "outputs": engine.outputs,
+        "precision": passes.products.precision,
+        "modules": hashlib.sha256(str(model).encode()).hexdigest(),
         "model": _digest([*model.named_parameters(), *model.named_buffers()]),
         "rows": _digest(rows.batch.items()),
         "columns": "rows" if columns is rows else _digest(columns.batch.items()),
-        "parameters": hashlib.sha256(" ".join(chosen).encode()).hexdigest(),
-        "groups": hashlib.sha256(json.dumps(groups).encode()).hexdigest(),
+        "parameters": hashlib.sha256(" ".join(passes.parameters).encode()).hexdigest(),
+        "groups": hashlib.sha256(json.dumps(engine.groups).encode()).hexdigest(),
     }
 
 

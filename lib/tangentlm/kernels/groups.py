@@ -41,6 +41,33 @@ def choose(model: nn.Module, parameters: Parameters) -> dict[str, nn.Parameter]:
     return chosen
 
 
+def linear_layer(model: nn.Module, name: str) -> nn.Linear:
+    """A linear layer that owns its parameters alone.
+
+    Args:
+        model: The model.
+        name: The layer's name in it.
+
+    Returns:
+        The layer.
+
+    Raises:
+        InputError: If the name is unknown, the layer is not linear, or another layer has its
+            weight or bias, too.
+    """
+    modules = dict(model.named_modules())
+    if name not in modules:
+        raise unknown_name("layer", name, modules)
+    layer = modules.pop(name)
+    if not isinstance(layer, nn.Linear):
+        raise InputError(f"{name} has to be nn.Linear, not {type(layer).__name__}")
+    own = {id(parameter) for parameter in layer.parameters()}
+    for other, module in modules.items():
+        if own & {id(parameter) for parameter in module.parameters(recurse=False)}:
+            raise InputError(f"{name} has to be the only owner of its weight; {other} has it, too")
+    return layer
+
+
 def layer_of(name: str) -> str:
     """The layer that a parameter belongs to: the numbered block it is in, else its module.
 

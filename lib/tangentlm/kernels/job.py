@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -15,7 +15,7 @@ from tangentlm.kernels.passes import NonFiniteOutputError, Passes, UncoveredUseE
 from tangentlm.kernels.precision import Products
 from tangentlm.kernels.samples import Samples
 from tangentlm.kernels.store import TileStore
-from tangentlm.kernels.tiles import Limits, TileEngine
+from tangentlm.kernels.tiles import Limits, TileEngine, TileFactors
 from tangentlm.prompts import select_rows
 
 Values = NDArray[np.float64]
@@ -74,22 +74,25 @@ class Job:
             # length each, as this pair has (the same sample twice if need be).
             alike = [i for i in order if samples.lengths[i] == samples.lengths[order[0]]]
             unpadded = [alike[0], alike[-1]]
-            again, still_wrong = self._try(samples, unpadded)
-            if again is None:
-                raise engine.locate(samples, unpadded[0])
+            again, still_wrong = self._try(samples, unpadded, last=True)
             if factors is None or len(still_wrong) < len(wrong):
                 engine.padding, factors, wrong, pair = 0.0, again, still_wrong, unpadded
+        assert factors is not None
         engine.passes.by_autograd |= wrong
         tokens = float(samples.lengths[pair].max()) * len(pair)
         return max(num_bytes(list(factors.values())) / tokens, 1.0)
 
-    def _try(self, samples: Samples, pair: list[int]) -> tuple[dict[str, Factor] | None, set[str]]:
-        """The check of two samples; no factors if an output is not finite."""
+    def _try(
+        self, samples: Samples, pair: list[int], last: bool = False
+    ) -> tuple[dict[str, Factor] | None, set[str]]:
+        """The check of two samples; if an output is not finite, no factors or, last, an error."""
         batch = select_rows(samples.batch, torch.tensor(pair))
         try:
             with _precise(self.engine.passes):
                 return self.engine.passes.check(batch)
-        except NonFiniteOutputError:
+        except NonFiniteOutputError as error:
+            if last:
+                raise self.engine.locate(samples, pair[error.sample]) from None
             return None, set()
 
     def plan(self) -> tuple[list[list[int]], list[list[int]]]:
@@ -104,6 +107,29 @@ class Job:
         if self.symmetric:
             return rows, rows
         return rows, self.columns.split(self.columns.by_length(), limits.columns)
+
+    def pieces(self, samples: Samples) -> Iterator[TileFactors]:
+        """The factors of all rows or of all columns, as many at a time as fit into memory.
+
+        Args:
+            samples: The rows or the columns.
+
+        Yields:
+            The factors of some of them.
+        """
+        self.check()
+        engine = self.engine
+        # One side alone is held, so it has the memory of both.
+        tokens = engine.limits.rows + engine.limits.columns
+        for piece in samples.split(samples.by_length(), tokens):
+            made = None
+            while made is None:
+                try:
+                    made = engine.factors(samples, piece)
+                except UncoveredUseError as error:
+                    engine.passes.by_autograd |= error.names
+            engine.peak_bytes = max(engine.peak_bytes, made.nbytes)
+            yield made
 
     def run(self, store: TileStore | None, progress: bool) -> Values:
         """All tiles, put together.
@@ -139,17 +165,18 @@ class Job:
             bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
         ) as bar:  # fmt: skip
             engine.advance = bar.update
+            due = 0
             for a, b in tiles:
                 i, j = bands[a], stripes[b]
+                due += 2 * len(j) + (len(i) if b == (a if self.symmetric else 0) else 0)
                 tile = store.load(a, b) if store else None
-                bar.update(0 if tile is None else len(j))
                 if tile is None:
                     self.check()
                     bar.set_postfix_str(f"tile {a + 1}.{b + 1} of {len(bands)} x {len(stripes)}")
                     tile = engine.tile(self.rows, i, self.columns, j)
                     if store:
                         store.save(a, b, tile)
-                bar.update(len(j))
+                bar.update(max(due - bar.n, 0))  # Of what was read, or is a tile of the diagonal.
                 values[np.ix_(range(len(values)), i, range(c), j)] = tile
                 if self.symmetric and a != b:
                     values[np.ix_(range(len(values)), j, range(c), i)] = tile.transpose(

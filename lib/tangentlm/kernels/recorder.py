@@ -101,6 +101,8 @@ class Recorder(TorchFunctionMode):
         # An input is kept as a value; its own history is the graph's business.
         inputs = {n: v.detach() if isinstance(v, Tensor) else v for n, v in inputs.items()}
         uses = rule.apply(Call(inputs, reads, result, self.batch, self.signs))
+        if {read.name for read in reads.values()} != {use.name for use in uses}:
+            raise NotCoveredError("a parameter where samples should be")
         edge = get_gradient_edge(result)
         self.uses += [(edge, use) for use in uses]
         self.ways |= {(use.name, rule, result.ndim) for use in uses}

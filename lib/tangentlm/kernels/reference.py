@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tangentlm.kernels.groups import Parameters, choose
 from tangentlm.prompts import select_rows
 
-_ZERO = 1e-12
+_ZERO = 1e-15
 """Relative to the largest entry of a gradient; in double precision, what is below is round-off."""
 
 

@@ -189,7 +189,7 @@ class TileEngine:
             parts = []
             for other in columns.split(j, self.limits.columns):
                 same = columns is rows and other == piece
-                right = left if same else self._factors(columns, other)
+                right = left if same else self.factors(columns, other)
                 self.peak_bytes = max(self.peak_bytes, left.nbytes + (not same) * right.nbytes)
                 parts.append(self._contract(left, right, rows, columns))
             bands.append(np.concatenate(parts, axis=3))
@@ -199,10 +199,22 @@ class TileEngine:
         """The factors of rows, kept for the next tile of columns."""
         if self._kept is None or self._kept[0] != tuple(piece):
             self._kept = None
-            self._kept = tuple(piece), self._factors(rows, piece)
+            self._kept = tuple(piece), self.factors(rows, piece)
         return self._kept[1]
 
-    def _factors(self, samples: Samples, index: list[int]) -> TileFactors:
+    def factors(self, samples: Samples, index: list[int]) -> TileFactors:
+        """The factors of some samples, made in passes of about one length.
+
+        Args:
+            samples: The rows or the columns.
+            index: Which of them, the longest first.
+
+        Returns:
+            The factors.
+
+        Raises:
+            NonFiniteError: If an output is not finite, naming the sample.
+        """
         device = self.passes.device.type
         count = _BATCH_SAMPLES[device]
         made = TileFactors(list(index), [], [])
@@ -254,7 +266,15 @@ class TileEngine:
             tiles.append(self._shaped(total, n, m))
         values = np.stack(tiles)
         if not np.isfinite(values).all():
-            raise _culprit(left, rows) or _culprit(right, columns) or NonFiniteError("the kernel")
+            _, i, c, j, d = np.argwhere(~np.isfinite(values))[0]
+            raise (
+                _culprit(left, rows)
+                or _culprit(right, columns)
+                or NonFiniteError(
+                    f"the kernel of output {c} of sample {left.samples[i]} of the {rows.name} and "
+                    f"output {d} of sample {right.samples[j]} of the columns: the products overflow"
+                )
+            )
         return values
 
     def _alike(

@@ -32,7 +32,8 @@ class KernelRowsLogistic(KernelSolver):
     took it over: scikit-learn's ``LogisticRegressionCV`` with an intercept, the penalty
     |alpha|^2 / 2 on the coefficients of the rows, whose strength is chosen among ten by five-fold
     cross-validation. The papers' own problem, with the penalty alpha^T K alpha and without an
-    intercept, is ``KernelLogistic``. Here the scale of the kernel matters.
+    intercept, is ``KernelLogistic``. Here the scale of the kernel matters: beside entries as large
+    as those of a raw eNTK the penalty hardly counts, and where the optimiser stops decides.
 
     C outputs are C N scalar samples, each with N C features, one class against the rest; the
     outputs of a sample can fall in different folds. Pre-trained logits are not used.

@@ -1,0 +1,184 @@
+"""The kernel of LoRA at its start, from the factors of the weights that it adapts.
+
+LoRA trains A and B in W + (alpha / r) B A for some weights W. It begins with B = 0. There A has no
+gradient, and that of B is (alpha / r) G A^T, with G the gradient of W (Lemma E.4 of Malladi-v1): a
+random projection of G. So no adapter is needed. ``tangentlm.kernels.bounds`` says how far the
+kernel is from that of the weights.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tangentlm.errors import InputError, unknown_name
+from tangentlm.kernels.entk import finished, prepared
+from tangentlm.kernels.factors import Factor, Outer, Rows
+from tangentlm.kernels.groups import By, linear_layer
+from tangentlm.kernels.kernel import Kernel
+from tangentlm.kernels.passes import Batch, Passes
+from tangentlm.kernels.precision import DTYPES
+
+
+def draw_lora(
+    model: nn.Module,
+    targets: Iterable[str],
+    *,
+    rank: int,
+    seed: int,
+    init: str = "kaiming-uniform",
+) -> dict[str, Tensor]:
+    """The matrices A with which LoRA begins; its matrices B begin at zero.
+
+    Args:
+        model: The model without LoRA.
+        targets: Which ``nn.Linear`` are adapted, as PEFT's ``target_modules``: those whose name is
+            a target or ends in a dot and a target.
+        rank: r.
+        seed: Which matrices. That of a layer does not depend on the other layers.
+        init: How entries are drawn, see ``lora_expected_scale``: ``"kaiming-uniform"`` as PEFT
+            does by default, ``"gaussian"`` as its option of that name, with variance 1 / r^2, or
+            ``"isometric"``, normal with variance 1 / r, as Theorem E.5 of Malladi-v1 needs it.
+
+    Returns:
+        A by the layer's name, (r, d_in), float32.
+
+    Raises:
+        InputError: If a target is unknown or no linear layer, or an argument is out of range.
+    """
+    if rank < 1:
+        raise InputError(f"rank = {rank} must be a positive integer")
+    deviations = {"gaussian": 1 / rank, "isometric": 1 / math.sqrt(rank)}
+    if init not in {"kaiming-uniform", *deviations}:
+        raise unknown_name("init", init, {"kaiming-uniform", *deviations})
+    matrices = {}
+    for name in _adapted(model, targets):
+        d_in = linear_layer(model, name).in_features
+        digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+        A = torch.empty(rank, d_in)
+        if init == "kaiming-uniform":
+            A.uniform_(-1 / math.sqrt(d_in), 1 / math.sqrt(d_in), generator=generator)
+        else:
+            A.normal_(0.0, deviations[init], generator=generator)
+        matrices[name] = A
+    return matrices
+
+
+def lora_entk_at_init(
+    model: nn.Module,
+    rows: Mapping[str, Tensor] | Any,
+    columns: Mapping[str, Tensor] | Any | None = None,
+    *,
+    A: Mapping[str, Tensor],
+    alpha: float,
+    outputs: str = "full",
+    by: By = None,
+    precision: str = "float32",
+    memory: int | None = None,
+    progress: bool = True,
+) -> Kernel:
+    """The kernel of LoRA at its start, the sum over layers of s^2 <G_c(x_i) A^T, G_d(x_j) A^T>.
+
+    s = alpha / r, and G_c(x), the gradient of the layer's weight, is the sum of d_c x_p^T over
+    positions p. So a layer's part is s^2 sum_pq (d_cp . d'_dq)(A x_p . A x'_q), which is Lemma E.4
+    of Malladi-v1 for many positions and with PEFT's factor s. A parameter that is trained outright
+    beside LoRA adds its own ``entk``.
+
+    The cost is that of ``entk`` for the same weights, with r in the place of d_in in contractions.
+
+    Args:
+        model: The model without LoRA, ``model(**batch) -> (N, C)``, in eval mode.
+        rows: N samples.
+        columns: M samples; ``None`` means the symmetric kernel of the rows.
+        A: For every adapted ``nn.Linear``, by its name, the matrix A, (r, d_in): from
+            ``draw_lora``, or the weight of ``lora_A`` in a model of PEFT.
+        alpha: LoRA's alpha.
+        outputs: As for ``entk``.
+        by: As for ``entk``; a layer goes by the name of its weight W.
+        precision: As for ``entk``.
+        memory: As for ``entk``.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        The kernel, with values of shape (N, C, M, C). Its parameters are the weights W.
+
+    Raises:
+        InputError: If a layer of A is unknown, no linear layer or not the only owner of its
+            weight, if a shape does not fit, or as for ``entk``.
+        NonFiniteError: If a gradient is not finite.
+    """
+    if not (math.isfinite(alpha) and alpha > 0):
+        raise InputError(f"alpha = {alpha} must be positive")
+    device, dtype = next(model.parameters()).device, DTYPES.get(precision)
+    scaled = {}
+    for name, matrix in A.items():
+        d_in = linear_layer(model, name).in_features
+        if matrix.ndim != 2 or matrix.shape[1] != d_in:
+            raise InputError(f"A of {name} has shape {tuple(matrix.shape)}, not (r, {d_in})")
+        scaled[f"{name}.weight"] = alpha / len(matrix) * matrix.detach().to(device, dtype)
+    started = time.perf_counter()
+    with prepared(
+        model, rows, columns, outputs=outputs, parameters=list(scaled), by=by, precision=precision,
+        memory=memory, make=functools.partial(_LoraPasses, A=scaled),
+    ) as job:  # fmt: skip
+        values = job.run(None, progress)
+    kernel = finished(job, values, time.perf_counter() - started, grouped=by is not None)
+    return replace(kernel, provenance=kernel.provenance | {"lora_alpha": alpha})
+
+
+@dataclass
+class _LoraPasses(Passes):
+    """The factors of LoRA's matrices B, from those of the weights that they are added to.
+
+    Attributes:
+        A: (alpha / r) A by the name of the weight.
+    """
+
+    A: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def factors(self, batch: Batch, checking: bool = False) -> dict[str, Factor]:
+        """The gradients (alpha / r) G A^T; for the check those of the weights, G.
+
+        Args:
+            batch: B samples.
+            checking: Whether they will be compared with those of autograd.
+
+        Returns:
+            A factor for every weight that the outputs depend on.
+        """
+        factors = super().factors(batch, checking)
+        return factors if checking else {n: self._reduced(n, f) for n, f in factors.items()}
+
+    def _reduced(self, name: str, factor: Factor) -> Factor:
+        if isinstance(factor, Rows):
+            return Rows(factor.ids, self._times_a(factor.d, name))
+        if isinstance(factor, Outer) and not factor.transposed:
+            return Outer(self._times_a(factor.x, name), factor.d)
+        raise InputError(f"{name} is used in other ways than by its linear layer")
+
+    def _times_a(self, tensor: Tensor, name: str) -> Tensor:
+        """(..., d_in) to (..., r)."""
+        A = self.A[name]
+        self.flops += 2.0 * tensor.numel() * len(A)
+        return self.products(tensor.flatten(0, -2), A.T).unflatten(0, tensor.shape[:-1])
+
+
+def _adapted(model: nn.Module, targets: Iterable[str]) -> list[str]:
+    """The names of the modules that are or end in one of the targets."""
+    modules = [name for name, _ in model.named_modules() if name]
+    adapted = []
+    for target in targets:
+        found = [name for name in modules if f".{name}".endswith(f".{target}")]
+        if not found:
+            raise unknown_name("target", target, {name.split(".")[-1] for name in modules})
+        adapted += found
+    return list(dict.fromkeys(adapted))

@@ -1,0 +1,141 @@
+"""The benchmark works, at a tiny size; nothing here measures."""
+
+import json
+import os
+
+import engine
+import machine
+import numpy as np
+import pandas as pd
+import pytest
+from parts import PARTS
+from setting import Setting, random_samples, real_lengths
+from targets import TARGETS, targets
+
+ON_A_CPU = [name for name, part in PARTS.items() if not part.cuda_only]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """The files of a quick run."""
+    folder = tmp_path_factory.mktemp("benchmarks")
+    assert engine.main(["--quick", "--out", str(folder)]) == 0
+    return folder
+
+
+@pytest.mark.slow
+def test_every_part_writes_its_file(results):
+    tables = {name: pd.read_csv(results / f"{name}.csv") for name in ON_A_CPU}
+    assert {path.stem for path in results.glob("*.csv")} == {*tables, "targets"}
+    for name, table in tables.items():
+        timed = table["seconds"].dropna()
+        assert len(timed), name
+        assert (timed > 0).all(), name
+
+
+@pytest.mark.slow
+def test_the_machine_is_described(results):
+    about = json.loads((results / "machine.json").read_text())
+    assert set(about["gflops"]) == set(machine.precisions("cpu"))
+    assert min(about["gflops"].values()) > 0
+
+
+@pytest.mark.slow
+def test_the_methods_agree(results):
+    speed, peers, precision = (
+        pd.read_csv(results / f"{name}.csv") for name in ("speed", "peers", "precision")
+    )
+    assert speed["max_difference"].max() < 1e-4
+    assert peers["max_error"].max() < 1e-4
+    assert precision.loc[precision["precision"] == "float64", "max_error"].max() == 0
+
+
+@pytest.mark.slow
+def test_short_samples_take_the_way_of_gram(results):
+    share = pd.read_csv(results / "length.csv")["share_by_gram"]
+    assert share.iloc[0] == 1
+    assert share.is_monotonic_decreasing
+
+
+def test_a_part_that_fails_leaves_the_others_and_their_files(tmp_path, monkeypatch, capsys):
+    def fails(_setting):
+        yield {"seconds": 1.0}
+        raise MemoryError("too much")
+
+    def works(_setting):
+        yield {"seconds": 2.0}
+
+    monkeypatch.setattr(engine, "PARTS", {
+        "first": engine.PARTS["speed"].__class__(fails, 1),
+        "second": engine.PARTS["speed"].__class__(works, 1),
+    })  # fmt: skip
+    fails.__doc__ = works.__doc__ = "About."
+    assert engine.run(["first", "second"], Setting(quick=True), tmp_path) == ["first"]
+    assert "MemoryError: too much" in capsys.readouterr().err
+    assert list(pd.read_csv(tmp_path / "first.csv")["seconds"]) == [1.0]
+    assert list(pd.read_csv(tmp_path / "second.csv")["seconds"]) == [2.0]
+
+
+def test_a_dry_run_names_parts_and_writes_nothing(tmp_path, capsys):
+    assert engine.main(["--dry-run", "--out", str(tmp_path / "new")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == ON_A_CPU
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_unknown_part_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        engine.main(["--only", "sped"])
+    assert "invalid choice: 'sped'" in capsys.readouterr().err
+
+
+def test_lengths_are_those_of_the_data():
+    every = real_lengths("sst2", "test", 872)
+    few = real_lengths("sst2", "test", 32)
+    assert len(every) == 872
+    assert every == sorted(every)
+    assert abs(np.mean(few) - np.mean(every)) < 1
+
+
+def test_samples_have_their_lengths_and_one_mask():
+    batch = random_samples([8, 5, 12], vocabulary=50, seed=0)
+    assert batch["attention_mask"].sum(1).tolist() == [8, 5, 12]
+    at_mask = batch["input_ids"][range(3), batch["mask_position"]]
+    assert (at_mask == 4).all()
+    assert ((batch["input_ids"] == 4).sum(1) == 1).all()
+
+
+def test_a_fresh_process_is_another():
+    assert machine.fresh(os.getpid) != os.getpid()
+
+
+def test_memory_grows_by_what_is_held():
+    memory = machine.Memory("cpu")
+    held = np.ones(2**27)
+    assert 0.9 < memory.growth() < 1.5
+    assert held[-1] == 1
+
+
+def test_targets_without_results_read_not_run(tmp_path):
+    table = targets(tmp_path)
+    assert len(table) == len(TARGETS)
+    assert (table["verdict"] == "not run").all()
+
+
+def test_targets_are_met_or_missed(tmp_path):
+    pd.DataFrame({
+        "method": ["entk", "entk", "entk", "VJP and JVP, scaled"],
+        "formula": ["sgd", "signgd", "asymmetric-signgd", "sgd"],
+        "precision": "float32",
+        "seconds": [10.0, 15.0, 17.0, 200.0],
+        "share_of_rate": [0.4, 0.5, 0.5, None],
+    }).to_csv(tmp_path / "speed.csv", index=False)  # fmt: skip
+    pd.DataFrame({"memory_gib": [2.0, 3.5]}).to_csv(tmp_path / "columns.csv", index=False)
+    pd.DataFrame({"rows": [32, 1024], "memory_gib": [1, 5]}).to_csv(
+        tmp_path / "memory.csv", index=False
+    )
+    table = targets(tmp_path)
+    assert table["verdict"].tolist() == [
+        "missed", "met", "met", "missed", "not run", "missed", "met",
+    ]  # fmt: skip
+    assert table["measured"].dropna().tolist() == pytest.approx([0.4, 20, 1.5, 1.7, 3.5, 5])
