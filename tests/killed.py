@@ -8,13 +8,13 @@ import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import IO
 
 import torch
 from tqdm import tqdm
 
 from small_models import Mlp, Tied, dense_batch, token_batch
 from tangentlm.kernels import Kernel, entk
-from tangentlm.kernels import store as stores
 from tangentlm.kernels.tiles import TileEngine
 
 # Every job: a model, rows, columns, and options with so little memory that there are many tiles.
@@ -59,20 +59,40 @@ def die_at(step: str, count: int) -> None:
         replace = Path.replace
         Path.replace = lambda *args: (replace(*args), hit())[0]
     elif step == "write":
-        write = stores._write
-
-        def half(path: Path, content: bytes) -> None:
-            part = path.with_name(f"{path.name}.1.part")
-            hit(lambda: part.write_bytes(content[: len(content) // 2]))
-            write(path, content)
-
-        stores._write = half
+        opened = Path.open
+        Path.open = lambda *args, **options: Half(opened(*args, **options), hit)
     else:
         owner, name = {
             "pass": (TileEngine, "factors"), "tile": (TileEngine, "tile"), "sync": (os, "fsync"),
         }[step]  # fmt: skip
         function = getattr(owner, name)
         setattr(owner, name, lambda *args: (hit(), function(*args))[1])
+
+
+class Half:
+    """A file of which a write may stop halfway.
+
+    Args:
+        file: The file.
+        hit: Told of every write, and what to do first should it be the last.
+    """
+
+    def __init__(self, file: IO[bytes], hit: Callable[[Callable[[], object]], None]) -> None:
+        self.file, self.hit = file, hit
+
+    def __enter__(self) -> Half:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.file, name)
+
+    def write(self, content: bytes) -> None:
+        half = content[: len(content) // 2]
+        self.hit(lambda: (self.file.write(half), self.file.flush()))
+        self.file.write(content)
 
 
 def work(

@@ -165,7 +165,13 @@ def training_curves(table: pd.DataFrame) -> Figure:
 
 
 def lines(
-    table: pd.DataFrame, x: str, ys: Mapping[str, str], *, labels: tuple[str, str], **axis: Any
+    table: pd.DataFrame,
+    x: str,
+    ys: Mapping[str, str],
+    *,
+    labels: tuple[str, str],
+    band: tuple[float, float, str] | None = None,
+    **axis: Any,
 ) -> Figure:
     """Several columns of a table over one, with markers.
 
@@ -174,6 +180,7 @@ def lines(
         x: The column for the horizontal axis.
         ys: Column to legend entry.
         labels: The axes' labels.
+        band: From where to where on the horizontal axis a band is shaded, and its legend entry.
         **axis: Further settings of the axes, e.g. ``xscale="log"``.
 
     Returns:
@@ -185,8 +192,10 @@ def lines(
         ys = {}
     for (column, label), marker in zip(ys.items(), "os^Dv*", strict=False):
         axes.plot(table[x], table[column], marker=marker, markersize=4, label=label)
+    if band is not None:
+        axes.axvspan(band[0], band[1], color=INK, alpha=0.2, linewidth=0, label=band[2])
     axes.set(xlabel=labels[0], ylabel=labels[1], **axis)
-    if len(ys) > 1:
+    if len(ys) > 1 or band is not None:
         axes.legend()
     return figure
 
@@ -228,32 +237,38 @@ def spread_lines(
     return figure
 
 
-def differences(table: pd.DataFrame, label: str) -> Figure:
-    """Differences with their intervals, one below the other, about a line at zero.
+def differences(table: pd.DataFrame, *, labels: tuple[str, str]) -> Figure:
+    """What each of several choices changes: a share, and a difference with its interval.
 
     Args:
-        table: ``mean`` and ``interval``, half its width; the index names the rows.
-        label: The horizontal axis' label.
+        table: ``share``, ``mean`` and ``interval`` (half its width; a row without one has its mean
+            alone); the index names the rows.
+        labels: The axes' labels.
 
     Returns:
         The figure.
     """
-    figure, axes = _subplots(figsize=(7.2, 0.9 + 0.3 * len(table)))
-    clear = table["mean"].abs() > table["interval"]
+    figure, (left, right) = _subplots(
+        1, 2, figsize=(7.4, 0.9 + 0.3 * len(table)), sharey=True, width_ratios=(2, 3)
+    )
+    places = np.arange(len(table))
+    left.barh(places, table["share"], height=0.6, color=COLOURS[0])
+    clear = (table["mean"].abs() > table["interval"]).to_numpy()
     for beyond, colour, marker in ((False, INK, "o"), (True, COLOURS[1], "s")):
-        rows = np.flatnonzero(clear == beyond)
-        axes.errorbar(
-            table["mean"].iloc[rows],
-            rows,
-            xerr=table["interval"].iloc[rows],
+        right.errorbar(
+            table["mean"][clear == beyond],
+            places[clear == beyond],
+            xerr=table["interval"][clear == beyond],
             fmt=marker,
             color=colour,
             capsize=3,
         )
-    axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set_yticks(range(len(table)), [str(name) for name in table.index])
-    axes.invert_yaxis()
-    axes.set_xlabel(label)
+    right.axvline(0, color=INK, linewidth=0.8)
+    left.set_yticks(places, [str(name) for name in table.index])
+    left.invert_yaxis()
+    for axes, label in zip((left, right), labels, strict=True):
+        axes.tick_params(axis="y", length=0)
+        axes.set_xlabel(label)
     return figure
 
 

@@ -25,7 +25,7 @@ from torch.nn.functional import pad
 from tangentlm.kernels.factors import Dense, Factor, Outer, Rows
 from tangentlm.kernels.precision import Products
 
-_SLICE_BYTES = {"cpu": 12 * 2**20, "cuda": 2**27}
+_SLICE_BYTES = {"cpu": 16 * 2**20, "cuda": 2**27}
 """Gradients that are written out at one time: on a CPU what its cache holds; on CUDA so few that
 sums of products of signs, counted in float32, stay below 2^24 and thus exact."""
 _GRAM_BYTES = {"cpu": 64 * 2**20, "cuda": 2**30}
@@ -86,10 +86,12 @@ class Contraction:
         return self._product(left, right)
 
     def _product(self, left: Tensor, right: Tensor) -> Tensor:
-        """Inner products of gradients written out, (n C, k) and (m C, k)."""
+        """Inner products of gradients written out, (n C, k) and (m C, k), which it may change."""
         first, second = self.signed
-        left = left.sign() if first else left
-        right = right.sign() if second else right
+        if second:  # In place, but where the very same gradients are also wanted without signs.
+            right = right.sign() if left is right and not first else right.sign_()
+        if first and left is not right:
+            left.sign_()
         self.products_flops += 2.0 * len(left) * right.numel()
         return self.products(left, right.T, self.signed).double()
 

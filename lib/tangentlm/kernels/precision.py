@@ -4,13 +4,15 @@
 ``float64``       everything in double precision
 ``float32``       everything in single precision
 ``tf32``          single precision, products of operands cut to 10 bits, on CUDA only
-``bfloat16``      single precision, products of operands cut to 7 bits, sums in float32
+``bfloat16``      single precision; products may round their operands to 7 bits, with sums in
+                  float32: on CUDA they do, a processor does where that is faster for it
 ``bfloat16x3``    each operand split into two bfloat16 parts, h + l, and three products,
                   h h' + h l' + l h', summed in float32: 16 bits at three times the cost
 ================  =========================================================================
 
-Signs are exact in bfloat16: two sign operands need one such product in every precision, and where
-one operand holds signs ``bfloat16x3`` needs two.
+So ``bfloat16`` is a permission on a CPU: without matrix units for it the products are those of
+float32, and as exact. Signs are exact in bfloat16: two sign operands need one such product in
+every precision, and where one operand holds signs ``bfloat16x3`` needs two.
 """
 
 from __future__ import annotations

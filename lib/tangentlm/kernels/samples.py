@@ -6,6 +6,7 @@ contributes exactly zero.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -41,17 +42,23 @@ class Samples:
             tokens: The limit.
 
         Returns:
-            The pieces.
+            The pieces, about equally large: every one costs its share of work on the other side.
         """
+        lengths = self.lengths[index].tolist()
+        total, longest = sum(lengths), max(lengths)
+        if total > tokens > 2 * longest:
+            # A piece ends when it has its share, which one more sample may exceed.
+            share = total / math.ceil(total / (tokens - longest))
+        else:
+            share = float(tokens)
         pieces: list[list[int]] = []
-        room = 0.0
-        for i in index:
-            length = float(self.lengths[i])
-            if not pieces or length > room:
+        used = math.inf
+        for i, length in zip(index, lengths, strict=True):
+            if used >= share or used + length > tokens:
                 pieces.append([])
-                room = float(tokens)
+                used = 0.0
             pieces[-1].append(i)
-            room -= length
+            used += length
         return pieces
 
     def batches(

@@ -29,6 +29,8 @@ _GRAPH = 2.5
 _BATCH_TOKENS = {"cpu": 768, "cuda": 16384}
 """Tokens a pass: more make its products no faster."""
 _BATCH_SAMPLES = {"cpu": 256, "cuda": 1024}
+_PASS_SHARE = 0.3
+"""The part of the memory that is for the pass which is running."""
 MOST_PADDING = 0.1
 """The part of a batch that may be padding."""
 _ROWS_SHARE = 0.6
@@ -66,9 +68,9 @@ class Limits:
         Returns:
             Limits of at least one token; a sample is never cut, so a single one may be more.
         """
-        # A third for the pass that is running, the rest for the factors of rows and columns.
-        batch = min(memory / 3 / (token_bytes * _GRAPH), _BATCH_TOKENS[device])
-        held = memory * 0.6 / token_bytes
+        # A part for the pass that is running, the rest for the factors of rows and columns.
+        batch = min(memory * _PASS_SHARE / (token_bytes * _GRAPH), _BATCH_TOKENS[device])
+        held = memory * (1 - _PASS_SHARE) / token_bytes
         if symmetric:
             kept = others = rows if rows <= held else held / 2
         else:
