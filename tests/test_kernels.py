@@ -325,6 +325,17 @@ def test_nan_names_the_output():
         exact(model, dense_batch(4))
 
 
+@pytest.mark.parametrize("sample", [0, 3, 5])
+def test_nan_names_its_sample_wherever_it_stands(sample):
+    batch = dense_batch(6)
+    batch["x"][sample, 1] = float("nan")
+    for rows, columns, place in [(batch, None, "rows"), (dense_batch(3), batch, "columns")]:
+        with pytest.raises(
+            NonFiniteError, match=f"of sample {sample} of the {place}, first in first$"
+        ):
+            exact(Mlp().eval(), rows, columns)
+
+
 def test_nan_outside_of_every_module_is_the_models():
     class Outside(Mlp):
         def forward(self, x: Tensor) -> Tensor:
