@@ -106,6 +106,7 @@ class Allocator:
                 self.calls += 1
                 if fails(self.calls, args):
                     self.failures += 1
+                    assert self.failures < 40, "there is no end to it"
                     raise error
             return function(this, *args, **options)
 
@@ -169,7 +170,7 @@ def test_memory_that_is_never_enough_is_the_end(error, monkeypatch):
         warnings.simplefilter("ignore")
         with pytest.raises(type(ERRORS[error])):
             exact(model, rows, columns)
-    assert allocator.failures < 40
+    assert allocator.failures > 5
     for name, p in model.named_parameters():
         assert p.dtype == torch.float32
         assert torch.equal(p, before[name])

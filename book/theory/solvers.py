@@ -100,7 +100,7 @@ assert np.allclose(ridge.alpha_.ravel(), [1 / 4, 1 / 4, -1 / 2])
 #
 # ## Five real problems
 #
-# The task is `reviews` with 16 examples a class, in the five splits of the papers, each with 100 test examples.
+# The task is `reviews` with 16 examples a class, in the five splits of the papers, each with 80 test examples.
 # For each split you compute the kernel once, and then solve it in many ways, which takes milliseconds. Two of
 # the splits get the kernel of both logits, three the asymmetric kernel of sign descent.
 
@@ -136,7 +136,7 @@ quiet = {"progress": False}
 sign = {"formula": "asymmetric-signgd", "outputs": "difference", **quiet}
 for seed in SEEDS:
     shots = few_shot(
-        KernelRun(task="reviews", k=16, seed=seed, test_size=100, device="cpu")
+        KernelRun(task="reviews", k=16, seed=seed, test_size=80, device="cpu")
     )
     model, train, everything = shots.model, shots.part("train").batch, shots.batch
     pretrained = logits_of(model, everything).double().numpy()
@@ -486,7 +486,7 @@ assert np.allclose(h, s * decide(KernelLeastSquares(0.01, s), 13))
 # **The paper's grid** is $s \in \{10, 100, 1000, 10000, \infty\}$. **The code's default** is $s = 1$, which is not in the
 # grid, and $f_0$ is only used with a flag. Its logistic solver ignores $f_0$ without a word, flag or no flag.
 
-# %% mystnb={"figure": {"caption": "Test accuracy of least squares, mean of five splits, by regularisation and scale of the pre-trained logits. The last column leaves them out.", "name": "fig-f0-scale"}, "image": {"alt": "Table of coloured cells: nearly all lie around sixty; columns from 100 to infinity are alike, and the column of scale 1 differs most from the others."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Test accuracy of least squares, mean of five splits, by regularisation and scale of the pre-trained logits. The last column leaves them out.", "name": "fig-f0-scale"}, "image": {"alt": "Table of coloured cells: nearly all lie a little below sixty. The column of scale 1 differs most from the others: best of all at lambda 0.01, worst at lambda 1."}} tags=["hide-input"]
 SCALES = (1.0, 10.0, 100.0, 10000.0, np.inf)
 by_scale = {
     (value, s): decide_all(KernelLeastSquares(value, s))
@@ -527,18 +527,26 @@ noted(
             by_scale[value, s],
             by_scale[value, np.inf],
         )
-        for value, s in ((0.01, 1.0), (0.01, 10.0), (0.01, 100.0), (1.0, 1.0))
+        for value, s in (
+            (0.01, 1.0),
+            (0.01, 10.0),
+            (0.01, 100.0),
+            (1.0, 1.0),
+            (1.0, 100.0),
+            (1.0, 10000.0),
+        )
     )
 )
 
 # %% [markdown]
 # Read the rows of {numref}`fig-f0-scale`. Where $\lambda$ is small the kernel can fit anything, so it takes $f_0$
 # off before and puts it on after, and little is left of it. Where $\lambda$ is large the kernel says little, and
-# $f_0 / s$ decides: with $s = 1$ and $\lambda = 1$ the regression nearly repeats zero-shot. So $\lambda$ and $s$ are
-# one knob together: how much the old model counts against the new labels.
+# $f_0 / s$ decides: with $s = 1$ and $\lambda = 1$ the regression nearly repeats zero-shot, and even $f_0 / 100$ is heard.
+# So $\lambda$ and $s$ are one knob together: how much the old model counts against the new labels.
 #
-# **Verdict**: from $s = 100$ on, $f_0$ changes nothing here. Below, it changes answers. The scale with the largest effect, 1, is the
-# one that the paper's grid leaves out. The `pocket` model hardly knows this task; a model whose zero-shot
+# **Verdict**: with $\lambda = 0.01$ and $s \ge 100$, $f_0$ changes nothing here. A smaller $s$ or a larger $\lambda$ lets it change
+# answers. The scale with the largest effect, 1, is the one
+# that the paper's grid leaves out. The `pocket` model hardly knows this task; a model whose zero-shot
 # accuracy is good has more to lose without $f_0$. And if you want the regression that stands for *fine-tuning*, there is
 # an argument beyond accuracy: fine-tuning minimises the cross-entropy, and it starts at $f_0$ itself. That is
 # `KernelLogistic` with $s = 1$. Neither the paper's grid nor the code has it.
@@ -821,7 +829,7 @@ for value in (0.0, 0.1):
     same = np.mean((sides[0] > 0) == (sides[1] > 0))
     print(f"lambda = {value:g}: the same answer for {100 * same:.0f} % ", end="")
     print(f"of the test samples, correlation {np.corrcoef(sides)[0, 1]:.3f}")
-    assert 0.9 < same < 1
+    assert 0.8 < same < 1
 
 # %% [markdown]
 # **Verdict**: the answers are much the same, on this split. Gradients and their signs see the samples in much the same
@@ -1029,7 +1037,7 @@ trap.round(1)
 # All comparisons on the reviews in one picture. On the left you see how many answers a choice changes, on the right what
 # that does to the accuracy.
 
-# %% mystnb={"figure": {"caption": "What each choice changes: the share of test answers, and the test accuracy with its 95 % interval over splits. Choices that were made on two splits have no interval; a square has zero outside it.", "name": "fig-choices"}, "image": {"alt": "Two panels. Left, bars for twenty choices: about forty percent for targets 0 and 1 at lambda 0.1, fifteen to forty for lambda, the loss and a small f0 scale, next to nothing for gamma and large scales. Right, mean changes of accuracy with wide intervals that contain zero."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "What each choice changes: the share of test answers, and the test accuracy with its 95 % interval over splits. Choices that were made on two splits have no interval; a square has zero outside it.", "name": "fig-choices"}, "image": {"alt": "Two panels. Left, a bar for each choice: about forty percent for targets 0 and 1 at lambda 0.1, fifteen to forty for lambda, the loss and a small f0 scale, next to nothing for gamma and large scales. Right, mean changes of accuracy with wide intervals that contain zero."}} tags=["hide-input"]
 summary = pd.DataFrame(comparisons).T.rename(columns={"changed (%)": "share"})
 summary = summary.infer_objects()
 figures.differences(
@@ -1041,13 +1049,22 @@ figures.differences(
 figures.data_link(summary.rename_axis("choice").reset_index(), "choices")
 
 # %%
+# What the text below says, so that it cannot become untrue unnoticed.
+assert "accuracy differs" not in set(summary["verdict"])
+assert set(summary.index[summary["verdict"] == "same answers"]) >= {
+    "f0 / 100, not without (λ = 0.01)",
+    "one output, 0 and 1, not ±1 (λ = 0)",
+    "γ = 0.01, not 10",
+    "γ = 0.1, not 10",
+    "γ = 1, not 10",
+}
 noted(*comparisons)
 
 # %% [markdown]
 # Three groups:
 #
-# - **It changes nothing**: $\gamma$ in the paper's grid, $f_0 / s$ from $s = 100$ on, and, with one output and $\lambda = 0$, whether
-#   the targets are $\pm 1$ or 0 and 1.
+# - **It changes nothing**: $\gamma$ in the paper's grid, $f_0 / s$ with $s \ge 100$ and a small $\lambda$, and, with one output and
+#   $\lambda = 0$, whether the targets are $\pm 1$ or 0 and 1.
 # - **It changes answers, and this data cannot say for better or worse**: $\lambda$, the loss, a small $s$, the reading of $f_0$ in
 #   the asymmetric solver, ties. Report which you chose; do not compare numbers that differ in them.
 # - **It breaks the result**: targets of 0 and 1 with a large $\lambda$, and counting rows instead of samples.
@@ -1059,7 +1076,7 @@ noted(*comparisons)
 #
 # - One small model and one task that it finds hard. A choice that changes answers here may change accuracy elsewhere, and an
 #   interval over five splits is wide.
-# - Twenty comparisons are many: even if no choice mattered, you would expect about one of twenty intervals of 95 % to leave out zero.
+# - These are many comparisons. Even if no choice mattered, you would expect one of twenty intervals of 95 % to leave out zero.
 # - The test samples are the same in all splits. Other test samples would add a spread of their own.
 # - Kernels of other models may have smaller eigenvalue ratios or singular values. Look at your own, as
 #   {doc}`/book/experiments/kernel` does, before you take over a statement about $\lambda$ or $\gamma$.
