@@ -69,12 +69,14 @@ def command(*arguments: str, root: Path) -> subprocess.CompletedProcess[str]:
         (
             "kernel",
             {"kernels/__init__.py", "kernels/entk.py", "kernels/kernel.py", "kernels/reference.py",
-             "solvers/__init__.py", "prompts.py", "models.py", "params.py", "errors.py", "figures.py"},
+             "solvers/__init__.py", "prompts.py", "models.py", "params.py", "errors.py",
+             "figures.py"},
             {"runs.py", "__main__.py", "training.py", "linearize.py"},
         ),
         (
             "finetune",
-            {"training.py", "linearize.py", "behavior.py", "solvers/labels.py", "models.py", "errors.py"},
+            {"training.py", "linearize.py", "behavior.py", "solvers/labels.py", "models.py",
+             "errors.py"},
             {"runs.py", "__main__.py", "kernels/reference.py"},
         ),
     ],
