@@ -18,6 +18,7 @@ READY := $(VENV)/.ready
 # must not fight for cores.
 book test: export HF_HUB_OFFLINE = 1
 book test: export TANGENTLM_DATA =
+book test: export TANGENTLM_CORPUS =
 
 .DEFAULT_GOAL := help
 .PHONY: help install book study test lint format pairs serve clean

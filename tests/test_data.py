@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tangentlm.data import Example, load_split
+from tangentlm.data import Example, Split, at_most_per_class, has_rows, load_split, read_part
 from tangentlm.errors import InputError
 from tangentlm.tasks import Task, load_task
 
@@ -411,3 +411,67 @@ def test_hub_out_of_reach_is_refused(tmp_path, path):
 def test_unknown_part_is_refused(hub):
     columns = {"path": hub(HUB_ROWS), "text_a": "premise", "label": "gold", "test": "tst"}
     refused("cannot load .*tst", load_split, toy_task(hub=columns), 1, 13)
+
+
+# --- rows without a split -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("k", [1, 4, 10, 100])
+def test_at_most_so_many_of_a_class_are_taken(k):
+    counts = {0: 12, 1: 3, 2: 7}
+    rows = [Example(f"text {c} {i}", None, c) for c, n in counts.items() for i in range(n)]
+    taken = at_most_per_class(rows, toy_task(), k, 13)
+    assert labels_of(taken) == {c: min(n, k) for c, n in counts.items()}
+    assert len(set(taken)) == len(taken)
+    assert set(taken) <= set(rows)
+
+
+def test_what_is_taken_depends_on_seed_and_rows_alone():
+    rows = [Example(f"text {i}", None, i % 3) for i in range(60)]
+    taken = at_most_per_class(rows, toy_task(), 5, 13)
+    assert at_most_per_class(rows, toy_task(), 5, 13) == taken
+    assert set(at_most_per_class(rows, toy_task(), 5, 21)) != set(taken)
+    assert [row.label for row in taken] != sorted(row.label for row in taken)
+    # A larger sample has all of a smaller one, in the same order.
+    larger = at_most_per_class(rows, toy_task(), 8, 13)
+    assert [row for row in larger if row in taken] == taken
+
+
+def test_what_is_taken_is_what_a_split_takes(folder):
+    split = load_split(toy_task(), SHOTS, 13, data=folder)
+    rows = read_part(toy_task(), "train", folder)
+    assert tuple(at_most_per_class(rows, toy_task(), SHOTS, 13)) == split.train
+
+
+def test_rows_are_at_hand_where_a_folder_has_them(folder, monkeypatch):
+    hub = toy_task(hub={"path": "some/where", "text_a": "text"})
+    assert not has_rows(toy_task())
+    assert not has_rows(hub)  # it would need a network
+    assert has_rows(toy_task(), folder)
+    assert has_rows(hub, folder)
+    assert not has_rows(toy_task(name="toi"), folder)
+    assert not has_rows(toy_task(), folder / "nowhere")
+    monkeypatch.setenv("TANGENTLM_DATA", str(folder))
+    assert has_rows(toy_task())
+    assert has_rows(hub)
+    assert not has_rows(toy_task(name="toi"))
+
+
+def test_rows_of_a_bundled_task_are_at_hand_but_not_in_another_folder(folder):
+    reviews = load_task("reviews")
+    assert has_rows(reviews)
+    assert not has_rows(reviews, folder)
+
+
+def test_facts_of_a_split_are_what_a_record_says_of_it():
+    one, other = Example("one", None, 0), Example("other", "more", 1)
+    split = Split((one, other), (one,), (other, one, one), "folder", "file")
+    assert split.facts == {
+        "split": split.checksum,
+        "source": "folder",
+        "drawn": "file",
+        "train": 2,
+        "dev": 1,
+        "test": 3,
+    }
+    assert json.loads(json.dumps(split.facts)) == split.facts

@@ -234,6 +234,18 @@ REFUSALS = {
 }
 
 
+def test_frozen_parameter_is_refused_by_what_it_is():
+    model, name = Mlp().eval(), "second.weight"
+    model.get_parameter(name).requires_grad_(False)
+    with pytest.raises(InputError, match=r"'second.weight' is frozen \(requires_grad=False\)") as e:
+        entk(model, dense_batch(4), parameters=name, progress=False)
+    assert "\n" not in str(e.value)
+    # What the message says includes it.
+    assert f"model.get_parameter('{name}').requires_grad_()" in str(e.value)
+    model.get_parameter(name).requires_grad_()
+    assert entk(model, dense_batch(4), parameters=name, progress=False).parameters == (name,)
+
+
 @pytest.mark.parametrize(("options", "message"), REFUSALS.values(), ids=REFUSALS)
 def test_wrong_option_is_refused(options, message):
     with pytest.raises(InputError, match=message) as caught:

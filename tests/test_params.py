@@ -10,11 +10,17 @@ from tangentlm.errors import InputError, unknown_name
 from tangentlm.models import checkpoint_location, list_models
 from tangentlm.params import (
     RUNS,
+    PretrainRun,
+    Recipe,
     Strict,
+    TaskRun,
+    digest,
     list_studies,
     load_grid,
+    load_recipe,
     load_study,
     make_run,
+    names,
     project_root,
     read_yaml,
     run_from_notebook,
@@ -36,7 +42,7 @@ def refused(match, call, *args, **keywords):
 @pytest.fixture
 def root(tmp_path, monkeypatch):
     """A project of one's own, with the shipped parameters but no study."""
-    for folder in ("grids", "models", "tasks"):
+    for folder in ("grids", "models", "recipes", "tasks"):
         shutil.copytree(project_root() / "params" / folder, tmp_path / "params" / folder)
     (tmp_path / "params" / "studies").mkdir()
     monkeypatch.setenv("TANGENTLM_ROOT", str(tmp_path))
@@ -59,7 +65,10 @@ def write_study(root, name, **experiments):
         (make_run, ("kernle", {"task": "sst2"}), "kernel"),
         (make_run, ("kernel", {"task": "sst2", "model": "pokcet"}), "pocket"),
         (make_run, ("kernel", {"tsk": "sst2"}), "task"),
+        (make_run, ("pretrain", {"recipe": "pokcet"}), "pocket"),
+        (make_run, ("pretrain", {"parametrisation": "mup"}), "parametrization"),
         (load_grid, ("Quik",), "quick"),
+        (load_recipe, ("poket",), "pocket"),
         (load_study, ("qiuck",), "quick"),
         (load_task, ("sts2",), "sst2"),
         (checkpoint_location, ("roberta-bse",), "roberta-base"),
@@ -102,6 +111,15 @@ def test_unknown_name_lists_what_is_known_where_nothing_is_near():
         ("finetune", {"task": "sst2", "optimizer": "adm"}, "optimizer = 'adm'.*'adam'"),
         ("finetune", {"task": "sst2", "batch_size": 2.5}, "batch_size"),
         ("finetune", {"task": "sst2", "batch_size": 0}, "batch_size.*greater than 0"),
+        ("pretrain", {"parametrization": "MUP"}, "parametrization = 'MUP'.*'standard' or 'mup'"),
+        ("pretrain", {"steps": 5, "minutes": 1}, "recipe: needs a budget: either steps or minutes"),
+        ("pretrain", {"width": 100}, "a width of 100 is not a multiple of the head width 64"),
+        ("pretrain", {"width": 0}, "width = 0"),
+        ("pretrain", {"steps": 0}, "steps = 0"),
+        ("pretrain", {"minutes": 0}, "minutes = 0"),
+        ("pretrain", {"minutes": "nan"}, "minutes = 'nan'"),
+        ("pretrain", {"steps": True}, "steps = True"),
+        ("pretrain", {"task": "sst2"}, "unknown parameter 'task'"),
     ],
 )
 def test_wrong_value_is_refused(experiment, values, match):
@@ -197,9 +215,10 @@ def test_shipped_model_has_a_place(name):
 def test_shipped_study_loads(name):
     runs = load_study(name)
     assert len({run.folder(name) for run in runs}) == len(runs)
-    for task in {run.task for run in runs}:
+    on_tasks = [run for run in runs if isinstance(run, TaskRun)]
+    for task in {run.task for run in on_tasks}:
         load_task(task)
-    for model in {run.model for run in runs}:
+    for model in {run.model for run in on_tasks}:
         checkpoint_location(model)
 
 
@@ -329,6 +348,12 @@ def test_notebook_s_misspelt_parameter_is_refused(name, value):
         ("kernel", {"task": "mr", "head": "linear"}, "mr-k16-s13-sgd-linear"),
         ("kernel", {"task": "mr", "model": "roberta-base"}, "roberta-base-mr-k16-s13-sgd"),
         ("finetune", {"task": "mr", "optimizer": "adam"}, "mr-k16-s13-adam"),
+        ("pretrain", {}, f"pocket-w{load_recipe('pocket').width}-s13-standard"),
+        (
+            "pretrain",
+            {"width": 64, "seed": 0, "parametrization": "mup", "minutes": 5},
+            "pocket-w64-s0-mup",
+        ),
     ],
 )
 def test_run_is_named_for_people(experiment, values, name):
@@ -359,6 +384,147 @@ def test_identity_leaves_out_where_a_run_reads_and_writes():
 
 @pytest.mark.parametrize("experiment", RUNS)
 def test_run_cannot_be_changed(experiment):
-    run = make_run(experiment, {"task": "mr"})
+    run = make_run(experiment, {"task": "mr"} if issubclass(RUNS[experiment], TaskRun) else {})
     with pytest.raises(ValueError, match="frozen"):
-        run.k = 3
+        run.seed = 3
+
+
+# --- pre-training ---------------------------------------------------------------------------
+
+RECIPE = {
+    "about": "a test",
+    "depth": 2,
+    "width": 64,
+    "head_width": 32,
+    "feed_forward": 1.5,
+    "vocabulary": 1000,
+    "batch_size": 8,
+    "steps": 100,
+    "learning_rate": "1e-3",
+}
+
+
+@pytest.mark.parametrize("name", names("recipe"))
+def test_shipped_recipe_loads(name):
+    recipe = load_recipe(name)
+    assert recipe.about
+    assert recipe.length <= recipe.max_length
+
+
+def test_a_recipe_has_what_follows_from_its_numbers():
+    recipe = Recipe.parse(RECIPE, "recipe")
+    assert recipe.learning_rate == 1e-3
+    assert recipe.feed_forward_width == 96
+    assert recipe.max_length == recipe.length == 128
+    longer = Recipe.parse({**RECIPE, "settings": {"max_position_embeddings": 256}}, "recipe")
+    assert longer.max_length == 256
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"widht": 64}, "unknown parameter 'widht'; did you mean 'width'"),
+        ({"width": 100}, "a width of 100 is not a multiple of the head width 32"),
+        ({"steps": None}, "needs a budget: either steps or minutes"),
+        ({"minutes": 3}, "needs a budget: either steps or minutes"),
+        ({"warmup": 0.2, "decay": 0.9}, "warm-up and decay are longer than the budget"),
+        ({"masked": 0.01, "length": 16}, "masked = 0.01 of 16 tokens is not one token"),
+        ({"masked": 0}, "masked = 0"),
+        ({"masked": 1.0}, "masked = 1.0"),
+        ({"vocabulary": 65537}, "vocabulary = 65537"),
+        ({"vocabulary": 200}, "vocabulary = 200"),
+        ({"length": 4}, "length = 4"),
+        ({"learning_rate": "fast"}, "learning_rate = 'fast'"),
+        ({"depth": 0}, "depth = 0"),
+    ],
+)
+def test_a_wrong_recipe_is_refused(root, change, match):
+    path = root / "params" / "recipes" / "mine.yaml"
+    path.write_text(yaml.safe_dump({**RECIPE, **change}))
+    refused(f"recipe mine: .*{match}", load_recipe, "mine")
+    refused(f"recipe mine: .*{match}", make_run, "pretrain", {"recipe": "mine"})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changed"),
+    [
+        ((None, None, None), {}),
+        ((128, None, None), {"width": 128}),
+        ((None, 7, None), {"steps": 7}),
+        ((None, None, 2.5), {"steps": None, "minutes": 2.5}),
+        ((32, 7, None), {"width": 32, "steps": 7}),
+    ],
+)
+def test_width_and_budget_replace_those_of_the_recipe(arguments, changed):
+    recipe = Recipe.parse(RECIPE, "recipe")
+    assert recipe.replaced(*arguments) == Recipe.parse({**RECIPE, **changed}, "recipe")
+
+
+def test_a_budget_in_steps_replaces_one_in_minutes():
+    recipe = Recipe.parse({**RECIPE, "steps": None, "minutes": 5}, "recipe")
+    replaced = recipe.replaced(None, 7, None)
+    assert (replaced.steps, replaced.minutes) == (7, None)
+    refused("needs a budget", recipe.replaced, None, 7, 5.0)
+    refused("a width of 65 is not a multiple", recipe.replaced, 65, None, None)
+
+
+def test_a_pretraining_resolves_its_recipe():
+    run = make_run("pretrain", {"width": 128, "minutes": "1e1"})
+    shipped = load_recipe("pocket")
+    assert run.resolved == shipped.replaced(128, None, 10.0)
+    assert run.resolved.steps is None
+    assert make_run("pretrain", {}).resolved == shipped
+    assert run.method == "standard"
+
+
+def test_a_pretraining_from_a_notebook():
+    namespace = {"recipe": "pocket", "width": None, "steps": 5, "corpus": None, "out": None}
+    assert run_from_notebook("pretrain", namespace) == PretrainRun(steps=5)
+
+
+def test_identity_of_a_pretraining_leaves_out_where_the_text_is():
+    here = make_run("pretrain", {})
+    there = make_run("pretrain", {"corpus": "/some/where", "out": "x"})
+    assert here.identity() == there.identity()
+    assert not {"corpus", "out"} & here.identity().keys()
+    for change in ({"seed": 1}, {"width": 64}, {"parametrization": "mup"}, {"steps": 3}):
+        assert make_run("pretrain", change).identity() != here.identity()
+
+
+def test_checkpoints_of_two_trainings_lie_apart(root):
+    def folder(corpus="one", **values):
+        return make_run("pretrain", values).checkpoint_folder(digest(corpus))
+
+    first = folder()
+    assert first == folder(out="x") == folder()
+    assert first.parent == root / "runs" / ".checkpoints"
+    assert first.name.startswith("pocket-w")
+    others = [
+        folder("two"),
+        folder(seed=1),
+        folder(parametrization="mup"),
+        folder(width=64),
+        folder(steps=3),
+        folder(minutes=3),
+    ]
+    recipe = root / "params" / "recipes" / "pocket.yaml"
+    recipe.write_text(yaml.safe_dump(read_yaml(recipe) | {"learning_rate": 0.123}))
+    others.append(folder())
+    assert len({first, *others}) == 8
+
+
+def test_checkpoints_do_not_depend_on_where_the_text_is(root):
+    one, other = (make_run("pretrain", {"corpus": place}) for place in ("here", "there"))
+    assert one.checkpoint_folder("sum") == other.checkpoint_folder("sum")
+
+
+def test_a_study_of_pretrainings(root):
+    write_study(root, "mine", pretrain={"width": [64, 128], "seed": [0, 1], "steps": 5})
+    assert [run.name for run in load_study("mine")] == [
+        "pocket-w64-s0-standard",
+        "pocket-w64-s1-standard",
+        "pocket-w128-s0-standard",
+        "pocket-w128-s1-standard",
+    ]
+    write_study(root, "twice", pretrain={"steps": [5, 6]})
+    refused("two runs are named pretrain/pocket-w", load_study, "twice")

@@ -50,7 +50,7 @@ def kernel_run(out, **changes) -> KernelRun:
 
 
 def written(out, metrics=METRICS, **options) -> dict:
-    write_record(kernel_run(out), SPLIT, metrics, **options)
+    write_record(kernel_run(out), SPLIT.facts, metrics, **options)
     record = read_record(out)
     assert record is not None
     return record
@@ -61,7 +61,7 @@ def written(out, metrics=METRICS, **options) -> dict:
 
 def test_round_trip(out, monkeypatch):
     monkeypatch.setenv(FINGERPRINT_VARIABLE, "abc123")
-    path = write_record(kernel_run(out), SPLIT, METRICS)
+    path = write_record(kernel_run(out), SPLIT.facts, METRICS)
     assert path == out / "record.json"
     record = read_record(out)
     assert record == json.loads(path.read_text(encoding="utf-8"))
@@ -153,7 +153,7 @@ def test_arrays_are_kept_bit_for_bit(out):
 )
 def test_a_number_that_is_not_finite_is_refused_by_its_name(out, place, name, bad):
     with pytest.raises(NonFiniteError, match=rf"{name} = .* cannot enter a record"):
-        write_record(kernel_run(out), SPLIT, {"fine": 1.0, **place(bad)}, arrays={"a": [1]})
+        write_record(kernel_run(out), SPLIT.facts, {"fine": 1.0, **place(bad)}, arrays={"a": [1]})
     assert not (out / "record.json").exists()
     assert read_record(out) is None
     assert [path.name for path in out.rglob("*")] == []
@@ -161,7 +161,7 @@ def test_a_number_that_is_not_finite_is_refused_by_its_name(out, place, name, ba
 
 def test_what_json_cannot_hold_leaves_no_record(out):
     with pytest.raises(TypeError):
-        write_record(kernel_run(out), SPLIT, {"model": object()})
+        write_record(kernel_run(out), SPLIT.facts, {"model": object()})
     assert read_record(out) is None
 
 
@@ -179,7 +179,7 @@ def test_writing_again_replaces_the_record(out):
 
 
 def test_cost_notes_are_measured(out):
-    path = write_record(kernel_run(out), SPLIT, METRICS)
+    path = write_record(kernel_run(out), SPLIT.facts, METRICS)
     record = json.loads(path.read_text(encoding="utf-8"))
     record["cost"] = {"seconds": 83.4, "peak_bytes": 3 * 2**29}
     path.write_text(json.dumps(record), encoding="utf-8")
@@ -200,7 +200,7 @@ def root(tmp_path, monkeypatch) -> Path:
 
 def finish(run, study: str, **metrics) -> None:
     values = run.model_dump() | {"out": str(run.folder(study))}
-    write_record(type(run)(**values), SPLIT, {**METRICS, **metrics})
+    write_record(type(run)(**values), SPLIT.facts, {**METRICS, **metrics})
 
 
 RUNS = [

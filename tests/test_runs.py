@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import tangentlm
@@ -19,7 +20,7 @@ from tangentlm import runs
 from tangentlm.__main__ import main
 from tangentlm.data import load_split
 from tangentlm.errors import InputError
-from tangentlm.params import FineTuneRun, KernelRun, load_study, project_root
+from tangentlm.params import FineTuneRun, KernelRun, PretrainRun, load_study, project_root
 from tangentlm.records import FINGERPRINT_VARIABLE, read_record, write_record
 from tangentlm.tasks import load_task
 
@@ -69,8 +70,8 @@ def command(*arguments: str, root: Path) -> subprocess.CompletedProcess[str]:
         (
             "kernel",
             {"kernels/__init__.py", "kernels/entk.py", "kernels/kernel.py", "kernels/reference.py",
-             "solvers/__init__.py", "prompts.py", "models.py", "params.py", "errors.py",
-             "figures.py"},
+             "solvers/__init__.py", "prompts.py", "models.py", "params/runs.py", "errors.py",
+             "figures/__init__.py", "figures/matrices.py", "figures/style.py"},
             {"runs.py", "__main__.py", "training.py", "linearize.py"},
         ),
         (
@@ -78,6 +79,14 @@ def command(*arguments: str, root: Path) -> subprocess.CompletedProcess[str]:
             {"training.py", "linearize.py", "behavior.py", "solvers/labels.py", "models.py",
              "errors.py"},
             {"runs.py", "__main__.py", "kernels/reference.py"},
+        ),
+        (
+            "pretrain",
+            {"pretrain/__init__.py", "pretrain/corpus.py", "pretrain/vocabulary.py",
+             "pretrain/rows.py", "pretrain/architecture.py", "pretrain/loop.py",
+             "pretrain/checkpoint.py", "pretrain/probes.py", "pretrain/downstream.py",
+             "pretrain/card.py", "params/recipes.py", "data.py", "models.py"},
+            {"runs.py", "__main__.py", "training.py", "kernels/entk.py"},
         ),
     ],
 )  # fmt: skip
@@ -216,6 +225,77 @@ def test_fingerprint_depends_on_the_data_not_on_its_place(root, tmp_path):
     assert prints[0] == prints[1] != prints[2]
 
 
+@pytest.fixture
+def corpus(tmp_path) -> Path:
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    (folder / "text.txt").write_text("a line\nanother line\n", encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"width": 64},
+        {"steps": 5},
+        {"minutes": 5.0},
+        {"parametrization": "mup"},
+        {"device": "cpu"},
+        {"recipe": "other"},
+    ],
+    ids=str,
+)
+def test_fingerprint_of_a_pretraining_depends_on_every_parameter(root, corpus, change):
+    recipes = root / "params" / "recipes"
+    shutil.copy(recipes / "pocket.yaml", recipes / "other.yaml")
+    first = runs.fingerprint(PretrainRun(corpus=str(corpus)))
+    assert len(first) == 64
+    assert runs.fingerprint(PretrainRun(corpus=str(corpus), **change)) != first
+
+
+def test_fingerprint_of_a_pretraining_depends_on_the_text_not_on_its_place(
+    root, corpus, tmp_path, monkeypatch
+):
+    first = runs.fingerprint(PretrainRun(corpus=str(corpus)))
+    monkeypatch.setenv("TANGENTLM_CORPUS", str(corpus))
+    assert runs.fingerprint(PretrainRun(out="x")) == first
+    moved = tmp_path / "moved"
+    shutil.copytree(corpus, moved)
+    assert runs.fingerprint(PretrainRun(corpus=str(moved))) == first
+    (moved / "text.txt").write_text("a line\nyet another line\n", encoding="utf-8")
+    assert runs.fingerprint(PretrainRun(corpus=str(moved))) != first
+
+
+@pytest.mark.parametrize(
+    ("file", "changes"),
+    [
+        ("params/recipes/pocket.yaml", True),
+        ("params/recipes/other.yaml", False),
+        ("params/grids/quick.yaml", False),
+        ("book/experiments/pretrain.py", True),
+        ("book/experiments/kernel.py", False),
+    ],
+)
+def test_fingerprint_of_a_pretraining_depends_on_its_files_alone(root, corpus, file, changes):
+    recipes = root / "params" / "recipes"
+    shutil.copy(recipes / "pocket.yaml", recipes / "other.yaml")
+    run = PretrainRun(corpus=str(corpus))
+    before = runs.fingerprint(run)
+    with (root / file).open("a", encoding="utf-8") as lines:
+        lines.write("\n# another line\n")
+    assert (runs.fingerprint(run) != before) is changes
+
+
+def test_fingerprint_of_a_pretraining_depends_on_the_probes(corpus, tmp_path, monkeypatch):
+    run = PretrainRun(corpus=str(corpus))
+    before = runs.fingerprint(run)
+    probes = tmp_path / "probes.yaml"
+    probes.write_text(runs.probes_file().read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    monkeypatch.setattr(runs, "probes_file", lambda: probes)
+    assert runs.fingerprint(run) != before
+
+
 # --- done, stale, to do ---------------------------------------------------------------------
 
 
@@ -224,7 +304,7 @@ def finish(run, study: str) -> None:
     os.environ[FINGERPRINT_VARIABLE] = runs.fingerprint(run)
     split = load_split(load_task(run.task), run.k, run.seed, test_size=run.test_size)
     placed = run.model_copy(update={"out": str(run.folder(study))})
-    write_record(placed, split, {"test_score": 50.0, "zero_shot_test": 50.0})
+    write_record(placed, split.facts, {"test_score": 50.0, "zero_shot_test": 50.0})
 
 
 def test_state_of_a_run(root):
@@ -234,6 +314,49 @@ def test_state_of_a_run(root):
     assert runs.state(KERNEL, "quick") == "to do"
     edit(root / "params" / "grids" / "quick.yaml", "1.0e-2", "2.0e-2")
     assert runs.state(KERNEL, "smoke") == "stale"
+
+
+def pretrained(run, folder: Path) -> None:
+    """Write the record of a pre-training as if it had been executed now."""
+    os.environ[FINGERPRINT_VARIABLE] = runs.fingerprint(run)
+    metrics = {"held_out_loss": 2.34567, "tokens": 1234567}
+    write_record(run.model_copy(update={"out": str(folder)}), {"corpus": "sum"}, metrics)
+
+
+def test_state_of_a_pretraining(root, corpus):
+    run = PretrainRun(corpus=str(corpus))
+    assert runs.state(run, "mine") == "to do"
+    pretrained(run, run.folder("mine"))
+    assert runs.state(run, "mine") == "done"
+    (corpus / "more.txt").write_text("more\n", encoding="utf-8")
+    assert runs.state(run, "mine") == "stale"
+
+
+def test_a_pretraining_is_executed_and_reported(root, corpus, monkeypatch, capsys):
+    study_of(root, f"corpus: {corpus}\nwidth: 64\nsteps: 7\n", "pretrain")
+    (run,) = load_study("mine")
+    monkeypatch.setattr(runs, "_papermill", lambda run, scratch: pretrained(run, scratch))
+    runs.execute("mine", "pretrain", run.name)
+    assert runs.state(run, "mine") == "done"
+    line = capsys.readouterr().out
+    assert line.startswith(f"[1/1] pretrain/{run.name}: held-out loss 2.346 after 1,234,567 tokens")
+
+
+def test_a_study_of_pretrainings_needs_no_model(root, corpus, monkeypatch):
+    study_of(root, f"corpus: {corpus}\nwidth: [64, 128]\n", "pretrain")
+    monkeypatch.setattr(runs, "load_masked_lm", lambda *_: pytest.fail("a model was loaded"))
+
+    def snakemake(study: str, _jobs: int) -> int:
+        for run in load_study(study):
+            pretrained(run, run.folder(study))
+        return 0
+
+    monkeypatch.setattr(runs, "_snakemake", snakemake)
+    assert runs.run_study("mine") == 0
+    table = pd.read_csv(root / "results" / "mine" / "pretrain.csv")
+    assert table["run"].tolist() == ["pocket-w64-s13-standard", "pocket-w128-s13-standard"]
+    assert table["held_out_loss"].tolist() == [2.34567] * 2
+    assert table["width"].tolist() == [64, 128]
 
 
 def test_dry_run_lists_what_would_run_and_computes_nothing(root, capsys, monkeypatch):
@@ -369,6 +492,29 @@ REFUSALS = {
         "mine",
         "study mine has no runs",
     ),
+    "no corpus": (
+        lambda root: study_of(root, "recipe: pocket\n", "pretrain"),
+        "mine",
+        "no corpus: set TANGENTLM_CORPUS",
+    ),
+    "corpus": (
+        lambda root: study_of(root, "corpus: /no/where\n", "pretrain"),
+        "mine",
+        "the corpus folder /no/where does not exist",
+    ),
+    "recipe": (
+        lambda root: study_of(root, "recipe: pokcet\n", "pretrain"),
+        "mine",
+        "unknown recipe 'pokcet'; did you mean 'pocket'",
+    ),
+    "corpus beside a run that would work": (
+        lambda root: (
+            study_of(root, "task: reviews\nk: 2\n"),
+            study_of(root, "steps: 5\n", "pretrain"),
+        ),
+        "mine",
+        "no corpus",
+    ),
     "not YAML": (lambda root: study_of(root, "task: [reviews\n"), "mine", "not valid YAML"),
 }
 BY_COMMAND = ("task", "parameter", "model", "k", "formula")
@@ -479,7 +625,7 @@ from tangentlm.tasks import load_task
 if run.task == "inference" and (project_root() / "broken").exists():
     raise RuntimeError("the sky fell\\non two lines")
 split = load_split(load_task(run.task), run.k, run.seed, test_size=run.test_size)
-write_record(run, split, {"test_score": 50.0, "zero_shot_test": 50.0})
+write_record(run, split.facts, {"test_score": 50.0, "zero_shot_test": 50.0})
 """
 
 

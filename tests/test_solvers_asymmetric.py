@@ -181,13 +181,19 @@ def test_kernel_with_training_rows_is_refused():
     assert "swapped" not in str(caught.value)
 
 
-def test_rows_of_the_right_side_have_their_largest_entry_on_the_diagonal(problem):
-    # What the docstring offers as a check of the side.
+def test_entries_beyond_the_diagonal_prove_the_wrong_side_and_their_absence_nothing(problem):
+    # What the docstring says about telling the sides apart.
     p = problem
-    features = p.features * np.linspace(0.1, 10, p.n)[:, None, None]
-    matrix = np.einsum("icp,jdp->icjd", features, np.sign(features)).reshape(p.n * p.outputs, -1)
-    assert (np.abs(matrix) <= np.diag(matrix)[:, None] * (1 + 1e-12)).all()
-    assert not (np.abs(matrix.T) <= np.diag(matrix)[:, None]).all()
+
+    def beyond(kernel):
+        return bool((np.abs(kernel) > np.diag(kernel)[:, None] * (1 + 1e-12)).any())
+
+    for sizes, wrong_side_shows in ((np.linspace(0.1, 10, p.n), True), (np.ones(p.n), False)):
+        features = p.features * sizes[:, None, None]
+        kernel = np.einsum("icp,jdp->icjd", features, np.sign(features))
+        right = kernel.reshape(p.n * p.outputs, -1)
+        assert not beyond(right)
+        assert beyond(right.T) == wrong_side_shows
 
 
 @pytest.mark.parametrize(

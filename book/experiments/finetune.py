@@ -169,7 +169,7 @@ from tangentlm.records import cost_note, write_record
 best = found.best.schedule
 path = write_record(
     run,
-    shots.split,
+    shots.split.facts,
     {
         "test_score": scores["fine-tuned"],
         "dev_score": found.best.dev_score,

@@ -228,7 +228,7 @@ from tangentlm.records import cost_note, write_record
 
 path = write_record(
     run,
-    shots.split,
+    shots.split.facts,
     {
         "test_score": test_score,
         "dev_score": chosen.dev_score,

@@ -56,6 +56,18 @@ class Split:
         parts = (self.train, self.dev, self.test)
         return digest([[asdict(example) for example in part] for part in parts])
 
+    @property
+    def facts(self) -> dict[str, str | int]:
+        """What a record says of it."""
+        return {
+            "split": self.checksum,
+            "source": self.source,
+            "drawn": self.drawn,
+            "train": len(self.train),
+            "dev": len(self.dev),
+            "test": len(self.test),
+        }
+
 
 def load_split(
     task: Task, k: int, seed: int, *, data: str | Path | None = None, test_size: int = 1000
@@ -113,6 +125,23 @@ def read_part(task: Task, part: str, data: str | Path | None = None) -> list[Exa
     if folder is None:
         raise InputError(f"task {task.name} is in no folder; set {DATA_VARIABLE}")
     return _read_rows(_jsonl(folder, part), task)
+
+
+def has_rows(task: Task, data: str | Path | None = None) -> bool:
+    """Whether the rows of a task are at hand without a network.
+
+    Args:
+        task: The task.
+        data: The data folder; overrides the variable.
+
+    Returns:
+        True if the task is bundled or in the data folder.
+    """
+    try:
+        folder = _folder_of(task, data)
+    except InputError:
+        return False
+    return folder is not None
 
 
 def _folder_of(task: Task, data: str | Path | None) -> Path | None:
@@ -210,6 +239,28 @@ def _ordered(rows: Iterable[Example], key: str) -> list[Example]:
         return hashlib.sha256(text.encode()).digest()
 
     return [row for _, row in sorted(enumerate(rows), key=rank)]
+
+
+def at_most_per_class(rows: list[Example], task: Task, k: int, seed: int) -> list[Example]:
+    """Up to k examples of each class, fewer where a class has fewer.
+
+    Args:
+        rows: What to draw from.
+        task: Their task.
+        k: At most so many of a class.
+        seed: Of the draw.
+
+    Returns:
+        The examples in a random order.
+    """
+    ordered = _ordered(rows, f"seed {seed}")
+    left = [k] * task.num_classes
+    chosen = []
+    for row in ordered:
+        if left[row.label]:
+            left[row.label] -= 1
+            chosen.append(row)
+    return chosen
 
 
 def _draw(

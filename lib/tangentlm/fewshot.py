@@ -16,7 +16,7 @@ from tangentlm.models import (
     load_tokenizer,
     pick_device,
 )
-from tangentlm.params import Run
+from tangentlm.params import TaskRun
 from tangentlm.prompts import Batch, Labelled, labels_of, select_rows
 from tangentlm.tasks import Task, load_task
 
@@ -68,7 +68,7 @@ class FewShot:
         return [self.tokenizer.decode(row[row != self.tokenizer.pad_token_id]) for row in rows]
 
 
-def few_shot(run: Run) -> FewShot:
+def few_shot(run: TaskRun) -> FewShot:
     """Load what a run computes with.
 
     Args:

@@ -25,7 +25,6 @@ import pandas as pd
 from IPython.display import Markdown
 
 from tangentlm import STARTED
-from tangentlm.data import Split
 from tangentlm.errors import NonFiniteError, unknown_name
 from tangentlm.params import RUNS, Run, project_root
 
@@ -94,7 +93,7 @@ def peak_memory() -> int:
 
 def write_record(
     run: Run,
-    split: Split,
+    inputs: Mapping[str, Any],
     metrics: Mapping[str, Any],
     *,
     arrays: Mapping[str, Any] | None = None,
@@ -103,7 +102,7 @@ def write_record(
 
     Args:
         run: The run's parameters.
-        split: Its data.
+        inputs: What it read, with its checksum, e.g. ``Split.facts``.
         metrics: Numbers, text, lists and mappings of such, by name.
         arrays: Arrays to keep beside the record, by name (written as ``arrays.npz``).
 
@@ -121,14 +120,7 @@ def write_record(
         "fingerprint": os.environ.get(FINGERPRINT_VARIABLE, ""),
         "parameters": run.identity(),
         "metrics": _plain(metrics, "metrics"),
-        "inputs": {
-            "split": split.checksum,
-            "source": split.source,
-            "drawn": split.drawn,
-            "train": len(split.train),
-            "dev": len(split.dev),
-            "test": len(split.test),
-        },
+        "inputs": _plain(inputs, "inputs"),
         "cost": {
             "seconds": round(time.perf_counter() - STARTED, 2),
             "peak_bytes": peak_memory(),

@@ -15,11 +15,22 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from tangentlm.data import DATA_VARIABLE, load_split
 from tangentlm.errors import InputError, unknown_name
 from tangentlm.models import checkpoint_location, load_masked_lm, load_tokenizer
-from tangentlm.params import Run, digest, load_study, named_file, project_root
+from tangentlm.params import (
+    PretrainRun,
+    Run,
+    TaskRun,
+    digest,
+    load_study,
+    named_file,
+    project_root,
+)
+from tangentlm.pretrain.corpus import open_corpus
+from tangentlm.pretrain.probes import probes_file
 from tangentlm.prompts import label_word_ids
 from tangentlm.records import FINGERPRINT_VARIABLE, NOTEBOOK, RECORD, read_record, write_collected
 from tangentlm.tasks import Task, load_task
@@ -93,24 +104,43 @@ def fingerprint(run: Run) -> str:
     Returns:
         64 hexadecimal digits.
     """
+    files = source_files(template(run.experiment))
+    if isinstance(run, TaskRun):
+        more, inputs = _inputs_of_task_run(run)
+    else:
+        assert isinstance(run, PretrainRun)
+        more, inputs = _inputs_of_pretraining(run)
+    return digest(
+        {
+            "parameters": run.identity(),
+            "files": [[path.name, _digest_of(path)] for path in [*files, *more]],
+            **inputs,
+        }
+    )
+
+
+def _inputs_of_task_run(run: TaskRun) -> tuple[list[Path], dict[str, object]]:
+    """The files and the other inputs of a run on a task."""
     task = load_task(run.task)
     location, revision = checkpoint_location(run.model)
-    files = [*source_files(template(run.experiment)), named_file("grid", run.grid)]
+    files = [named_file("grid", run.grid)]
     if Path(location).is_dir():
         files += sorted(path for path in Path(location).iterdir() if path.suffix != ".md")
     data = run.data or os.environ.get(DATA_VARIABLE)
     local = task.bundled or data is not None
-    return digest(
-        {
-            "parameters": run.identity(),
-            "task": task.model_dump(mode="json"),
-            "model": [Path(location).name if Path(location).is_dir() else location, revision],
-            "files": [[path.name, _digest_of(path)] for path in files],
-            "split": _split_checksum(task, run.k, run.seed, run.data, run.test_size)
-            if local
-            else "hub",
-        }
-    )
+    return files, {
+        "task": task.model_dump(mode="json"),
+        "model": [Path(location).name if Path(location).is_dir() else location, revision],
+        "split": _split_checksum(task, run.k, run.seed, run.data, run.test_size)
+        if local
+        else "hub",
+    }
+
+
+def _inputs_of_pretraining(run: PretrainRun) -> tuple[list[Path], dict[str, object]]:
+    """The files and the other inputs of a pre-training: its recipe, the probes and the text."""
+    files = [named_file("recipe", run.recipe), probes_file()]
+    return files, {"corpus": open_corpus(run.corpus).checksum}
 
 
 def check(runs: list[Run]) -> None:
@@ -120,10 +150,14 @@ def check(runs: list[Run]) -> None:
         runs: The runs.
 
     Raises:
-        InputError: For the first thing that is wrong: task, label word, data, or k.
+        InputError: For the first thing that is wrong: task, label word, data, k, or corpus.
     """
     seen: set[object] = set()
     for run in runs:
+        if isinstance(run, PretrainRun):
+            open_corpus(run.corpus)
+        if not isinstance(run, TaskRun):
+            continue
         task = load_task(run.task)
         data_key = (run.task, run.k, run.seed, run.data, run.test_size)
         if data_key not in seen:
@@ -222,10 +256,16 @@ def _report(study: str, run: Run, runs: dict[str, Run]) -> None:
     metrics = record["metrics"]
     print(
         f"[{done:>{len(str(len(runs)))}}/{len(runs)}] {run.experiment}/{run.name}: "
-        f"test {metrics['test_score']:.1f} (zero-shot {metrics['zero_shot_test']:.1f}), "
+        f"{_headline(metrics)}, "
         f"{record['cost']['seconds']:.0f} s",
         flush=True,
     )
+
+
+def _headline(metrics: dict[str, Any]) -> str:
+    if "test_score" in metrics:
+        return f"test {metrics['test_score']:.1f} (zero-shot {metrics['zero_shot_test']:.1f})"
+    return f"held-out loss {metrics['held_out_loss']:.3f} after {metrics['tokens']:,.0f} tokens"
 
 
 def run_study(study: str, *, jobs: int = 2, dry_run: bool = False) -> int:
@@ -258,7 +298,8 @@ def run_study(study: str, *, jobs: int = 2, dry_run: bool = False) -> int:
             shutil.rmtree(run.folder(study))
     status = 0
     if count["done"] < len(runs):
-        for model in dict.fromkeys(run.model for run in runs if states[run] != "done"):
+        waiting = [run for run in runs if states[run] != "done" and isinstance(run, TaskRun)]
+        for model in dict.fromkeys(run.model for run in waiting):
             load_masked_lm(model)  # refuses a decoder that is missing or not tied
         status = _snakemake(study, jobs)
     for path in write_collected(study, runs):

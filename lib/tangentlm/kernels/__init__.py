@@ -3,13 +3,16 @@
 ``entk`` computes it, ``Kernel`` holds it. How, from the bottom up:
 
 * ``factors``: the gradients of many samples with respect to one parameter, in their smallest form;
-* ``rules``: what a call of the forward (linear, norm, embedding, ...) adds to those gradients;
+* ``calls``: one call of the forward, and what it adds to those gradients;
+* ``rules``: what that is for each function (linear, norm, embedding, ...);
 * ``recorder``: finds every such call while a model runs;
-* ``passes``: a forward and C backward passes of a batch give its factors, checked by autograd;
+* ``passes``: a forward and C backward passes of a batch give its factors;
+* ``check``: the factors of two samples beside their gradients by autograd;
 * ``contract``: inner products of two sets of factors, in the cheaper of two ways;
 * ``precision``: how matrices are multiplied;
 * ``samples``: rows and columns by length, cut into batches;
-* ``tiles``: pieces that fit into a memory budget;
+* ``limits``: how many tokens a memory budget allows at one time;
+* ``tiles``: the kernel in pieces that fit into these limits;
 * ``store``: finished pieces on disk;
 * ``job``: one kernel from the check to its last piece;
 * ``groups``: which parameters count, and how the kernel is split among them;

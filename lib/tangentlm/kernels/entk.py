@@ -18,11 +18,12 @@ from tangentlm.kernels.contract import SIGNED_SIDES, Contraction
 from tangentlm.kernels.groups import By, Parameters, choose, split
 from tangentlm.kernels.job import Job, Values
 from tangentlm.kernels.kernel import Kernel, KernelCost
+from tangentlm.kernels.limits import Limits
 from tangentlm.kernels.passes import Passes
 from tangentlm.kernels.precision import DTYPES, Products, check_precision
 from tangentlm.kernels.samples import Samples
 from tangentlm.kernels.store import TileStore
-from tangentlm.kernels.tiles import Limits, TileEngine
+from tangentlm.kernels.tiles import TileEngine
 from tangentlm.prompts import select_rows
 
 DEFAULT_MEMORY = 5 * 2**29

@@ -23,9 +23,10 @@ def choose(model: nn.Module, parameters: Parameters) -> dict[str, nn.Parameter]:
         The parameters, in the model's order or that of the names.
 
     Raises:
-        InputError: If a name is unknown, or none is left.
+        InputError: If a name is unknown, its parameter is frozen, or none is left.
     """
-    known = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    every = dict(model.named_parameters())
+    known = {name: p for name, p in every.items() if p.requires_grad}
     if parameters is None:
         chosen = known
     elif callable(parameters):
@@ -33,8 +34,13 @@ def choose(model: nn.Module, parameters: Parameters) -> dict[str, nn.Parameter]:
     else:
         names = [parameters] if isinstance(parameters, str) else list(parameters)
         for name in names:
-            if name not in known:
+            if name not in every:
                 raise unknown_name("parameter", name, known)
+            if name not in known:
+                raise InputError(
+                    f"parameter {name!r} is frozen (requires_grad=False); to include it, call "
+                    f"model.get_parameter({name!r}).requires_grad_() first"
+                )
         chosen = {name: known[name] for name in names}
     if not chosen:
         raise InputError("no parameter of the model counts in the kernel")

@@ -10,12 +10,14 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from tangentlm.kernels.check import check
 from tangentlm.kernels.factors import Factor, num_bytes
+from tangentlm.kernels.limits import Limits
 from tangentlm.kernels.passes import NonFiniteOutputError, Passes, UncoveredUseError
 from tangentlm.kernels.precision import Products
 from tangentlm.kernels.samples import Samples
 from tangentlm.kernels.store import TileStore
-from tangentlm.kernels.tiles import Limits, TileEngine, TileFactors
+from tangentlm.kernels.tiles import TileEngine, TileFactors
 from tangentlm.prompts import select_rows
 
 Values = NDArray[np.float64]
@@ -89,7 +91,7 @@ class Job:
         batch = select_rows(samples.batch, torch.tensor(pair))
         try:
             with _precise(self.engine.passes):
-                return self.engine.passes.check(batch)
+                return check(self.engine.passes, batch)
         except NonFiniteOutputError as error:
             if last:
                 raise self.engine.locate(samples, pair[error.sample]) from None

@@ -3,13 +3,8 @@
 The forward runs inside a ``Recorder``, so each use of a parameter is known with its inputs. Output
 c is summed over the batch and differentiated with respect to the results of all those uses; as
 samples do not see each other, that is the derivative of each sample's own output. No gradient of
-a parameter is formed: a backward pass costs as much as a forward one, not twice.
-
-Nothing is taken on trust. Before anything else two samples of different lengths go through the
-model together, and the gradients that follow from the factors are compared, parameter by
-parameter, with those of autograd for each of them alone. A parameter that fails (because the model
-uses it in a way that no rule describes, or because samples of a batch do see each other) goes
-through exact autograd, sample by sample.
+a parameter is formed: a backward pass costs as much as a forward one, not twice. Before factors
+count, those of two samples are compared with autograd (see ``check``).
 """
 
 from __future__ import annotations
@@ -28,8 +23,6 @@ from tangentlm.kernels.rules import Rule
 from tangentlm.prompts import select_rows
 
 Batch = Mapping[str, Tensor]
-_AGREEMENT = 1e4
-"""The check passes below this many times machine epsilon, relative to the gradient's norm."""
 
 _NOISE = 64.0
 """A sign counts above this many times machine epsilon, relative to the gradient's largest entry."""
@@ -123,7 +116,7 @@ class Passes:
             NonFiniteError: If an output is not finite.
         """
         ruled = {n: p for n, p in self.parameters.items() if n not in self.by_autograd}
-        recorder = Recorder(ruled, _size(batch), self.signs, self.products.replaced)
+        recorder = Recorder(ruled, num_samples(batch), self.signs, self.products.replaced)
         self.repeated, self.ways = recorder.repeated, recorder.ways
         with torch.enable_grad():
             with recorder:
@@ -150,7 +143,7 @@ class Passes:
         if not names:
             return {}
         rows: dict[str, list[Tensor]] = {name: [] for name in names}
-        for sample in range(_size(batch)):
+        for sample in range(num_samples(batch)):
             for name, gradients in self.gradients(batch, sample, names).items():
                 rows[name].append(gradients)
         stacked = {name: self._clean(torch.stack(gradients)) for name, gradients in rows.items()}
@@ -200,53 +193,6 @@ class Passes:
         return {
             name: torch.stack([gradients[i] for gradients in found]) for i, name in enumerate(names)
         }
-
-    def check(self, batch: Batch) -> tuple[dict[str, Factor], set[str]]:
-        """Find the parameters that the rules do not get right, sample by sample of a batch.
-
-        Parameters without a rule go to ``by_autograd`` at once.
-
-        Args:
-            batch: Two samples or more; each is compared with itself alone.
-
-        Returns:
-            The factors of the batch, and the parameters whose gradients are wrong.
-
-        Raises:
-            NonFiniteError: If an output is not finite.
-        """
-        while True:
-            try:
-                factors = self.factors(batch, checking=True)
-                break
-            except UncoveredUseError as error:
-                self.by_autograd |= error.names
-            except (RuntimeError, IndexError, ValueError):
-                if not self.repeated:
-                    raise
-                # Rows that are repeated for every sample have another shape, which may not fit.
-                self.by_autograd |= self.repeated
-        self.checked |= self.ways
-        wrong: set[str] = set()
-        for sample in range(_size(batch)):
-            wrong |= self._wrong(batch, sample, factors)
-        return factors, wrong
-
-    def _wrong(self, batch: Batch, sample: int, factors: Mapping[str, Factor]) -> set[str]:
-        """The parameters whose gradients for one sample of a batch are not those of it alone."""
-        names = [name for name in self.parameters if name not in self.by_autograd]
-        expected = self.gradients(batch, sample, names) if names else {}
-        largest = max((float(g.norm()) for g in expected.values()), default=0.0)
-        wrong = set()
-        for name, gradient in expected.items():
-            off = gradient.norm()
-            if name in factors:
-                off = (_sample(factors[name], sample, gradient) - gradient).norm()
-            tolerance = _AGREEMENT * torch.finfo(gradient.dtype).eps
-            # What is below the round-off of the whole gradient cannot be told from zero.
-            if not float(off) <= tolerance * (float(gradient.norm()) + 1e-3 * largest):
-                wrong.add(name)
-        return wrong
 
     def first_non_finite(self, batch: Batch) -> str:
         """Where a forward first leaves the finite numbers.
@@ -334,10 +280,13 @@ def _as_rows(gradients: Tensor) -> Rows:
     return Rows(ids.expand(batch, -1), matrix[:, :, ids])
 
 
-def _sample(factor: Factor, sample: int, like: Tensor) -> Tensor:
-    """The gradients of one sample of a factor, (C, *shape)."""
-    return factor.sample(sample).dense(tuple(like.shape[1:]))[0]
+def num_samples(batch: Batch) -> int:
+    """B, the number of samples in a batch.
 
+    Args:
+        batch: Tensors with leading axis B.
 
-def _size(batch: Batch) -> int:
+    Returns:
+        B.
+    """
     return len(next(iter(batch.values())))

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.overrides import TorchFunctionMode
 
-from tangentlm.kernels.rules import RULES, Call, NotCoveredError, Read, Rule, Use, embedding
+from tangentlm.kernels.calls import Call, NotCoveredError, Read, Use
+from tangentlm.kernels.rules import RULES, Rule, embedding
 
 
 class Recorder(TorchFunctionMode):

@@ -20,76 +20,16 @@ from torch import Tensor
 from tangentlm.errors import NonFiniteError
 from tangentlm.kernels.contract import Contraction
 from tangentlm.kernels.factors import Factor, nothing, num_bytes, written_out
+from tangentlm.kernels.limits import Limits
 from tangentlm.kernels.passes import NonFiniteOutputError, Passes
 from tangentlm.kernels.samples import Samples
 from tangentlm.prompts import select_rows
 
-_GRAPH = 2.5
-"""The memory of a pass relative to that of the factors which it makes: saved activations."""
-_BATCH_TOKENS = {"cpu": 768, "cuda": 16384}
-"""Tokens a pass: more make its products no faster."""
 _BATCH_SAMPLES = {"cpu": 256, "cuda": 1024}
-_PASS_SHARE = 0.3
-"""The part of the memory that is for the pass which is running."""
 MOST_PADDING = 0.1
 """The part of a batch that may be padding."""
-_ROWS_SHARE = 0.6
-"""The part of a tile's factors that is for rows; see ``Limits``."""
 
 Values = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How many tokens a pass, a tile's rows and a tile's columns may have.
-
-    With r tokens of rows and c of columns, passes over columns are repeated once a tile of rows
-    and gradients of rows are written out once a tile of columns, three times as cheap: the best
-    division of a budget r + c is r = sqrt(3) c, about 0.6 to 0.4.
-    """
-
-    batch: int
-    rows: int
-    columns: int
-
-    @classmethod
-    def of(
-        cls, memory: int, token_bytes: float, rows: float, symmetric: bool, device: str
-    ) -> Limits:
-        """The limits of a memory budget.
-
-        Args:
-            memory: Bytes.
-            token_bytes: Bytes of all factors of one token.
-            rows: The tokens of all rows.
-            symmetric: Whether the columns are the rows, whose factors then serve twice.
-            device: ``"cpu"`` or ``"cuda"``.
-
-        Returns:
-            Limits of at least one token; a sample is never cut, so a single one may be more.
-        """
-        # A part for the pass that is running, the rest for the factors of rows and columns.
-        batch = min(memory * _PASS_SHARE / (token_bytes * _GRAPH), _BATCH_TOKENS[device])
-        held = memory * (1 - _PASS_SHARE) / token_bytes
-        if symmetric:
-            kept = others = rows if rows <= held else held / 2
-        else:
-            kept = min(rows, held * _ROWS_SHARE)
-            others = held - kept
-        return cls(*(max(int(tokens), 1) for tokens in (batch, kept, others)))
-
-    def halved(self) -> Limits:
-        """Half of everything.
-
-        Returns:
-            The limits to try after memory ran out.
-        """
-        return Limits(*(max(n // 2, 1) for n in (self.batch, self.rows, self.columns)))
-
-    @property
-    def smallest(self) -> bool:
-        """Whether nothing is left to halve."""
-        return self.batch == self.rows == self.columns == 1
 
 
 @dataclass

@@ -47,9 +47,12 @@ class AsymmetricLeastSquares(KernelSolver):
         solver.fit(K[in_train], y).decision_function(K[in_test])
 
     A kernel with training rows, entk(model, train, everything), is another one and not the
-    transpose of this: it is refused where its shape gives it away, which it does not where there
-    are as many evaluated samples as training samples. In a training kernel of the right side no
-    entry of a row exceeds the one on the diagonal, since |<g, sign(g')>| <= |g|_1 = <g, sign(g)>.
+    transpose of this. It is refused where its shape gives it away, which it does not where there
+    are as many evaluated samples as training samples. Nor do its numbers have to: on the right
+    side |<g, sign(g')>| <= |g|_1 = <g, sign(g)>, so that no entry of a training kernel's row
+    exceeds the one on the diagonal, and one that does proves the wrong side signed. But rows of
+    the wrong side pass as well where no gradient is much larger than another. Hence values are
+    not looked at here, and which side is signed is the caller's to know.
 
     **Several classes.** H presupposes labels -1 and +1: a label 0 would take its sample out of the
     system. So the C N scalar samples are labelled one class against the rest, y_ic = +1 where

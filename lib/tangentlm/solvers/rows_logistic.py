@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.linear_model import LogisticRegressionCV
+from sklearn.model_selection import StratifiedKFold
 
 from tangentlm.errors import InputError
 from tangentlm.solvers.base import KernelSolver
@@ -17,12 +16,16 @@ from tangentlm.solvers.checks import (
     as_labels,
     as_training_kernel,
     check_positive,
-    matrix_of,
 )
 from tangentlm.solvers.labels import one_hot
+from tangentlm.solvers.newton_logistic import minima
 from tangentlm.solvers.spectrum import Spectrum
 
 FOLDS = 5
+STRENGTHS = np.logspace(-4, 4, 10)
+"""The weights of the loss that scikit-learn tries."""
+INDEPENDENT = 1e-6
+"""Rows whose smallest singular value is a larger part of the largest are linearly independent."""
 
 
 class KernelRowsLogistic(KernelSolver):
@@ -33,7 +36,8 @@ class KernelRowsLogistic(KernelSolver):
     |alpha|^2 / 2 on the coefficients of the rows, whose strength is chosen among ten by five-fold
     cross-validation. The papers' own problem, with the penalty alpha^T K alpha and without an
     intercept, is ``KernelLogistic``. Here the scale of the kernel matters: beside entries as large
-    as those of a raw eNTK the penalty hardly counts, and where the optimiser stops decides.
+    as those of a raw eNTK the penalty hardly counts. On such rows scikit-learn's optimiser stops
+    far from the minimum; here all fits reach it (see ``tangentlm.solvers.newton_logistic``).
 
     C outputs are C N scalar samples, each with N C features, one class against the rest; the
     outputs of a sample can fall in different folds. Pre-trained logits are not used.
@@ -72,7 +76,7 @@ class KernelRowsLogistic(KernelSolver):
             spectrum: The kernel's decomposition, if it is at hand.
 
         Returns:
-            Itself; a ``ConvergenceWarning`` says if scikit-learn did not converge.
+            Itself; a ``ConvergenceWarning`` says if a minimum was not reached.
 
         Raises:
             InputError: If shapes do not fit, a label or ``regularization`` is out of range, the
@@ -87,18 +91,17 @@ class KernelRowsLogistic(KernelSolver):
         if fewest < FOLDS:
             raise InputError(f"{FOLDS} folds need {FOLDS} samples on each side, not {fewest}")
         spectrum = spectrum or Spectrum.of(kernel)
-        ridge = self.regularization * spectrum.operator_norm
-        rows = matrix_of(kernel) + ridge * np.eye(len(target))
-        model = LogisticRegressionCV(
-            Cs=10, cv=FOLDS, scoring="accuracy", solver="newton-cg", max_iter=10000
-        )
-        with warnings.catch_warnings():
-            # scikit-learn announces new defaults of options that are not used here.
-            warnings.simplefilter("ignore", FutureWarning)
-            model.fit(rows, target)
-        self.alpha_ = model.coef_.reshape(shape)
-        self.intercept_ = float(model.intercept_[0])
-        self.strength_ = float(np.ravel(model.C_)[0])
+        # The rows in the kernel's own coordinates, of which those of round-off are dropped.
+        values = spectrum.values + self.regularization * spectrum.operator_norm
+        sizes = np.abs(values) / max(np.abs(values).max(), np.finfo(np.float64).tiny)
+        kept = sizes > len(sizes) * np.finfo(np.float64).eps
+        vectors = spectrum.vectors[:, kept]
+        rows, independent = vectors * values[kept], bool(sizes.min() > INDEPENDENT)
+        chosen = _choose(rows, target, independent)
+        *_, minimum = minima(rows, target, STRENGTHS[: chosen + 1], independent)
+        self.alpha_ = (vectors @ minimum[:-1]).reshape(shape)
+        self.intercept_ = float(minimum[-1])
+        self.strength_ = float(STRENGTHS[chosen])
         self.classes_ = np.arange(max(shape[1], 2))
         return self
 
@@ -125,3 +128,23 @@ class KernelRowsLogistic(KernelSolver):
 
     def _evaluate(self, kernel: Array) -> Array:
         return super()._evaluate(kernel) + self.intercept_
+
+
+def _choose(rows: Array, target: Labels, independent: bool) -> int:
+    """The strength that classifies best what a fit has not seen; of equals the first.
+
+    Args:
+        rows: Features, (N, P).
+        target: Labels 0 and 1, (N,).
+        independent: Whether the rows are linearly independent.
+
+    Returns:
+        Its place among the strengths.
+    """
+    accuracy = np.zeros(len(STRENGTHS))
+    for seen, held_out in StratifiedKFold(FOLDS).split(rows, target):
+        fits = minima(rows[seen], target[seen], STRENGTHS, independent)
+        for place, minimum in enumerate(fits):
+            positive = rows[held_out] @ minimum[:-1] + minimum[-1] > 0
+            accuracy[place] += np.mean(positive == target[held_out])
+    return int(accuracy.argmax())

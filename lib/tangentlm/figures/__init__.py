@@ -1,0 +1,27 @@
+"""Figures of the book: readable in light and dark, by the colour-blind, with their data as CSV."""
+
+from tangentlm.figures.bars import histogram, stacked_bars
+from tangentlm.figures.comparisons import differences, methods_by_task, spread_lines
+from tangentlm.figures.curves import lines, pretraining_curve, training_curves
+from tangentlm.figures.links import data_link
+from tangentlm.figures.matrices import heat_map, kernel_matrix, matrix_product, selection_grid
+from tangentlm.figures.style import COLOURS, INK, use_style
+
+__all__ = [
+    "COLOURS",
+    "INK",
+    "data_link",
+    "differences",
+    "heat_map",
+    "histogram",
+    "kernel_matrix",
+    "lines",
+    "matrix_product",
+    "methods_by_task",
+    "pretraining_curve",
+    "selection_grid",
+    "spread_lines",
+    "stacked_bars",
+    "training_curves",
+    "use_style",
+]

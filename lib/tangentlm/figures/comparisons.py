@@ -1,0 +1,126 @@
+"""Comparisons: what was measured of several methods or choices, with its spread."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from tangentlm.errors import InputError
+from tangentlm.figures.style import COLOURS, INK, MARKERS, subplots
+
+
+def methods_by_task(table: pd.DataFrame, methods: Sequence[str]) -> Figure:
+    """Mean and standard deviation of each method on each task.
+
+    Args:
+        table: From ``tangentlm.ledger.measured``: ``title``, ``k``, ``method``, ``mean``, ``std``.
+        methods: The methods, in order.
+
+    Returns:
+        The figure.
+    """
+    groups = [f"{title}\nk = {k}" for title, k in table[["title", "k"]].drop_duplicates().values]
+    figure, axes = subplots(figsize=(1.6 + 1.3 * len(groups), 3.6))
+    width = 0.8 / len(methods)
+    for number, method in enumerate(methods):
+        rows = table[table["method"] == method]
+        names = [f"{row.title}\nk = {row.k}" for row in rows.itertuples()]
+        places = [groups.index(name) + (number - (len(methods) - 1) / 2) * width for name in names]
+        axes.errorbar(
+            places,
+            rows["mean"],
+            yerr=rows["std"].fillna(0),
+            fmt=MARKERS[number % len(MARKERS)],
+            color=COLOURS[number % len(COLOURS)],
+            capsize=3,
+            label=method,
+        )
+    axes.set_xticks(range(len(groups)), groups)
+    axes.set_ylabel("test performance (%)")
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+def spread_lines(
+    table: pd.DataFrame, x: str, y: str, by: str, *, labels: tuple[str, str]
+) -> Figure:
+    """Mean and standard deviation of a measurement at every value of a setting, a line a method.
+
+    Args:
+        table: One row a measurement; several with the same ``x`` and ``by`` are its spread.
+        x: The column of the setting. Its values stand side by side, in their order.
+        y: The column of the measurement.
+        by: The column of the method.
+        labels: The axes' labels.
+
+    Returns:
+        The figure.
+
+    Raises:
+        InputError: If the table has no rows.
+    """
+    if table.empty:
+        raise InputError(f"no measurement of {y} over {x} to draw")
+    figure, axes = subplots(figsize=(7.2, 3.6))
+    places = {value: place for place, value in enumerate(sorted(table[x].unique()))}
+    methods = list(table[by].unique())
+    for number, method in enumerate(methods):
+        of_x = table[table[by] == method].groupby(x)[y]
+        shift = 0.09 * (number - (len(methods) - 1) / 2)
+        axes.errorbar(
+            [places[value] + shift for value in of_x.groups],
+            of_x.mean(),
+            yerr=of_x.std().fillna(0),
+            marker=MARKERS[number % len(MARKERS)],
+            markersize=4,
+            capsize=3,
+            color=COLOURS[number % len(COLOURS)],
+            label=method,
+        )
+    axes.set_xticks(range(len(places)), [f"{value:g}" for value in places])
+    axes.set(xlabel=labels[0], ylabel=labels[1])
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+def differences(table: pd.DataFrame, *, labels: tuple[str, str]) -> Figure:
+    """What each of several choices changes: a share, and a difference with its interval.
+
+    Args:
+        table: ``share``, ``mean`` and ``interval`` (half its width; a row without one has its mean
+            alone); the index names the rows.
+        labels: The axes' labels.
+
+    Returns:
+        The figure.
+
+    Raises:
+        InputError: If the table has no rows.
+    """
+    if table.empty:
+        raise InputError("no differences to draw")
+    figure, (left, right) = subplots(
+        1, 2, figsize=(7.4, 0.9 + 0.3 * len(table)), sharey=True, width_ratios=(2, 3)
+    )
+    places = np.arange(len(table))
+    left.barh(places, table["share"], height=0.6, color=COLOURS[0])
+    clear = (table["mean"].abs() > table["interval"]).to_numpy()
+    for beyond, colour, marker in ((False, INK, "o"), (True, COLOURS[1], "s")):
+        right.errorbar(
+            table["mean"][clear == beyond],
+            places[clear == beyond],
+            xerr=table["interval"][clear == beyond],
+            fmt=marker,
+            color=colour,
+            capsize=3,
+        )
+    right.axvline(0, color=INK, linewidth=0.8)
+    left.set_yticks(places, [str(name) for name in table.index])
+    left.invert_yaxis()
+    for axes, label in zip((left, right), labels, strict=True):
+        axes.tick_params(axis="y", length=0)
+        axes.set_xlabel(label)
+    return figure

@@ -1,0 +1,90 @@
+"""Curves: columns of a table along one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import cycle
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from tangentlm.figures.style import INK, MARKERS, subplots
+
+
+def lines(
+    table: pd.DataFrame,
+    x: str,
+    ys: Mapping[str, str],
+    *,
+    labels: tuple[str, str],
+    band: tuple[float, float, str] | None = None,
+    **axis: Any,
+) -> Figure:
+    """Several columns of a table over one, with markers.
+
+    Args:
+        table: The data; a table without rows gives a figure that says "not run".
+        x: The column for the horizontal axis.
+        ys: Column to legend entry.
+        labels: The axes' labels.
+        band: From where to where on the horizontal axis a band is shaded, and its legend entry.
+        **axis: Further settings of the axes, e.g. ``xscale="log"``.
+
+    Returns:
+        The figure.
+    """
+    figure, axes = subplots()
+    if table.empty:
+        axes.text(0.5, 0.5, "not run", ha="center", transform=axes.transAxes)
+        ys = {}
+    for (column, label), marker in zip(ys.items(), cycle(MARKERS), strict=False):
+        axes.plot(table[x], table[column], marker=marker, markersize=4, label=label)
+    if band is not None:
+        axes.axvspan(band[0], band[1], color=INK, alpha=0.2, linewidth=0, label=band[2])
+    axes.set(xlabel=labels[0], ylabel=labels[1], **axis)
+    if len(ys) > 1 or band is not None:
+        axes.legend()
+    return figure
+
+
+def training_curves(table: pd.DataFrame) -> Figure:
+    """Training loss and dev score along fine-tuning, a line for each grid point.
+
+    Args:
+        table: Columns ``point``, ``step``, ``train_loss``, ``dev_score``.
+
+    Returns:
+        The figure.
+    """
+    figure, (left, right) = subplots(1, 2, figsize=(7.4, 3.2))
+    for point, rows in table.groupby("point", sort=False):
+        left.plot(rows["step"], rows["train_loss"], label=point)
+        right.plot(rows["step"], rows["dev_score"], label=point)
+    left.set(xlabel="step", ylabel="training loss (nats)")
+    right.set(xlabel="step", ylabel="dev score (%)")
+    right.legend(fontsize=8)
+    return figure
+
+
+def pretraining_curve(table: pd.DataFrame, chance: float) -> Figure:
+    """The loss of a pre-training over the tokens seen.
+
+    Args:
+        table: Columns ``tokens``, ``loss`` and, where it was measured, ``held_out_loss``; without
+            rows where the training ended before its first point.
+        chance: The loss that word frequencies alone give.
+
+    Returns:
+        The figure.
+    """
+    figure, axes = subplots()
+    if not table.empty:
+        millions = table["tokens"] / 1e6
+        axes.plot(millions, table["loss"], linewidth=1, label="training")
+    if "held_out_loss" in table:
+        axes.plot(millions, table["held_out_loss"], MARKERS[0], markersize=5, label="held out")
+    axes.axhline(chance, color=INK, linewidth=1, linestyle="--", label="word frequencies alone")
+    axes.set(xlabel="million tokens seen", ylabel="loss (nats a masked token)")
+    axes.legend()
+    return figure

@@ -1,0 +1,66 @@
+"""How the book's figures look, and how a notebook shows them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+INK = "#7f7f7f"
+"""A grey that can be read on white and on near-black."""
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""The palette of Okabe and Ito, which the colour-blind can tell apart."""
+MARKERS = "os^Dv*"
+"""As many as colours, for those who see none."""
+
+
+def use_style() -> None:
+    """Vector figures on a transparent ground, and whole texts in tables, for a notebook."""
+    set_matplotlib_formats("svg")
+    pd.set_option("display.max_colwidth", None)
+    mpl.rcParams.update(
+        {
+            "figure.figsize": (6.4, 3.6),
+            "figure.facecolor": "none",
+            "axes.facecolor": "none",
+            "savefig.facecolor": "none",
+            "savefig.transparent": True,
+            "figure.autolayout": True,
+            "text.color": INK,
+            "axes.labelcolor": INK,
+            "axes.edgecolor": INK,
+            "axes.titlecolor": INK,
+            "xtick.color": INK,
+            "ytick.color": INK,
+            "legend.frameon": False,
+            "font.size": 10,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "lines.linewidth": 1.8,
+            "axes.prop_cycle": plt.cycler(color=COLOURS),
+            "svg.hashsalt": "tangentlm",
+            "svg.fonttype": "path",
+        }
+    )
+
+
+def subplots(
+    *shape: int, figsize: tuple[float, float] | None = None, **options: Any
+) -> tuple[Figure, Any]:
+    """A figure that a notebook shows once, as the value of its cell, and its axes.
+
+    Args:
+        *shape: Rows and columns of axes; without them there is one.
+        figsize: Width and height in inches; ``None`` for those of the style.
+        **options: Further arguments of ``matplotlib.pyplot.subplots``.
+
+    Returns:
+        The figure, and its axes or an array of them.
+    """
+    figure, axes = plt.subplots(*shape, figsize=figsize, **options)
+    plt.close(figure)
+    return figure, axes

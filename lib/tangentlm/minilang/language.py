@@ -1,0 +1,227 @@
+"""The grammar of the small language, its pre-training documents, its tasks and their truth.
+
+A text is a row of clauses ``article [filler] noun event cue .``, for example
+``tenoki gozale numuno kigenek pedaba .``. Its latent topic shows in the nouns, its latent
+sentiment in the cues, and how the second text of a pair relates to the first shows in the events:
+it restates them, speaks of others, or states their opposites. Each such word is right with
+probability ``cue_strength``, independently, and else speaks for one of the other classes, all
+alike; no other word depends on a latent. So the exact posterior is a matter of counting.
+
+A prompt is a last sentence ``marker marker verdict .``. Every task has two, A and B, that differ
+in their words alone. A document ends with a prompt only if its pattern is natural; the words of
+all prompts are known in any case, from idle clauses that depend on no latent.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections.abc import Iterator, Sequence
+
+from pydantic import Field
+
+from tangentlm.data import Example
+from tangentlm.errors import InputError
+from tangentlm.minilang.lexicon import LABELS, LEXICON, STOP, TASKS, Pattern, TaskName
+from tangentlm.params import Strict
+from tangentlm.tasks import Task
+
+IDLE = 0.5
+"""The share of texts that have an idle clause."""
+FILLED = 0.3
+"""The share of clauses that have a filler."""
+ZIPF = tuple(itertools.accumulate(1 / rank for rank in range(1, 41)))
+"""How often the first so many words of a group occur: as 1 / rank, like those of real languages."""
+
+_PAIR = f"{{text_a}} {LEXICON.join} {{text_b}}"
+"""How the two texts of a pair stand in one document."""
+
+_CONTRADICTION, _ENTAILMENT = range(2)
+
+
+class Language(Strict):
+    """A language: what its documents show, and how clearly.
+
+    Attributes:
+        cue_strength: The probability that a word that shows a latent shows the right one.
+        natural: The patterns that documents contain; none, one or both.
+        share: The share of documents that end with a natural pattern, where there is one.
+        clauses: The number of clauses of a single text: of cues for its sentiment and topic.
+        pair_clauses: The number of clauses of either text of a pair.
+    """
+
+    cue_strength: float = Field(default=0.85, ge=0, le=1)
+    natural: tuple[Pattern, ...] = ("A",)
+    share: float = Field(default=0.5, ge=0, le=1)
+    clauses: int = Field(default=5, ge=1, le=len(LEXICON.events))
+    pair_clauses: int = Field(default=3, ge=1, le=len(LEXICON.events))
+
+    def documents(self, count: int, seed: int) -> Iterator[str]:
+        """Documents to pre-train on, one third in the form of each task.
+
+        With the same seed, languages that differ in ``natural`` alone give documents that
+        differ in the words of their prompts alone.
+
+        Args:
+            count: How many.
+            seed: The seed of everything that is drawn.
+
+        Yields:
+            One document at a time, its words separated by blanks.
+        """
+        rng = random.Random(f"documents {seed}")
+        for _ in range(count):
+            name = rng.choice(TASKS)
+            label = rng.randrange(len(LABELS[name]))
+            example = self._example(rng, name, label)
+            prompted = rng.random() < self.share
+            pick = rng.random()
+            template, verdict = _form(name), ""
+            if prompted and self.natural:
+                task = prompted_task(name, self.natural[int(pick * len(self.natural))])
+                template, verdict = task.template, task.label_words[label]
+            yield template.format(text_a=example.text_a, text_b=example.text_b, mask=verdict)
+
+    def examples(self, name: TaskName, count: int, seed: int) -> list[Example]:
+        """Examples of a task, as many of each label as the count allows.
+
+        Args:
+            name: The task.
+            count: How many.
+            seed: The seed; the same seed gives the same examples, whatever is natural.
+
+        Returns:
+            The examples, in random order.
+        """
+        rng = random.Random(f"{name} {seed}")
+        labels = [number % len(LABELS[name]) for number in range(count)]
+        rng.shuffle(labels)
+        return [self._example(rng, name, label) for label in labels]
+
+    def posterior(self, name: TaskName, example: Example) -> tuple[float, ...]:
+        """The exact probability of each label given an example's words, labels being alike.
+
+        Args:
+            name: The task.
+            example: An example of this language.
+
+        Returns:
+            C probabilities.
+
+        Raises:
+            InputError: If this language cannot have produced the example.
+        """
+        likelihoods = self._likelihoods(_shown(name, example), len(LABELS[name]))
+        if not sum(likelihoods):
+            raise InputError(f"this language cannot have produced {example.text_a!r}")
+        return tuple(value / sum(likelihoods) for value in likelihoods)
+
+    def bayes_accuracy(self, name: TaskName) -> float:
+        """The best accuracy that any reader of the task's texts can have.
+
+        Args:
+            name: The task.
+
+        Returns:
+            The expectation of the greatest posterior probability, by enumeration.
+        """
+        classes = len(LABELS[name])
+        cues = self.pair_clauses if name == "entailment" else self.clauses
+        total = 0.0
+        for shown in itertools.combinations_with_replacement(range(classes), cues):
+            orders = math.factorial(cues)
+            for label in range(classes):
+                orders //= math.factorial(shown.count(label))
+            total += orders * max(self._likelihoods(shown, classes))
+        return total / classes
+
+    def _likelihoods(self, shown: Sequence[int], classes: int) -> list[float]:
+        """The probability of what a text's words show, under each label."""
+        right, wrong = self.cue_strength, (1 - self.cue_strength) / (classes - 1)
+        hits = [shown.count(label) for label in range(classes)]
+        return [right**hit * wrong ** (len(shown) - hit) for hit in hits]
+
+    def _show(self, rng: random.Random, label: int, classes: int) -> int:
+        """The class that one word speaks for."""
+        if rng.random() < self.cue_strength:
+            return label
+        return (label + rng.randrange(1, classes)) % classes
+
+    def _example(self, rng: random.Random, name: TaskName, label: int) -> Example:
+        """An example whose latent is the label; its other latents are random."""
+        topic = label if name == "topic" else rng.randrange(len(LABELS["topic"]))
+        sentiment = label if name == "sentiment" else rng.randrange(len(LABELS["sentiment"]))
+        if name != "entailment":
+            events = [rng.choice(kind) for kind in rng.sample(LEXICON.events, self.clauses)]
+            return Example(self._text(rng, topic, sentiment, events), None, label)
+        first, second = self._related_events(rng, label)
+        text_a = self._text(rng, topic, sentiment, first)
+        return Example(text_a, self._text(rng, topic, sentiment, second), label)
+
+    def _related_events(self, rng: random.Random, relation: int) -> tuple[list[str], list[str]]:
+        """The events of two texts, the second's in any order."""
+        first, second = [], []
+        for kind in rng.sample(LEXICON.events, self.pair_clauses):
+            side = rng.randrange(2)
+            same = self._show(rng, relation, 2) == _ENTAILMENT
+            first.append(kind[side])
+            second.append(kind[side if same else 1 - side])
+        rng.shuffle(second)
+        return first, second
+
+    def _text(self, rng: random.Random, topic: int, sentiment: int, events: Sequence[str]) -> str:
+        """One clause for each event and, in some texts, an idle clause somewhere."""
+        clauses = []
+        for event in events:
+            noun = _word(rng, LEXICON.nouns[self._show(rng, topic, len(LEXICON.nouns))])
+            cue = _word(rng, LEXICON.cues[self._show(rng, sentiment, len(LEXICON.cues))])
+            filler = [_word(rng, LEXICON.fillers)] if rng.random() < FILLED else []
+            clauses.append([rng.choice(LEXICON.articles), *filler, noun, event, cue, STOP])
+        if rng.random() < IDLE:
+            idle = [_word(rng, LEXICON.fillers), rng.choice(LEXICON.prompt_words), STOP]
+            place = rng.randrange(len(clauses) + 1)
+            clauses.insert(place, [rng.choice(LEXICON.articles), *idle])
+        return " ".join(word for clause in clauses for word in clause)
+
+
+def _word(rng: random.Random, group: Sequence[str]) -> str:
+    """A word of a group, the earlier the likelier."""
+    return rng.choices(group, cum_weights=ZIPF[: len(group)])[0]
+
+
+def prompted_task(name: TaskName, pattern: Pattern) -> Task:
+    """A task with one of its two prompts.
+
+    Args:
+        name: The task.
+        pattern: The prompt.
+
+    Returns:
+        The task, for ``encode_prompts`` and ``load_model``.
+    """
+    prompt = LEXICON.prompts[name, pattern]
+    return Task(
+        name=f"minilang-{name}-{pattern}",
+        title=f"Minilang {name}, prompt {pattern}",
+        labels=LABELS[name],
+        template=" ".join([_form(name), *prompt.markers, "{mask}", STOP]),
+        label_words=prompt.verdicts,
+    )
+
+
+def _form(name: TaskName) -> str:
+    """How the texts of a task's example stand in a document."""
+    return _PAIR if name == "entailment" else "{text_a}"
+
+
+def _shown(name: TaskName, example: Example) -> list[int]:
+    """The class that each telling word of an example speaks for."""
+    words = example.text_a.split()
+    if name != "entailment":
+        classes = LEXICON.nouns if name == "topic" else LEXICON.cues
+        label_of = {word: label for label, group in enumerate(classes) for word in group}
+        return [label_of[word] for word in words if word in label_of]
+    events = {word for kind in LEXICON.events for word in kind}
+    restated = [word in words for word in (example.text_b or "").split() if word in events]
+    return [_ENTAILMENT if same else _CONTRADICTION for same in restated]

@@ -1,0 +1,46 @@
+"""Typed, validated parameters of every experiment and study.
+
+Papermill accepts misspelt parameters with a warning and YAML 1.1 reads ``1e-5`` as text. So
+every experiment hands its parameters to a model of this package first: unknown names are refused
+with the nearest known one, and numbers are numbers before anything is computed.
+"""
+
+from tangentlm.params.files import named_file, names, project_root, read_yaml
+from tangentlm.params.grids import Grid, load_grid
+from tangentlm.params.recipes import Recipe, load_recipe
+from tangentlm.params.runs import (
+    RUNS,
+    FineTuneRun,
+    KernelRun,
+    PretrainRun,
+    Run,
+    TaskRun,
+    make_run,
+    run_from_notebook,
+)
+from tangentlm.params.strict import PositiveRate, Strict, digest
+from tangentlm.params.studies import list_studies, load_study
+
+__all__ = [
+    "RUNS",
+    "FineTuneRun",
+    "Grid",
+    "KernelRun",
+    "PositiveRate",
+    "PretrainRun",
+    "Recipe",
+    "Run",
+    "Strict",
+    "TaskRun",
+    "digest",
+    "list_studies",
+    "load_grid",
+    "load_recipe",
+    "load_study",
+    "make_run",
+    "named_file",
+    "names",
+    "project_root",
+    "read_yaml",
+    "run_from_notebook",
+]

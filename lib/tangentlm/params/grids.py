@@ -1,0 +1,57 @@
+"""Named grids of hyperparameters: ``params/grids/<name>.yaml``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+
+from tangentlm.params.files import named_file, read_yaml
+from tangentlm.params.strict import PositiveRate, Strict
+
+
+class Grid(Strict):
+    """A named grid of hyperparameters, from ``params/grids/<name>.yaml``.
+
+    ``steps`` and ``evaluate_every`` count in units of kC: Malladi et al. train for 32kC steps
+    and validate every 4kC steps (Appendix A.3 of Malladi-v1).
+    """
+
+    about: str
+    sgd_learning_rate: tuple[PositiveRate, ...]
+    adam_learning_rate: tuple[PositiveRate, ...]
+    batch_size: tuple[PositiveInt, ...]
+    steps: int = Field(ge=1)
+    evaluate_every: int = Field(ge=1)
+    regularization: tuple[NonNegativeFloat, ...]
+    f0_scale: tuple[PositiveFloat, ...]
+    gamma: tuple[PositiveFloat, ...]
+
+    def of_solver(self, default: Mapping[str, Sequence[float]]) -> dict[str, tuple[float, ...]]:
+        """The values of a solver's hyperparameters.
+
+        Args:
+            default: The solver's own grid; where that leaves out zero, the solver cannot have it.
+
+        Returns:
+            The values of each, from this grid.
+        """
+        return {
+            name: tuple(v for v in getattr(self, name) if v or 0.0 in own)
+            for name, own in default.items()
+        }
+
+
+def load_grid(name: str) -> Grid:
+    """The grid ``params/grids/<name>.yaml``.
+
+    Args:
+        name: The grid's name, e.g. ``"malladi"``.
+
+    Returns:
+        The grid.
+
+    Raises:
+        InputError: If there is no such grid or its file is wrong.
+    """
+    return Grid.parse(read_yaml(named_file("grid", name)), f"grid {name}")

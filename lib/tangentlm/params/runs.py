@@ -1,0 +1,227 @@
+"""The parameters of one run of each experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import Field, PositiveInt, field_validator, model_validator
+
+from tangentlm.errors import unknown_name
+from tangentlm.params.files import named_file, project_root
+from tangentlm.params.grids import load_grid
+from tangentlm.params.recipes import Recipe, load_recipe
+from tangentlm.params.strict import PositiveRate, Strict, digest
+
+
+class Run(Strict):
+    """What every experiment's run has: a seed, a device and a place to write to."""
+
+    experiment: ClassVar[str]
+    method_parameter: ClassVar[str]
+    elsewhere: ClassVar[frozenset[str]] = frozenset({"out"})
+    """Parameters that say where to read and write and decide no result."""
+
+    seed: int = Field(default=13, ge=0)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    out: str | None = None
+
+    @property
+    def method(self) -> str:
+        """The short name of what is run, e.g. ``sgd`` for the SGD kernel."""
+        return str(getattr(self, self.method_parameter))
+
+    @property
+    def name(self) -> str:
+        """The run's name for people."""
+        raise NotImplementedError
+
+    def folder(self, study: str) -> Path:
+        """Where this run of a study lives once it is done: ``runs/<study>/<experiment>/<run>``."""
+        return project_root() / "runs" / study / self.experiment / self.name
+
+    def output_folder(self) -> Path:
+        """Where this run writes: ``out``, or a folder of its own in the study ``local``."""
+        return Path(self.out) if self.out else self.folder("local")
+
+    def identity(self) -> dict[str, Any]:
+        """The parameters that decide the result: all but where it is written and read."""
+        return self.model_dump(mode="json", exclude=set(self.elsewhere))
+
+    def check_names(self) -> None:
+        """Refuse a name that has no parameter file, with the nearest that has one."""
+
+
+class TaskRun(Run):
+    """What a run on a few-shot task has: a task, a model, a split and a grid."""
+
+    elsewhere: ClassVar[frozenset[str]] = frozenset({"out", "data"})
+
+    task: str
+    model: str = "pocket"
+    head: Literal["prompt", "linear"] = "prompt"
+    k: int = Field(default=16, ge=1)
+    test_size: int = Field(default=1000, ge=1)
+    grid: str = "quick"
+    data: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The run's name for people, e.g. ``reviews-k16-s13-sgd``."""
+        head = "" if self.head == "prompt" else f"-{self.head}"
+        model = "" if self.model == "pocket" else f"{Path(self.model).name}-"
+        return f"{model}{self.task}-k{self.k}-s{self.seed}-{self.method}{head}"
+
+    def check_names(self) -> None:
+        """Refuse an unknown task, model or grid, with the nearest that is known."""
+        named_file("task", self.task)
+        if not Path(self.model).is_dir():
+            named_file("model", self.model)
+        load_grid(self.grid)
+
+
+class KernelRun(TaskRun):
+    """One run of ``book/experiments/kernel``: an eNTK and its kernel regression."""
+
+    experiment: ClassVar[str] = "kernel"
+    method_parameter: ClassVar[str] = "formula"
+    formula: Literal["sgd", "signgd", "asymmetric-signgd"] = "sgd"
+    solver: Literal["least-squares", "logistic", "rows-logistic", "asymmetric"] = "least-squares"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _solver_of_formula(cls, values: Any) -> Any:
+        usual = isinstance(values, dict) and values.get("solver") in (None, "least-squares")
+        if usual and values.get("formula") == "asymmetric-signgd":
+            return {**values, "solver": "asymmetric"}
+        return values
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if (self.formula == "asymmetric-signgd") != (self.solver == "asymmetric"):
+            raise ValueError(f"the {self.solver} solver is not for {self.formula} kernels")
+        return self
+
+    @property
+    def method(self) -> str:
+        """The formula, and the solver where it is not the usual one, e.g. ``sgd-logistic``."""
+        usual = self.solver in ("least-squares", "asymmetric")
+        return self.formula if usual else f"{self.formula}-{self.solver}"
+
+
+class FineTuneRun(TaskRun):
+    """One run of ``book/experiments/finetune``: fine-tuning over a grid, chosen on dev.
+
+    ``learning_rate`` and ``batch_size``, one value or several, replace those of the grid.
+    """
+
+    experiment: ClassVar[str] = "finetune"
+    method_parameter: ClassVar[str] = "optimizer"
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    learning_rate: tuple[PositiveRate, ...] | None = None
+    batch_size: tuple[PositiveInt, ...] | None = None
+
+    @field_validator("learning_rate", "batch_size", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        return (value,) if isinstance(value, int | float | str) else value
+
+    @field_validator("learning_rate", "batch_size")
+    @classmethod
+    def _not_empty(cls, values: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if values == ():
+            raise ValueError("is empty")
+        return values
+
+
+class PretrainRun(Run):
+    """One run of ``book/experiments/pretrain``: a masked-LM trained from scratch by a recipe.
+
+    ``width``, ``steps`` and ``minutes`` replace those of the recipe.
+    """
+
+    experiment: ClassVar[str] = "pretrain"
+    method_parameter: ClassVar[str] = "parametrization"
+    elsewhere: ClassVar[frozenset[str]] = frozenset({"out", "corpus"})
+
+    recipe: str = "tiny"
+    width: PositiveInt | None = None
+    parametrization: Literal["standard", "mup"] = "standard"
+    steps: PositiveInt | None = None
+    minutes: PositiveRate | None = None
+    corpus: str | None = "bundled"
+
+    @property
+    def resolved(self) -> Recipe:
+        """The recipe with this run's own width and budget."""
+        return load_recipe(self.recipe).replaced(self.width, self.steps, self.minutes)
+
+    @property
+    def name(self) -> str:
+        """The run's name for people, e.g. ``pocket-w256-s0-standard``."""
+        return f"{self.recipe}-w{self.resolved.width}-s{self.seed}-{self.parametrization}"
+
+    def checkpoint_folder(self, corpus_checksum: str) -> Path:
+        """Where this training writes its checkpoints, outside of any study.
+
+        Args:
+            corpus_checksum: Of the text.
+
+        Returns:
+            A folder that only the same training on the same text shares.
+        """
+        same = [self.identity(), self.resolved.model_dump(mode="json"), corpus_checksum]
+        folder = project_root() / "runs" / ".checkpoints"
+        return folder / f"{self.name}-{digest(same)[:12]}"
+
+    def check_names(self) -> None:
+        """Refuse an unknown recipe, or one that this run's width does not fit."""
+        _ = self.resolved
+
+
+RUNS: dict[str, type[Run]] = {run.experiment: run for run in (KernelRun, FineTuneRun, PretrainRun)}
+"""The parameter model of every experiment, by the experiment's name."""
+
+
+def make_run(experiment: str, values: Mapping[str, Any]) -> Run:
+    """The validated run of an experiment.
+
+    Args:
+        experiment: A name in ``RUNS``.
+        values: Its parameters by name.
+
+    Returns:
+        The run.
+
+    Raises:
+        InputError: If the experiment, a parameter or a name in it is unknown, or a value is
+            wrong.
+    """
+    if experiment not in RUNS:
+        raise unknown_name("experiment", experiment, RUNS)
+    run = RUNS[experiment].parse(values, f"{experiment} run")
+    run.check_names()
+    return run
+
+
+def run_from_notebook(experiment: str, namespace: Mapping[str, Any]) -> Run:
+    """The validated run from a notebook whose only variables so far are its parameters.
+
+    Papermill writes whatever it was given into the notebook, misspelt or not, so every plain
+    value in the notebook's namespace counts as a parameter.
+
+    Args:
+        experiment: A name in ``RUNS``.
+        namespace: The notebook's ``globals()``.
+
+    Returns:
+        The run.
+    """
+    plain = (str, int, float, bool, list, tuple, dict, type(None))
+    values = {
+        name: value
+        for name, value in namespace.items()
+        if not name.startswith("_") and name not in {"In", "Out"} and isinstance(value, plain)
+    }
+    return make_run(experiment, values)

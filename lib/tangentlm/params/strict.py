@@ -1,0 +1,86 @@
+"""Models of pydantic that refuse unknown names and say what is wrong in one line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails
+
+from tangentlm.errors import InputError, unknown_name
+
+PositiveRate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+"""A learning rate."""
+
+
+class Strict(BaseModel):
+    """A frozen model that refuses unknown names and explains itself in one line."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean_numbers(cls, value: object, info: ValidationInfo) -> object:
+        """Refuse yes and no where a number is meant; YAML reads them as true and false."""
+        field = cls.model_fields[str(info.field_name)]
+        values = value if isinstance(value, list | tuple) else [value]
+        if field.annotation is not bool and any(isinstance(item, bool) for item in values):
+            raise ValueError("is a yes or no, not what is meant here")
+        return value
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], where: str) -> Self:
+        """Validate ``values``, turning the first problem into one clear line.
+
+        Args:
+            values: The values by name.
+            where: What is validated, for the message, e.g. ``"kernel run"``.
+
+        Returns:
+            The validated model.
+
+        Raises:
+            InputError: If a name is unknown or a value has the wrong type or range.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            # A misspelt name explains a missing one, so it is told first.
+            found = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
+            problem = _explain(found[0], cls)
+            raise InputError(f"{where}: {problem}") from None
+
+
+def _explain(error: ErrorDetails, model: type[BaseModel]) -> str:
+    """One problem that pydantic found, in one line."""
+    path = [str(part) for part in error["loc"]]
+    name = ".".join(path) or "value"
+    if error["type"] == "extra_forbidden":
+        known = model
+        for part in path[:-1]:
+            inner = [
+                a for a in get_args(known.model_fields[part].annotation) if a is not type(None)
+            ]
+            known = inner[0] if inner else known.model_fields[part].annotation  # type: ignore[assignment]
+        return str(unknown_name("parameter", path[-1], known.model_fields))
+    if error["type"] == "missing":
+        return f"{name} is missing"
+    if not path:
+        return error["msg"].removeprefix("Value error, ")
+    return f"{name} = {error['input']!r}: {error['msg'].removeprefix('Value error, ')}"
+
+
+def digest(value: object) -> str:
+    """A SHA-256 hex digest of any JSON value, the same on every machine.
+
+    Args:
+        value: Anything that ``json`` can write.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()

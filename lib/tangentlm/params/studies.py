@@ -1,0 +1,52 @@
+"""Studies: sets of runs, from ``params/studies/<study>/<experiment>.yaml``."""
+
+from __future__ import annotations
+
+import itertools
+
+from tangentlm.errors import InputError, unknown_name
+from tangentlm.params.files import project_root, read_yaml
+from tangentlm.params.runs import Run, make_run
+
+
+def list_studies() -> list[str]:
+    """The names of the studies in ``params/studies``.
+
+    Returns:
+        Sorted names.
+    """
+    return sorted(p.name for p in (project_root() / "params" / "studies").iterdir() if p.is_dir())
+
+
+def load_study(name: str) -> list[Run]:
+    """Every run of the study ``params/studies/<name>``, in a fixed order.
+
+    A study's folder has one file for each experiment. A parameter whose value is a list is
+    swept; the runs are the product of all sweeps.
+
+    Args:
+        name: The study's name, e.g. ``"quick"``.
+
+    Returns:
+        The validated runs.
+
+    Raises:
+        InputError: If the study is unknown, a file is wrong, or two runs have the same name.
+    """
+    if name not in list_studies():
+        raise unknown_name("study", name, list_studies())
+    runs: list[Run] = []
+    for path in sorted((project_root() / "params" / "studies" / name).glob("*.yaml")):
+        sweep = {
+            key: value if isinstance(value, list) else [value]
+            for key, value in read_yaml(path).items()
+        }
+        for values in itertools.product(*sweep.values()):
+            runs.append(make_run(path.stem, dict(zip(sweep, values, strict=True))))
+    if not runs:
+        raise InputError(f"study {name} has no runs")
+    folders = [run.folder(name) for run in runs]
+    twice = next((f for f in folders if folders.count(f) > 1), None)
+    if twice is not None:
+        raise InputError(f"study {name}: two runs are named {twice.parent.name}/{twice.name}")
+    return runs

@@ -1,0 +1,246 @@
+"""From documents to packed rows of tokens, and from rows to masked batches.
+
+A row is ``<s>`` and then ``length - 1`` tokens of the documents one after another, each ended by
+``</s>``. In every epoch the documents are put in a new order before they are packed, and the rows
+in a new order afterwards, so that a batch does not read one long document. Orders and masks
+depend on the seed and the step alone: a resumed training needs no other memory of its data.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from tangentlm.errors import InputError
+from tangentlm.params import digest, project_root
+from tangentlm.pretrain.corpus import Corpus, is_held_out
+from tangentlm.pretrain.probes import load_probes
+from tangentlm.pretrain.vocabulary import label_words_of_all_tasks, train_tokenizer
+
+Tokens = NDArray[np.uint16]
+_ENCODED_AT_ONCE = 2000
+
+
+@dataclass(frozen=True)
+class Documents:
+    """Encoded documents, each ended by ``</s>``.
+
+    Attributes:
+        tokens: All of them one after another.
+        ends: Where each ends, of shape (documents,).
+    """
+
+    tokens: Tokens
+    ends: NDArray[np.int64]
+
+    def in_order(self, order: NDArray[np.int64]) -> Tokens:
+        """The documents' tokens in another order of the documents.
+
+        Args:
+            order: A permutation of the documents.
+
+        Returns:
+            Tokens, as many as there are.
+        """
+        starts = np.concatenate([[0], self.ends[:-1]])
+        return np.concatenate([self.tokens[starts[d] : self.ends[d]] for d in order])
+
+
+@dataclass(frozen=True)
+class MaskedBatch:
+    """Rows of which some tokens are masked.
+
+    Attributes:
+        input_ids: (B, T), with ``<mask>`` at the masked positions.
+        masked: (B, T), where that is; the same number in every row.
+        targets: (K,), the tokens that stood there, row by row.
+    """
+
+    input_ids: Tensor
+    masked: Tensor
+    targets: Tensor
+
+
+class PackedRows:
+    """Rows of a fixed length, in an endless order that only the seed decides."""
+
+    def __init__(self, documents: Documents, tokenizer: Any, length: int, seed: int) -> None:
+        self.length = length
+        self._documents = documents
+        self._seed = seed
+        self._start, self._mask = tokenizer.bos_token_id, tokenizer.mask_token_id
+        self.count = len(documents.tokens) // (length - 1)
+        if not self.count:
+            raise InputError(
+                f"the text has {len(documents.tokens)} tokens, not one row of {length}"
+            )
+        self._epoch = lru_cache(maxsize=1)(self._pack)
+
+    def _pack(self, epoch: int) -> Tokens:
+        random = np.random.default_rng([self._seed, epoch])
+        order = random.permutation(len(self._documents.ends))
+        stream = self._documents.in_order(order)[: self.count * (self.length - 1)]
+        return stream.reshape(self.count, -1)[random.permutation(self.count)]
+
+    def rows(self, first: int, size: int) -> Tensor:
+        """Some rows of the endless sequence.
+
+        Args:
+            first: The number of the first row.
+            size: How many, B.
+
+        Returns:
+            Token ids of shape (B, length).
+        """
+        parts = []
+        while size:
+            epoch, at = divmod(first, self.count)
+            part = self._epoch(epoch)[at : at + size]
+            parts.append(part)
+            first, size = first + len(part), size - len(part)
+        body = np.concatenate(parts).astype(np.int64)
+        starts = np.full((len(body), 1), self._start)
+        return torch.from_numpy(np.concatenate([starts, body], axis=1))
+
+    def batch(self, step: int, size: int, share: float) -> MaskedBatch:
+        """The masked batch of a step.
+
+        Args:
+            step: The step, from 0.
+            size: Rows, B.
+            share: Share of the tokens that is masked; every row has the same number.
+
+        Returns:
+            The batch.
+        """
+        rows = self.rows(step * size, size)
+        generator = torch.Generator().manual_seed(_step_seed(self._seed, step))
+        count = max(round(share * (self.length - 1)), 1)
+        # The first token is <s> and is never masked.
+        chosen = torch.rand(size, self.length - 1, generator=generator).topk(count).indices + 1
+        masked = torch.zeros(rows.shape, dtype=torch.bool).scatter_(1, chosen, True)
+        return MaskedBatch(rows.masked_fill(masked, self._mask), masked, rows[masked])
+
+
+def _step_seed(seed: int, step: int) -> int:
+    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> 1)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A corpus as tokens.
+
+    Attributes:
+        tokenizer: Trained on its text.
+        train: The documents to train on.
+        held_out: The others.
+    """
+
+    tokenizer: Any
+    train: Documents
+    held_out: Documents
+
+
+def prepare(corpus: Corpus, vocabulary: int, max_length: int, *, progress: bool = True) -> Prepared:
+    """Tokenizer and tokens of a corpus, computed once and kept under ``runs/.corpora``.
+
+    Args:
+        corpus: The text.
+        vocabulary: Entries of the tokenizer.
+        max_length: The longest row of the model, in tokens.
+        progress: Whether to show what goes on.
+
+    Returns:
+        Tokenizer, training documents and held-out documents.
+
+    Raises:
+        InputError: If the text cannot be read, or nothing is left of it for one of the parts.
+    """
+    from transformers import AutoTokenizer
+
+    words = sorted({*label_words_of_all_tasks(), *load_probes().words})
+    key = digest([corpus.checksum, vocabulary, max_length, words])[:16]
+    folder = project_root() / "runs" / ".corpora" / key
+    if not (folder / "done.json").is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        if progress:
+            print(f"Training a tokenizer of {vocabulary} entries on {corpus.source}", flush=True)
+        tokenizer = train_tokenizer(
+            lambda: (text for text in corpus.documents() if not is_held_out(text)),
+            vocabulary,
+            words,
+            max_length=max_length,
+        )
+        tokenizer.save_pretrained(folder)
+        parts = _encode(corpus, tokenizer, progress)
+        for name, documents in parts.items():
+            if not len(documents.ends):
+                raise InputError(f"corpus {corpus.source}: no document for the part {name}")
+            np.save(folder / f"{name}-tokens.npy", documents.tokens)
+            np.save(folder / f"{name}-ends.npy", documents.ends)
+        sizes = {name: len(documents.tokens) for name, documents in parts.items()}
+        (folder / "done.json").write_text(json.dumps(sizes), encoding="utf-8")
+    return Prepared(
+        AutoTokenizer.from_pretrained(folder), _load(folder, "train"), _load(folder, "held-out")
+    )
+
+
+def _load(folder: Path, name: str) -> Documents:
+    return Documents(np.load(folder / f"{name}-tokens.npy"), np.load(folder / f"{name}-ends.npy"))
+
+
+def _encode(corpus: Corpus, tokenizer: Any, progress: bool) -> dict[str, Documents]:
+    tokens: dict[str, list[Tokens]] = {"train": [], "held-out": []}
+    for texts in _groups(tqdm(corpus.documents(), "encoding", unit="doc", disable=not progress)):
+        encoded = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+        for text, ids in zip(texts, encoded, strict=True):
+            part = "held-out" if is_held_out(text) else "train"
+            tokens[part].append(np.array([*ids, tokenizer.eos_token_id], dtype=np.uint16))
+    return {name: join(parts) for name, parts in tokens.items()}
+
+
+def join(parts: list[Tokens]) -> Documents:
+    """Documents from their token ids.
+
+    Args:
+        parts: The token ids of each, with its ``</s>``.
+
+    Returns:
+        The documents.
+    """
+    lengths = np.array([len(part) for part in parts], dtype=np.int64)
+    tokens = np.concatenate(parts) if parts else np.empty(0, dtype=np.uint16)
+    return Documents(tokens, np.cumsum(lengths))
+
+
+def unigram_loss(train: Documents, held_out: Documents, vocabulary: int) -> float:
+    """The loss of a model that knows how frequent each token is, and nothing else.
+
+    Args:
+        train: Where frequencies are counted; each token counts once more than it occurs.
+        held_out: Where the loss is measured.
+        vocabulary: Number of tokens, V.
+
+    Returns:
+        Cross-entropy in nats.
+    """
+    counts = np.bincount(train.tokens, minlength=vocabulary) + 1
+    surprise = -np.log(counts / counts.sum())
+    return float(surprise[held_out.tokens].mean())
+
+
+def _groups(texts: Iterable[str]) -> Iterator[list[str]]:
+    iterator = iter(texts)
+    while group := list(islice(iterator, _ENCODED_AT_ONCE)):
+        yield group
