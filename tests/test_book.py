@@ -10,7 +10,7 @@ import pairs
 import pytest
 import yaml
 
-from tangentlm.params import RUNS, project_root
+from tangentlm.params import RUNS, Run, project_root
 from tangentlm.runs import template
 
 ROOT = project_root()
@@ -94,7 +94,7 @@ def test_runs_become_pages(tmp_path, monkeypatch):
     monkeypatch.setattr(build_book, "ROOT", tmp_path)
     (tmp_path / "_toc.yml").write_text((ROOT / "_toc.yml").read_text())
     monkeypatch.setattr(
-        type(runs[0]).__mro__[1],
+        Run,
         "folder",
         lambda run, study: tmp_path / "runs" / run.experiment / run.name,
     )

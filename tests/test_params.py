@@ -113,7 +113,7 @@ def test_unknown_name_lists_what_is_known_where_nothing_is_near():
         ("finetune", {"task": "sst2", "batch_size": 0}, "batch_size.*greater than 0"),
         ("pretrain", {"parametrization": "MUP"}, "parametrization = 'MUP'.*'standard' or 'mup'"),
         ("pretrain", {"steps": 5, "minutes": 1}, "recipe: needs a budget: either steps or minutes"),
-        ("pretrain", {"width": 100}, "a width of 100 is not a multiple of the head width 64"),
+        ("pretrain", {"width": 100}, "a width of 100 is not a multiple of the head width 32"),
         ("pretrain", {"width": 0}, "width = 0"),
         ("pretrain", {"steps": 0}, "steps = 0"),
         ("pretrain", {"minutes": 0}, "minutes = 0"),
@@ -348,11 +348,11 @@ def test_notebook_s_misspelt_parameter_is_refused(name, value):
         ("kernel", {"task": "mr", "head": "linear"}, "mr-k16-s13-sgd-linear"),
         ("kernel", {"task": "mr", "model": "roberta-base"}, "roberta-base-mr-k16-s13-sgd"),
         ("finetune", {"task": "mr", "optimizer": "adam"}, "mr-k16-s13-adam"),
-        ("pretrain", {}, f"pocket-w{load_recipe('pocket').width}-s13-standard"),
+        ("pretrain", {}, f"tiny-w{load_recipe('tiny').width}-s13-standard"),
         (
             "pretrain",
             {"width": 64, "seed": 0, "parametrization": "mup", "minutes": 5},
-            "pocket-w64-s0-mup",
+            "tiny-w64-s0-mup",
         ),
     ],
 )
@@ -432,7 +432,7 @@ def test_a_recipe_has_what_follows_from_its_numbers():
         ({"masked": 0}, "masked = 0"),
         ({"masked": 1.0}, "masked = 1.0"),
         ({"vocabulary": 65537}, "vocabulary = 65537"),
-        ({"vocabulary": 200}, "vocabulary = 200"),
+        ({"vocabulary": 1}, "vocabulary = 1"),
         ({"length": 4}, "length = 4"),
         ({"learning_rate": "fast"}, "learning_rate = 'fast'"),
         ({"depth": 0}, "depth = 0"),
@@ -470,7 +470,7 @@ def test_a_budget_in_steps_replaces_one_in_minutes():
 
 def test_a_pretraining_resolves_its_recipe():
     run = make_run("pretrain", {"width": 128, "minutes": "1e1"})
-    shipped = load_recipe("pocket")
+    shipped = load_recipe("tiny")
     assert run.resolved == shipped.replaced(128, None, 10.0)
     assert run.resolved.steps is None
     assert make_run("pretrain", {}).resolved == shipped
@@ -478,8 +478,8 @@ def test_a_pretraining_resolves_its_recipe():
 
 
 def test_a_pretraining_from_a_notebook():
-    namespace = {"recipe": "pocket", "width": None, "steps": 5, "corpus": None, "out": None}
-    assert run_from_notebook("pretrain", namespace) == PretrainRun(steps=5)
+    namespace = {"recipe": "tiny", "width": None, "steps": 5, "corpus": None, "out": None}
+    assert run_from_notebook("pretrain", namespace) == PretrainRun(steps=5, corpus=None)
 
 
 def test_identity_of_a_pretraining_leaves_out_where_the_text_is():
@@ -498,7 +498,7 @@ def test_checkpoints_of_two_trainings_lie_apart(root):
     first = folder()
     assert first == folder(out="x") == folder()
     assert first.parent == root / "runs" / ".checkpoints"
-    assert first.name.startswith("pocket-w")
+    assert first.name.startswith("tiny-w")
     others = [
         folder("two"),
         folder(seed=1),
@@ -507,7 +507,7 @@ def test_checkpoints_of_two_trainings_lie_apart(root):
         folder(steps=3),
         folder(minutes=3),
     ]
-    recipe = root / "params" / "recipes" / "pocket.yaml"
+    recipe = root / "params" / "recipes" / "tiny.yaml"
     recipe.write_text(yaml.safe_dump(read_yaml(recipe) | {"learning_rate": 0.123}))
     others.append(folder())
     assert len({first, *others}) == 8
@@ -521,10 +521,10 @@ def test_checkpoints_do_not_depend_on_where_the_text_is(root):
 def test_a_study_of_pretrainings(root):
     write_study(root, "mine", pretrain={"width": [64, 128], "seed": [0, 1], "steps": 5})
     assert [run.name for run in load_study("mine")] == [
-        "pocket-w64-s0-standard",
-        "pocket-w64-s1-standard",
-        "pocket-w128-s0-standard",
-        "pocket-w128-s1-standard",
+        "tiny-w64-s0-standard",
+        "tiny-w64-s1-standard",
+        "tiny-w128-s0-standard",
+        "tiny-w128-s1-standard",
     ]
     write_study(root, "twice", pretrain={"steps": [5, 6]})
-    refused("two runs are named pretrain/pocket-w", load_study, "twice")
+    refused("two runs are named pretrain/tiny-w", load_study, "twice")

@@ -369,13 +369,13 @@ def flat(text):
     "stated",
     [
         "# pocket-w64: a small masked language model",
-        "| architecture | modernbert, 4 layers, width 64, 4 heads, feed-forward 96 |",
+        "| architecture | modernbert, 4 layers, width 64, 4 head(s), feed-forward 96 |",
         "| parameters | 1,234,567, embedding and decoder tied |",
         "| parametrization | mup |",
         "| tokenizer | byte-level BPE, 8,192 entries",
         "| longest row in training | 16 tokens |",
-        "books and news; 20.0 million tokens, and 0.11 million held out",
-        "50.0 million tokens seen (2.50 passes), in 24,414 steps of 4 rows of 16 tokens",
+        "books and news; 20,000,000 tokens, and 110,000 held out",
+        "50,000,000 tokens seen (2.50 passes), in 24,414 steps of 4 rows of 16 tokens",
         "15 % of the tokens masked",
         "peak rate 0.003, warm-up 5 % and decay 90 % of the budget",
         "bfloat16, seed 13",
@@ -393,6 +393,15 @@ def test_a_card_states_what_was_measured(tmp_path, stated):
     assert stated in flat(card(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("seconds", "stated"), [(90, "1.5 minutes"), (3599, "60.0 minutes"), (5400, "1.5 hours")]
+)
+def test_a_card_says_how_long_it_took(tmp_path, seconds, stated):
+    assert f"**Time**: {stated} on" in card(
+        tmp_path, metrics=METRICS | {"training_seconds": seconds}
+    )
+
+
 def test_a_card_begins_with_what_the_hub_reads(tmp_path):
     _, header, _ = card(tmp_path).split("---\n", 2)
     values = yaml.safe_load(header)
@@ -403,15 +412,15 @@ def test_a_card_begins_with_what_the_hub_reads(tmp_path):
 def test_a_card_says_what_is_better_than_chance(tmp_path):
     # Of 20, 15 right ones have a one-sided p of 2.1 %, 14 one of 5.8 %.
     text = flat(card(tmp_path))
-    assert "in 2: agreement, reflexive. It is not in 2: polarity, verbs." in text
+    assert "in 2: agreement; reflexive. It is not in 2: polarity; verbs." in text
     # 60 of 100 against a half have a p of 2.8 %, 260 of 1000 against a quarter one of 24 %.
     assert "beats the majority class (binomial test, 5 %) on 1 of 2 tasks: reviews." in text
 
 
 @pytest.mark.parametrize(
     ("right", "stated"),
-    [(20, "in 4: agreement, polarity, reflexive, verbs. It is not in 0: none."),
-     (9, "in 0: none. It is not in 4: agreement, polarity, reflexive, verbs.")],
+    [(20, "in 4: agreement; polarity; reflexive; verbs. It is not in 0: none."),
+     (9, "in 0: none. It is not in 4: agreement; polarity; reflexive; verbs.")],
 )  # fmt: skip
 def test_a_card_says_none_where_there_is_none(tmp_path, right, stated):
     assert stated in flat(card(tmp_path, pairs=PAIRS.assign(right=right)))

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from pretraining import WORDS, encoded, packed, sentences, tokenizer_of
+from tangentlm.data import read_part
 from tangentlm.errors import InputError
 from tangentlm.params import project_root
 from tangentlm.pretrain import PackedRows, load_probes, open_corpus, prepare, vocabulary
@@ -146,6 +147,25 @@ def test_one_document_in_two_hundred_is_held_out_by_its_text_alone():
     assert abs(len(held_out) - 100) < 40  # four standard deviations
     assert [text for text in reversed(texts) if is_held_out(text)] == held_out[::-1]
     assert not any(is_held_out(text) for text in texts[:100] if text not in held_out)
+
+
+def test_the_bundled_corpus_is_the_training_texts_of_the_bundled_tasks():
+    tasks = [load_task(name) for name in ("inference", "reviews", "topics")]
+    corpus = open_corpus("bundled")
+    documents = Counter(corpus.documents())
+    trained = Counter(
+        " ".join(text.split())
+        for task in tasks
+        for row in read_part(task, "train")
+        for text in (row.text_a, row.text_b)
+        if text
+    )
+    assert documents == trained
+    tested = {row.text_a for task in tasks for row in read_part(task, "test")}
+    assert not tested & documents.keys()
+    assert any(is_held_out(text) for text in documents)
+    assert corpus.checksum == open_corpus("bundled").checksum
+    assert len(corpus.checksum) == 64
 
 
 # --- corpora of the hub ---------------------------------------------------------------------

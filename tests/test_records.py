@@ -25,6 +25,7 @@ from tangentlm.records import (
     page_cost_note,
     peak_memory,
     read_collected,
+    read_collected_table,
     read_record,
     write_collected,
     write_record,
@@ -246,6 +247,18 @@ def test_collected_tables_are_read_back(root):
     assert table["run"].tolist() == [RUNS[0].name, RUNS[1].name]
     expected = collect("tiny", RUNS)["kernel"]
     pd.testing.assert_frame_equal(table[["seed", "test_score"]], expected[["seed", "test_score"]])
+
+
+def test_tables_inside_the_records_are_joined_over_the_runs(root):
+    finish(RUNS[0], "tiny", curve=[{"step": 1, "loss": 3.0}, {"step": 2, "loss": 2.0}], names=["a"])
+    finish(RUNS[1], "tiny", curve=[{"step": 1, "loss": 4.0}])
+    finish(RUNS[2], "tiny", curve=[])
+    paths = write_collected("tiny", RUNS)
+    assert root / "results" / "tiny" / "kernel-curve.csv" in paths
+    table = read_collected_table("tiny", "kernel-curve")
+    assert table["run"].tolist() == [RUNS[0].name, RUNS[0].name, RUNS[1].name]
+    assert table["loss"].tolist() == [3.0, 2.0, 4.0]
+    assert read_collected_table("tiny", "finetune-curve").empty
 
 
 def test_unknown_experiment_is_refused(root):

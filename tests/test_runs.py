@@ -259,7 +259,7 @@ def test_fingerprint_of_a_pretraining_depends_on_the_text_not_on_its_place(
 ):
     first = runs.fingerprint(PretrainRun(corpus=str(corpus)))
     monkeypatch.setenv("TANGENTLM_CORPUS", str(corpus))
-    assert runs.fingerprint(PretrainRun(out="x")) == first
+    assert runs.fingerprint(PretrainRun(corpus=None, out="x")) == first
     moved = tmp_path / "moved"
     shutil.copytree(corpus, moved)
     assert runs.fingerprint(PretrainRun(corpus=str(moved))) == first
@@ -280,7 +280,7 @@ def test_fingerprint_of_a_pretraining_depends_on_the_text_not_on_its_place(
 def test_fingerprint_of_a_pretraining_depends_on_its_files_alone(root, corpus, file, changes):
     recipes = root / "params" / "recipes"
     shutil.copy(recipes / "pocket.yaml", recipes / "other.yaml")
-    run = PretrainRun(corpus=str(corpus))
+    run = PretrainRun(recipe="pocket", corpus=str(corpus))
     before = runs.fingerprint(run)
     with (root / file).open("a", encoding="utf-8") as lines:
         lines.write("\n# another line\n")
@@ -354,7 +354,7 @@ def test_a_study_of_pretrainings_needs_no_model(root, corpus, monkeypatch):
     monkeypatch.setattr(runs, "_snakemake", snakemake)
     assert runs.run_study("mine") == 0
     table = pd.read_csv(root / "results" / "mine" / "pretrain.csv")
-    assert table["run"].tolist() == ["pocket-w64-s13-standard", "pocket-w128-s13-standard"]
+    assert table["run"].tolist() == ["tiny-w64-s13-standard", "tiny-w128-s13-standard"]
     assert table["held_out_loss"].tolist() == [2.34567] * 2
     assert table["width"].tolist() == [64, 128]
 
@@ -364,7 +364,10 @@ def test_dry_run_lists_what_would_run_and_computes_nothing(root, capsys, monkeyp
     everything = load_study("smoke")
     done, stale = everything[-1], everything[-2]
     for run in (done, stale):
-        finish(run, "smoke")
+        if isinstance(run, PretrainRun):
+            pretrained(run, run.folder("smoke"))
+        else:
+            finish(run, "smoke")
     edit(stale.folder("smoke") / "record.json", '"fingerprint": "', '"fingerprint": "0')
     before = sorted(path for path in root.rglob("*") if "assets" not in path.parts)
     assert main(["study", "smoke", "--dry-run"]) == 0
@@ -493,7 +496,7 @@ REFUSALS = {
         "study mine has no runs",
     ),
     "no corpus": (
-        lambda root: study_of(root, "recipe: pocket\n", "pretrain"),
+        lambda root: study_of(root, "recipe: pocket\ncorpus: null\n", "pretrain"),
         "mine",
         "no corpus: set TANGENTLM_CORPUS",
     ),
@@ -510,7 +513,7 @@ REFUSALS = {
     "corpus beside a run that would work": (
         lambda root: (
             study_of(root, "task: reviews\nk: 2\n"),
-            study_of(root, "steps: 5\n", "pretrain"),
+            study_of(root, "steps: 5\ncorpus: null\n", "pretrain"),
         ),
         "mine",
         "no corpus",

@@ -13,7 +13,13 @@ from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 
 from solver_problems import Problem
 from tangentlm.errors import InputError
-from tangentlm.solvers import KernelLogistic, KernelRowsLogistic, difference, logistic
+from tangentlm.solvers import (
+    KernelLogistic,
+    KernelRowsLogistic,
+    difference,
+    logistic,
+    newton_logistic,
+)
 
 
 def probabilities(decision):
@@ -172,6 +178,84 @@ def test_rows_equal_the_cross_validation_of_sklearn(outputs, strength):
     np.testing.assert_allclose(decision, expected, atol=2e-3 * np.abs(expected).max())
     labels = decision[:, 0] > 0 if outputs == 1 else decision.argmax(axis=1)
     assert np.array_equal(solver.predict(test), labels)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e4])
+@pytest.mark.parametrize("strength", [0.0, 0.1])
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_rows_of_any_size_reach_the_minimum_of_sklearn(outputs, strength, size):
+    # The same problem in another unit, in which scikit-learn reaches it, too.
+    p = Problem(n=24, m=9, outputs=outputs, seed=3)
+    train, test = size / p.ridge * p.train, size / p.ridge * p.test
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        solver = KernelRowsLogistic(strength).fit(train, p.y)
+    rows = p.matrix / p.ridge + strength * np.eye(24 * outputs)
+    other = LogisticRegression(
+        C=solver.strength_ * size**2, solver="newton-cholesky", tol=1e-12, max_iter=1000
+    )
+    other.fit(rows, one_hot(p).ravel())
+    columns = test.reshape(24 * outputs, -1).T / size
+    expected = other.decision_function(columns).reshape(9, outputs)
+    decision = solver.decision_function(test)
+    np.testing.assert_allclose(decision, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_rows_as_large_as_those_of_an_entk_are_fitted_to_their_minimum():
+    # Where all samples can be told apart, a gradient that scikit-learn takes for none is left.
+    p = Problem(n=20, outputs=3, width=300)
+    kernel = 1e3 + 10 * p.train
+    solver = KernelRowsLogistic().fit(kernel, p.y)
+    matrix = kernel.reshape(60, 60)
+    residual = (one_hot(p) - expit(solver.decision_function(kernel))).ravel()
+    dual = solver.strength_ * residual
+    size = np.abs(solver.alpha_).max()
+    np.testing.assert_allclose(matrix @ dual, solver.alpha_.ravel(), atol=1e-4 * size)
+    assert abs(dual.sum()) < 1e-6 * np.abs(dual).sum()
+
+
+def test_rows_of_twins_with_both_labels_are_undecided():
+    p = Problem(n=20, outputs=1)
+    twice = np.r_[0:20, 0:5]
+    y = np.r_[p.y, 1 - p.y[:5]]
+    kernel = 100 * p.train[twice][:, :, twice]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        solver = KernelRowsLogistic().fit(kernel, y)
+    assert solver.strength_ == 1e-4  # More weight on the loss classifies no better.
+    decision = solver.decision_function(kernel)[:, 0]
+    np.testing.assert_allclose(decision[:5], decision[20:], atol=1e-8)
+    assert np.abs(decision[:5]).max() < 0.1
+    assert np.array_equal(decision[5:20] > 0, y[5:20] == 1)
+
+
+def test_rows_of_zeros_leave_the_intercept():
+    solver = KernelRowsLogistic().fit(np.zeros((15, 1, 15, 1)), np.arange(15) % 3 // 2)
+    assert not solver.alpha_.any()
+    assert solver.intercept_ == pytest.approx(np.log(5 / 10))
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
+def test_minima_by_samples_and_by_features_are_the_same(size):
+    random = np.random.default_rng(0)
+    features, y = size * random.normal(size=(12, 30)), np.arange(12) % 2
+    strengths = np.logspace(-3, 3, 7)
+    pairs = [newton_logistic.minima(features, y, strengths, way) for way in (True, False)]
+    for strength, *both in zip(strengths, *pairs, strict=True):
+        other = LogisticRegression(
+            C=strength * size**2, solver="newton-cholesky", tol=1e-13, max_iter=1000
+        ).fit(features / size, y)
+        expected = np.append(other.coef_ / size, other.intercept_)
+        for found in both:
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * abs(expected).max())
+
+
+@pytest.mark.parametrize("independent", [True, False])
+def test_lack_of_convergence_of_a_minimum_is_said(monkeypatch, independent):
+    p = Problem(outputs=1)
+    monkeypatch.setattr(newton_logistic, "MAX_ITERATIONS", 1)
+    with pytest.warns(ConvergenceWarning, match="not converge in 1 Newton steps with a penalty"):
+        list(newton_logistic.minima(p.features[:, 0], p.y, [1e4], independent))
 
 
 def test_rows_do_not_look_at_the_pretrained_logits():

@@ -34,6 +34,7 @@
 task = "reviews"  # a task of params/tasks
 model = "pocket"  # a model of params/models, or a folder
 head = "prompt"  # prompt: label words at the mask
+prompt = "manual"  # manual, null or unrelated
 k = 16  # examples a class, for train and again for dev
 seed = 13  # the split: 13, 21, 42, 87 or 100 in the papers
 test_size = 1000  # at most so many test examples

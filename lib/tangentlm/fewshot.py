@@ -18,7 +18,7 @@ from tangentlm.models import (
 )
 from tangentlm.params import TaskRun
 from tangentlm.prompts import Batch, Labelled, labels_of, select_rows
-from tangentlm.tasks import Task, load_task
+from tangentlm.tasks import Task, task_of
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def few_shot(run: TaskRun) -> FewShot:
     Raises:
         InputError: If the data, the model or a label word is not as it must be.
     """
-    task = load_task(run.task)
+    task = task_of(run)
     split = load_split(task, run.k, run.seed, data=run.data, test_size=run.test_size)
     tokenizer = load_tokenizer(run.model)
     model = load_model(run.model, task, run.head).to(pick_device(run.device))

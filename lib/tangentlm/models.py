@@ -28,6 +28,9 @@ from tangentlm.prompts import (
 )
 from tangentlm.tasks import Task
 
+RUN_PREFIX = "run:"
+"""What the name of a model of the project's own runs begins with: ``run:<study>/<run>``."""
+
 
 class Checkpoint(Strict):
     """Where a pre-trained model is: a folder of the project, or an id and revision of the hub."""
@@ -141,7 +144,8 @@ def checkpoint_location(name: str) -> tuple[str, str | None]:
     """The folder or hub id of a model, and its revision.
 
     Args:
-        name: A name of ``params/models``, or a folder that holds a model.
+        name: A name of ``params/models``, ``run:<study>/<run>`` for what a pre-training run made,
+            or a folder that holds a model.
 
     Returns:
         A path or hub id, and a revision or ``None``.
@@ -156,6 +160,11 @@ def checkpoint_location(name: str) -> tuple[str, str | None]:
         if checkpoint.folder is None:
             return str(checkpoint.hub), checkpoint.revision
         folder = project_root() / checkpoint.folder
+    elif name.startswith(RUN_PREFIX):
+        study, _, run = name.removeprefix(RUN_PREFIX).partition("/")
+        folder = project_root() / "runs" / study / "pretrain" / run / "model"
+        if not folder.is_dir():
+            raise InputError(f"model {name}: pre-train it first (make study STUDY={study})")
     elif Path(name).is_dir():
         folder = Path(name)
     else:

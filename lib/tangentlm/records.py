@@ -227,6 +227,27 @@ def collect(study: str, runs: list[Run]) -> dict[str, pd.DataFrame]:
     return {experiment: pd.DataFrame(table) for experiment, table in rows.items()}
 
 
+def collect_tables(study: str, runs: list[Run]) -> dict[str, pd.DataFrame]:
+    """The tables inside the records of a study's done runs, each joined over the runs.
+
+    Args:
+        study: The study's name.
+        runs: Its runs.
+
+    Returns:
+        A data frame for each metric that is a list of rows, named ``<experiment>-<metric>``, with
+        the run's name in the column ``run``.
+    """
+    tables: dict[str, list[dict[str, Any]]] = {}
+    for run in runs:
+        record = read_record(run.folder(study))
+        for metric, value in (record or {}).get("metrics", {}).items():
+            if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
+                rows = tables.setdefault(f"{run.experiment}-{metric}", [])
+                rows += [{"run": run.name, **row} for row in value]
+    return {name: pd.DataFrame(rows) for name, rows in tables.items()}
+
+
 def results_folder(study: str) -> Path:
     """Where the collected results of a study are: ``results/<study>``.
 
@@ -240,7 +261,7 @@ def results_folder(study: str) -> Path:
 
 
 def write_collected(study: str, runs: list[Run]) -> list[Path]:
-    """Write ``results/<study>/<experiment>.csv`` from the records.
+    """Write ``results/<study>/<experiment>.csv``, and the tables inside, from the records.
 
     Args:
         study: The study's name.
@@ -252,10 +273,24 @@ def write_collected(study: str, runs: list[Run]) -> list[Path]:
     folder = results_folder(study)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for experiment, table in collect(study, runs).items():
-        paths.append(folder / f"{experiment}.csv")
+    for name, table in {**collect(study, runs), **collect_tables(study, runs)}.items():
+        paths.append(folder / f"{name}.csv")
         table.to_csv(paths[-1], index=False)
     return paths
+
+
+def read_collected_table(study: str, name: str) -> pd.DataFrame:
+    """A table from inside the records of a study's runs.
+
+    Args:
+        study: The study's name.
+        name: ``<experiment>-<metric>``, e.g. ``"pretrain-curve"``.
+
+    Returns:
+        Its rows with the column ``run``; empty, with no columns, where nothing was collected.
+    """
+    path = results_folder(study) / f"{name}.csv"
+    return pd.read_csv(path) if path.is_file() else pd.DataFrame()
 
 
 def read_collected(study: str, experiment: str) -> pd.DataFrame:

@@ -21,6 +21,7 @@ from tangentlm.data import DATA_VARIABLE, load_split
 from tangentlm.errors import InputError, unknown_name
 from tangentlm.models import checkpoint_location, load_masked_lm, load_tokenizer
 from tangentlm.params import (
+    MinilangRun,
     PretrainRun,
     Run,
     TaskRun,
@@ -33,7 +34,7 @@ from tangentlm.pretrain.corpus import open_corpus
 from tangentlm.pretrain.probes import probes_file
 from tangentlm.prompts import label_word_ids
 from tangentlm.records import FINGERPRINT_VARIABLE, NOTEBOOK, RECORD, read_record, write_collected
-from tangentlm.tasks import Task, load_task
+from tangentlm.tasks import Task, task_of
 
 
 def template(experiment: str) -> Path:
@@ -105,11 +106,14 @@ def fingerprint(run: Run) -> str:
         64 hexadecimal digits.
     """
     files = source_files(template(run.experiment))
+    more: list[Path] = []
+    inputs: dict[str, object] = {}
     if isinstance(run, TaskRun):
         more, inputs = _inputs_of_task_run(run)
-    else:
-        assert isinstance(run, PretrainRun)
+    elif isinstance(run, PretrainRun):
         more, inputs = _inputs_of_pretraining(run)
+    elif isinstance(run, MinilangRun):
+        more = [named_file("recipe", run.recipe), named_file("grid", run.grid)]
     return digest(
         {
             "parameters": run.identity(),
@@ -121,7 +125,7 @@ def fingerprint(run: Run) -> str:
 
 def _inputs_of_task_run(run: TaskRun) -> tuple[list[Path], dict[str, object]]:
     """The files and the other inputs of a run on a task."""
-    task = load_task(run.task)
+    task = task_of(run)
     location, revision = checkpoint_location(run.model)
     files = [named_file("grid", run.grid)]
     if Path(location).is_dir():
@@ -158,7 +162,7 @@ def check(runs: list[Run]) -> None:
             open_corpus(run.corpus)
         if not isinstance(run, TaskRun):
             continue
-        task = load_task(run.task)
+        task = task_of(run)
         data_key = (run.task, run.k, run.seed, run.data, run.test_size)
         if data_key not in seen:
             seen.add(data_key)

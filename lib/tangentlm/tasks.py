@@ -11,7 +11,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tangentlm.params import Strict, named_file, names, read_yaml
+from tangentlm.errors import InputError
+from tangentlm.params import Prompt, Strict, TaskRun, named_file, names, read_yaml
 
 
 class Hub(Strict):
@@ -119,3 +120,46 @@ def load_task(name: str, **changes: Any) -> Task:
     """
     values = read_yaml(named_file("task", name))
     return Task.parse({"name": name, **values, **changes}, f"task {name}")
+
+
+UNRELATED_WORDS = ("house", "water", "paper", "night", "table", "river")
+"""Label words that have nothing to do with any task's classes."""
+
+
+def with_prompt(task: Task, prompt: Prompt) -> Task:
+    """The task asked in another way.
+
+    Args:
+        task: The task with its manual prompt.
+        prompt: ``"manual"``: as it is; ``"null"``: the texts and then the mask, with no other word
+            (Logan IV et al. 2022), with the same label words; ``"unrelated"``: the manual
+            template, with label words that have nothing to do with the classes.
+
+    Returns:
+        The task.
+
+    Raises:
+        InputError: If the task has more classes than there are unrelated words.
+    """
+    if prompt == "manual":
+        return task
+    values = task.model_dump()
+    if prompt == "null":
+        values["template"] = "{text_a} {text_b} {mask}" if task.is_pair else "{text_a} {mask}"
+    elif task.num_classes > len(UNRELATED_WORDS):
+        raise InputError(f"task {task.name}: only {len(UNRELATED_WORDS)} unrelated label words")
+    else:
+        values["label_words"] = UNRELATED_WORDS[: task.num_classes]
+    return Task.parse(values, f"task {task.name}")
+
+
+def task_of(run: TaskRun) -> Task:
+    """The task of a run, asked with the run's prompt.
+
+    Args:
+        run: A run on a task.
+
+    Returns:
+        The task.
+    """
+    return with_prompt(load_task(run.task), run.prompt)

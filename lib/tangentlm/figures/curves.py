@@ -67,13 +67,13 @@ def training_curves(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def pretraining_curve(table: pd.DataFrame, chance: float) -> Figure:
+def pretraining_curve(table: pd.DataFrame, chance: float | None = None) -> Figure:
     """The loss of a pre-training over the tokens seen.
 
     Args:
         table: Columns ``tokens``, ``loss`` and, where it was measured, ``held_out_loss``; without
             rows where the training ended before its first point.
-        chance: The loss that word frequencies alone give.
+        chance: The loss that word frequencies alone give, where it is known.
 
     Returns:
         The figure.
@@ -84,7 +84,8 @@ def pretraining_curve(table: pd.DataFrame, chance: float) -> Figure:
         axes.plot(millions, table["loss"], linewidth=1, label="training")
     if "held_out_loss" in table:
         axes.plot(millions, table["held_out_loss"], MARKERS[0], markersize=5, label="held out")
-    axes.axhline(chance, color=INK, linewidth=1, linestyle="--", label="word frequencies alone")
+    if chance is not None:
+        axes.axhline(chance, color=INK, linewidth=1, linestyle="--", label="word frequencies alone")
     axes.set(xlabel="million tokens seen", ylabel="loss (nats a masked token)")
     axes.legend()
     return figure

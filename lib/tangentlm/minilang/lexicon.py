@@ -1,4 +1,4 @@
-"""The words of the small language: 220 invented ones, whose endings show their kind.
+"""The words of the small language: 186 invented ones, whose endings show their kind.
 
 The endings are for human readers; the tokenizer knows whole words only. The lexicon is the same
 for every language, so that all models share a vocabulary and differ in their documents alone.
@@ -17,7 +17,7 @@ Pattern = Literal["A", "B"]
 LABELS: dict[TaskName, tuple[str, ...]] = {
     "sentiment": ("negative", "positive"),
     "topic": ("first", "second", "third", "fourth"),
-    "entailment": ("contradiction", "entailment"),
+    "entailment": ("not entailment", "entailment"),
 }
 TASKS: tuple[TaskName, ...] = tuple(LABELS)
 PATTERNS: tuple[Pattern, ...] = ("A", "B")
@@ -38,9 +38,9 @@ class Lexicon:
 
     Attributes:
         articles: Words that open a clause.
-        fillers: Words that mean nothing.
+        fillers: Optional words that mean nothing.
+        verbs: Necessary words that mean nothing.
         nouns: The words of each of the four topics.
-        events: Pairs of opposite words.
         cues: The words of each of the two sentiments.
         join: The word between the two texts of a pair.
         prompts: The words of the prompts, by task and pattern; they mean nothing elsewhere.
@@ -48,8 +48,8 @@ class Lexicon:
 
     articles: tuple[str, ...]
     fillers: tuple[str, ...]
+    verbs: tuple[str, ...]
     nouns: tuple[tuple[str, ...], ...]
-    events: tuple[tuple[str, str], ...]
     cues: tuple[tuple[str, ...], ...]
     join: str
     prompts: dict[tuple[TaskName, Pattern], Prompt]
@@ -97,8 +97,8 @@ def _invent() -> Lexicon:
     return Lexicon(
         articles=take(4, "i"),
         fillers=take(40, "e"),
+        verbs=take(16, "ek"),
         nouns=tuple(take(16, "o") for _ in LABELS["topic"]),
-        events=tuple((one("ek"), one("ek")) for _ in range(8)),
         cues=tuple(take(16, "a") for _ in LABELS["sentiment"]),
         join=one("i"),
         prompts={

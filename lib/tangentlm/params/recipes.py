@@ -41,7 +41,7 @@ class Recipe(Strict):
     head_width: PositiveInt
     feed_forward: PositiveRate
     settings: dict[str, Any] = Field(default_factory=dict)
-    vocabulary: int = Field(ge=300, le=65536)
+    vocabulary: int = Field(ge=2, le=65536)
     length: int = Field(default=128, ge=8)
     masked: float = Field(default=0.2, gt=0, lt=1)
     batch_size: PositiveInt

@@ -14,6 +14,9 @@ from tangentlm.params.grids import load_grid
 from tangentlm.params.recipes import Recipe, load_recipe
 from tangentlm.params.strict import PositiveRate, Strict, digest
 
+Prompt = Literal["manual", "null", "unrelated"]
+"""How a task is asked; see ``tangentlm.tasks.with_prompt``."""
+
 
 class Run(Strict):
     """What every experiment's run has: a seed, a device and a place to write to."""
@@ -61,6 +64,7 @@ class TaskRun(Run):
     task: str
     model: str = "pocket"
     head: Literal["prompt", "linear"] = "prompt"
+    prompt: Prompt = "manual"
     k: int = Field(default=16, ge=1)
     test_size: int = Field(default=1000, ge=1)
     grid: str = "quick"
@@ -70,13 +74,14 @@ class TaskRun(Run):
     def name(self) -> str:
         """The run's name for people, e.g. ``reviews-k16-s13-sgd``."""
         head = "" if self.head == "prompt" else f"-{self.head}"
+        prompt = "" if self.prompt == "manual" else f"-{self.prompt}"
         model = "" if self.model == "pocket" else f"{Path(self.model).name}-"
-        return f"{model}{self.task}-k{self.k}-s{self.seed}-{self.method}{head}"
+        return f"{model}{self.task}-k{self.k}-s{self.seed}-{self.method}{head}{prompt}"
 
     def check_names(self) -> None:
         """Refuse an unknown task, model or grid, with the nearest that is known."""
         named_file("task", self.task)
-        if not Path(self.model).is_dir():
+        if not Path(self.model).is_dir() and not self.model.startswith("run:"):
             named_file("model", self.model)
         load_grid(self.grid)
 
@@ -135,22 +140,17 @@ class FineTuneRun(TaskRun):
         return values
 
 
-class PretrainRun(Run):
-    """One run of ``book/experiments/pretrain``: a masked-LM trained from scratch by a recipe.
+class RecipeRun(Run):
+    """What a run that trains a model from scratch has.
 
-    ``width``, ``steps`` and ``minutes`` replace those of the recipe.
+    ``width``, and ``steps`` or ``minutes``, replace those of the recipe.
     """
 
-    experiment: ClassVar[str] = "pretrain"
-    method_parameter: ClassVar[str] = "parametrization"
-    elsewhere: ClassVar[frozenset[str]] = frozenset({"out", "corpus"})
-
-    recipe: str = "tiny"
+    recipe: str
     width: PositiveInt | None = None
     parametrization: Literal["standard", "mup"] = "standard"
     steps: PositiveInt | None = None
     minutes: PositiveRate | None = None
-    corpus: str | None = "bundled"
 
     @property
     def resolved(self) -> Recipe:
@@ -162,25 +162,66 @@ class PretrainRun(Run):
         """The run's name for people, e.g. ``pocket-w256-s0-standard``."""
         return f"{self.recipe}-w{self.resolved.width}-s{self.seed}-{self.parametrization}"
 
-    def checkpoint_folder(self, corpus_checksum: str) -> Path:
-        """Where this training writes its checkpoints, outside of any study.
-
-        Args:
-            corpus_checksum: Of the text.
-
-        Returns:
-            A folder that only the same training on the same text shares.
-        """
-        same = [self.identity(), self.resolved.model_dump(mode="json"), corpus_checksum]
-        folder = project_root() / "runs" / ".checkpoints"
-        return folder / f"{self.name}-{digest(same)[:12]}"
-
     def check_names(self) -> None:
         """Refuse an unknown recipe, or one that this run's width does not fit."""
         _ = self.resolved
 
+    def checkpoint_folder(self, text_checksum: str) -> Path:
+        """Where this training writes its checkpoints, outside of any study.
 
-RUNS: dict[str, type[Run]] = {run.experiment: run for run in (KernelRun, FineTuneRun, PretrainRun)}
+        Args:
+            text_checksum: Of the text.
+
+        Returns:
+            A folder that only the same training on the same text shares.
+        """
+        same = [self.identity(), self.resolved.model_dump(mode="json"), text_checksum]
+        folder = project_root() / "runs" / ".checkpoints"
+        return folder / f"{self.name}-{digest(same)[:12]}"
+
+
+class PretrainRun(RecipeRun):
+    """One run of ``book/experiments/pretrain``: a masked-LM trained from scratch on text."""
+
+    experiment: ClassVar[str] = "pretrain"
+    method_parameter: ClassVar[str] = "parametrization"
+    elsewhere: ClassVar[frozenset[str]] = frozenset({"out", "corpus"})
+
+    recipe: str = "tiny"
+    corpus: str | None = "bundled"
+
+
+class MinilangRun(RecipeRun):
+    """One run of ``book/experiments/minilang``: a model of the generated language, and its tasks.
+
+    ``natural`` says which of the two prompts of every task pre-training contains, ``cue_strength``
+    how clearly words show what a text is about.
+    """
+
+    experiment: ClassVar[str] = "minilang"
+    method_parameter: ClassVar[str] = "natural"
+
+    recipe: str = "minilang"
+    natural: Literal["A", "B", "both", "none"] = "A"
+    cue_strength: float = Field(default=0.85, gt=0, le=1)
+    k: int = Field(default=16, ge=1)
+    test_size: int = Field(default=500, ge=1)
+    grid: str = "quick"
+
+    @property
+    def name(self) -> str:
+        """The run's name for people, e.g. ``minilang-w64-s0-standard-A-85``."""
+        return f"{super().name}-{self.natural}-{100 * self.cue_strength:.0f}"
+
+    def check_names(self) -> None:
+        """Refuse an unknown recipe or grid, or a width that does not fit."""
+        super().check_names()
+        load_grid(self.grid)
+
+
+RUNS: dict[str, type[Run]] = {
+    run.experiment: run for run in (KernelRun, FineTuneRun, PretrainRun, MinilangRun)
+}
 """The parameter model of every experiment, by the experiment's name."""
 
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from tangentlm.errors import NonFiniteError
 from tangentlm.params import Recipe
 from tangentlm.pretrain.checkpoint import Progress, restore, save
-from tangentlm.pretrain.rows import MaskedBatch, PackedRows
+from tangentlm.pretrain.rows import MaskedBatch, Rows
 
 MAX_GRADIENT_NORM = 1.0
 BETAS = (0.9, 0.98)
@@ -29,13 +29,16 @@ HELD_OUT_EVERY = 20
 """Points of the curve between two measurements on held-out text."""
 
 
-def masked_logits(masked_lm: Any, input_ids: Tensor, masked: Tensor) -> Tensor:
-    """The logits at the masked positions of unpadded rows.
+def masked_logits(
+    masked_lm: Any, input_ids: Tensor, masked: Tensor, attention_mask: Tensor | None = None
+) -> Tensor:
+    """The logits at the masked positions.
 
     Args:
         masked_lm: A masked-LM of transformers.
         input_ids: (B, T).
         masked: (B, T), true at K positions.
+        attention_mask: (B, T), zero at padding; ``None`` where no row is padded.
 
     Returns:
         (K, V), row by row.
@@ -48,7 +51,7 @@ def masked_logits(masked_lm: Any, input_ids: Tensor, masked: Tensor) -> Tensor:
 
     hook = masked_lm.base_model.register_forward_hook(keep_masked)
     try:
-        logits: Tensor = masked_lm(input_ids=input_ids).logits
+        logits: Tensor = masked_lm(input_ids=input_ids, attention_mask=attention_mask).logits
     finally:
         hook.remove()
     return logits
@@ -94,14 +97,26 @@ def loss_of(masked_lm: Any, batch: MaskedBatch, device: torch.device) -> Tensor:
     Returns:
         A scalar.
     """
+    return nn.functional.cross_entropy(
+        _logits_of(masked_lm, batch, device), batch.targets.to(device)
+    )
+
+
+def _logits_of(masked_lm: Any, batch: MaskedBatch, device: torch.device) -> Tensor:
+    mask = batch.attention_mask
     with autocast(device):
-        logits = masked_logits(masked_lm, batch.input_ids.to(device), batch.masked.to(device))
-    return nn.functional.cross_entropy(logits.float(), batch.targets.to(device))
+        logits = masked_logits(
+            masked_lm,
+            batch.input_ids.to(device),
+            batch.masked.to(device),
+            None if mask is None else mask.to(device),
+        )
+    return logits.float()
 
 
 @torch.no_grad()
 def held_out_loss(
-    masked_lm: Any, rows: PackedRows, recipe: Recipe, device: torch.device
+    masked_lm: Any, rows: Rows, recipe: Recipe, device: torch.device
 ) -> tuple[float, float]:
     """Loss and accuracy at masked positions of held-out text, the same masks every time.
 
@@ -119,10 +134,8 @@ def held_out_loss(
     losses, right, total = 0.0, 0, 0
     for number in range(min(HELD_OUT_BATCHES, max(rows.count // recipe.batch_size, 1))):
         batch = rows.batch(number, recipe.batch_size, recipe.masked)
-        with autocast(device):
-            logits = masked_logits(masked_lm, batch.input_ids.to(device), batch.masked.to(device))
-        targets = batch.targets.to(device)
-        losses += float(nn.functional.cross_entropy(logits.float(), targets, reduction="sum"))
+        logits, targets = _logits_of(masked_lm, batch, device), batch.targets.to(device)
+        losses += float(nn.functional.cross_entropy(logits, targets, reduction="sum"))
         right += int((logits.argmax(dim=1) == targets).sum())
         total += len(targets)
     masked_lm.train(was_training)
@@ -178,8 +191,8 @@ class Trained:
 def pretrain(
     masked_lm: Any,
     groups: list[dict[str, Any]],
-    rows: PackedRows,
-    held_out: PackedRows,
+    rows: Rows,
+    held_out: Rows,
     recipe: Recipe,
     folder: Path,
     *,
@@ -223,7 +236,7 @@ def pretrain(
         for group, peak in zip(optimizer.param_groups, peaks, strict=True):
             group["lr"] = peak * rate_factor(recipe, used)
         batch = rows.batch(state.step, recipe.batch_size, recipe.masked)
-        state.losses.append(_step(masked_lm, optimizer, batch, state.step, device))
+        state.losses.append(training_step(masked_lm, optimizer, batch, state.step, device))
         state.step += 1
         now = time.perf_counter()
         state.seconds = before + now - started
@@ -243,13 +256,28 @@ def pretrain(
     return Trained(state, loss, accuracy)
 
 
-def _step(
+def training_step(
     masked_lm: Any,
     optimizer: torch.optim.Optimizer,
     batch: MaskedBatch,
     number: int,
     device: torch.device,
 ) -> float:
+    """One step of training: forward, backward, clipping, update.
+
+    Args:
+        masked_lm: The model.
+        optimizer: Of its parameters.
+        batch: What to learn from.
+        number: The step, for the error's message.
+        device: Where the model is.
+
+    Returns:
+        The loss before the step, in nats.
+
+    Raises:
+        NonFiniteError: If the loss is not finite.
+    """
     loss = loss_of(masked_lm, batch, device)
     value = float(loss.detach())
     if not value < float("inf"):
@@ -265,7 +293,7 @@ def _step(
 def _add_point(
     state: Progress,
     masked_lm: Any,
-    held_out: PackedRows,
+    held_out: Rows,
     recipe: Recipe,
     device: torch.device,
     used: float,

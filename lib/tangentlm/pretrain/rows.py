@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -63,13 +63,31 @@ class MaskedBatch:
 
     Attributes:
         input_ids: (B, T), with ``<mask>`` at the masked positions.
-        masked: (B, T), where that is; the same number in every row.
+        masked: (B, T), where that is, K positions in all.
         targets: (K,), the tokens that stood there, row by row.
+        attention_mask: (B, T), zero at padding; ``None`` where no row is padded.
     """
 
     input_ids: Tensor
     masked: Tensor
     targets: Tensor
+    attention_mask: Tensor | None = None
+
+
+class Rows(Protocol):
+    """An endless sequence of masked batches that depend on nothing but the step.
+
+    Attributes:
+        count: How many rows there are before they begin anew.
+        length: Tokens of the longest row.
+    """
+
+    count: int
+    length: int
+
+    def batch(self, step: int, size: int, share: float) -> MaskedBatch:
+        """The masked batch of a step: ``size`` rows, ``share`` of their tokens masked."""
+        ...
 
 
 class PackedRows:
@@ -125,7 +143,7 @@ class PackedRows:
             The batch.
         """
         rows = self.rows(step * size, size)
-        generator = torch.Generator().manual_seed(_step_seed(self._seed, step))
+        generator = torch.Generator().manual_seed(step_seed(self._seed, step))
         count = max(round(share * (self.length - 1)), 1)
         # The first token is <s> and is never masked.
         chosen = torch.rand(size, self.length - 1, generator=generator).topk(count).indices + 1
@@ -133,7 +151,16 @@ class PackedRows:
         return MaskedBatch(rows.masked_fill(masked, self._mask), masked, rows[masked])
 
 
-def _step_seed(seed: int, step: int) -> int:
+def step_seed(seed: int, step: int) -> int:
+    """A seed for everything that is drawn in one step.
+
+    Args:
+        seed: The training's seed.
+        step: The step.
+
+    Returns:
+        A number below 2^63.
+    """
     return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> 1)
 
 

@@ -15,17 +15,19 @@ import warnings
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, solve_triangular
+from scipy.linalg import cho_factor, cho_solve, qr, solve_triangular
 from scipy.special import expit
 from sklearn.exceptions import ConvergenceWarning
 
 from tangentlm.solvers.checks import Array, Labels
 
-DECREASE = 1e-6
+DECREASE = 1e-8
 """The last Newton step promises a smaller decrease, relative to the penalty: the loss may be one
 that no fit can avoid."""
 ROUND_OFF = 1e-12
 """A smaller decrease, relative to the objective, cannot be told from none."""
+LEAST = 1e-12
+"""A probability of the true label that counts as zero."""
 
 MAX_ITERATIONS = 100
 
@@ -70,8 +72,10 @@ def _minimum(
 
     point, logits = start, columns @ start
     for _ in range(MAX_ITERATIONS):
-        # Both to full precision where a sample is all but certain, too.
+        # To full precision where a sample is all but certainly right. One that is utterly wrong
+        # has next to no curvature and pulls all the same: then some is assumed.
         right, wrong = expit(sign * logits), expit(-sign * logits)
+        right = np.maximum(right, LEAST)
         root, residual = np.sqrt(right * wrong), sign * wrong
         pulled = root * logits + sign * np.sqrt(wrong / right)
         if products is None:
@@ -114,8 +118,9 @@ def _by_features(columns: Array, root: Array, pulled: Array, penalties: Array) -
     """
     loss = np.column_stack([root[:, None] * columns, pulled])
     penalty = np.column_stack([np.diag(np.sqrt(penalties)), np.zeros(len(penalties))])
-    triangle = np.linalg.qr(np.concatenate([loss, penalty]), mode="r")
-    return solve_triangular(triangle[:-1, :-1], triangle[:-1, -1], check_finite=False)
+    stacked = np.concatenate([loss, penalty])
+    triangle = qr(stacked, mode="r", overwrite_a=True, check_finite=False)[0][: len(penalties)]
+    return solve_triangular(triangle[:, :-1], triangle[:, -1], check_finite=False)
 
 
 def _by_samples(

@@ -93,10 +93,10 @@ class KernelRowsLogistic(KernelSolver):
         spectrum = spectrum or Spectrum.of(kernel)
         # The rows in the kernel's own coordinates, of which those of round-off are dropped.
         values = spectrum.values + self.regularization * spectrum.operator_norm
-        sizes = np.abs(values) / max(np.abs(values).max(), np.finfo(np.float64).tiny)
-        kept = sizes > len(sizes) * np.finfo(np.float64).eps
+        sizes = np.abs(values)
+        kept = sizes > len(sizes) * np.finfo(np.float64).eps * sizes.max()
         vectors = spectrum.vectors[:, kept]
-        rows, independent = vectors * values[kept], bool(sizes.min() > INDEPENDENT)
+        rows, independent = vectors * values[kept], bool(sizes.min() > INDEPENDENT * sizes.max())
         chosen = _choose(rows, target, independent)
         *_, minimum = minima(rows, target, STRENGTHS[: chosen + 1], independent)
         self.alpha_ = (vectors @ minimum[:-1]).reshape(shape)
