@@ -1,0 +1,194 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: py:percent,md:myst
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Width, in two parametrizations
+#
+# The theory of this book speaks of networks whose width $n$ goes to infinity. A sentence like "as
+# the network gets wider" is not complete until you say what happens to the scale of the weights and
+# to the learning rates on the way. Two answers matter here. In the **standard parametrization**
+# nothing happens: every width has the same initial scale and the same rate. In the **maximal-update
+# parametrization** (muP) both follow the width, so that every layer keeps learning features, as much
+# as it can without blowing up. The papers assume the second for pre-training.
+#
+# **You will learn**
+#
+# - how initial scale and learning rate depend on a parameter's role
+# - how a decoder that is tied to the embedding gets its scale all the same
+# - how to check, in seconds, that an implementation does what it says
+#
+# **Before you start**: the experiment {doc}`/book/experiments/pretrain`.
+
+# %% [markdown]
+# ## Three roles
+#
+# Count the dimensions of a parameter that grow with the width. The embedding has one (vocabulary by
+# $n$): an **input** weight, $U$. A matrix inside a layer has two: a **hidden** weight, $W$. The
+# decoder has one again, on the other side: an **output** weight, $V$. For Adam, and for sign descent,
+# Table 10 of {cite:t}`malladi2022openreview` asks for these scales of each coordinate:
+#
+# | | $U$, gains, biases | $W$ | $V$ |
+# |---|---|---|---|
+# | initial weight | $\Theta(1)$ | $\Theta(1/\sqrt n)$ | $\Theta(1/n)$ |
+# | change by training | $\Theta(1)$ | $\Theta(1/n)$ | $\Theta(1/n)$ |
+# | learning rate | $\Theta(1)$ | $\Theta(1/n)$ | $\Theta(1/n)$ |
+#
+# The reason fits in one line. A step of Adam moves each entry of $W$ by about the learning rate, and
+# the moves of a row are aligned with the input, because the gradient was made from it. So a sum over
+# $n$ inputs moves by $n$ times the rate: for a change of order one, the rate must be $1/n$. The
+# initial weights are not aligned with anything. Their sum grows like $\sqrt n$ only.
+#
+# ## A decoder that is an embedding
+#
+# The masked language models of this book use one matrix as embedding and as decoder. It cannot have
+# the scale of $U$ and of $V$ at once. But a weight with a multiplier $1/n$ behind it, at the scale
+# and rate of $U$, trains exactly like a weight at the scale and rate of $V$:
+#
+# ```{prf:lemma} A multiplier and a scale (Lemma D.6 of Malladi-v1)
+# :label: lemma-multiplier
+#
+# Let a weight have the multiplier $A$, the initial standard deviation $B$ and, for Adam, the rate
+# $C$. Then $(A\gamma,\ B/\gamma,\ C/\gamma)$ gives the same function at every step, for every
+# $\gamma > 0$.
+# ```
+#
+# ```{prf:proof}
+# The product of multiplier and weight is what the network computes with. Its initial value is the
+# same. A step of Adam moves the weight by the rate times a direction that does not depend on the
+# gradient's scale, so it moves the product by $A\gamma \cdot C/\gamma = AC$ times that direction.
+# ```
+#
+# The norm before the decoder multiplies by a gain anyway. Let the gain start at $b/n$ instead of 1,
+# where $b$ is the width at which both parametrizations are to be equal, and the multiplier is there,
+# in a model that any library can load.
+
+# %%
+import pandas as pd
+
+from tangentlm import figures
+from tangentlm.params import load_recipe
+from tangentlm.pretrain import (
+    PackedRows,
+    new_model,
+    open_corpus,
+    parameter_groups,
+    prepare,
+    roles,
+)
+
+figures.use_style()
+recipe = load_recipe("tiny")
+prepared = prepare(
+    open_corpus("bundled"), recipe.vocabulary, recipe.max_length, progress=False
+)
+tokenizer = prepared.tokenizer
+
+
+def scales(width):
+    """Initial root mean square and peak rate of a parameter of each role."""
+    wide = recipe.replaced(width, None, None)
+    model = new_model(wide, tokenizer, 0, "mup")
+    groups = parameter_groups(model, wide, tokenizer, "mup")
+    rate = {id(p): g["lr"] for g in groups for p in g["params"]}
+    role = roles(model, wide, tokenizer)
+    rows = []
+    for name in (
+        "model.embeddings.tok_embeddings.weight",
+        "model.layers.0.mlp.Wi.weight",
+        "head.norm.weight",
+    ):
+        weight = model.get_parameter(name)
+        rms = float(weight.detach().square().mean().sqrt())
+        rows.append((width, role[name], name, rms, rate[id(weight)]))
+    return rows
+
+
+pd.DataFrame(
+    [row for width in (64, 256) for row in scales(width)],
+    columns=["width", "role", "parameter", "initial RMS", "peak rate"],
+).round(5)
+
+# %% [markdown]
+# From width 64 to 256, four times as wide, the hidden weight starts at half its scale, and learns at
+# a quarter of the rate; the gain before the decoder does both at a quarter.
+#
+# ## The coordinate check
+#
+# Is it right? You need not trust the table. Train models of several widths for a few steps and look
+# at the activations of every layer: how much have their coordinates changed? With muP the change is
+# of order one at every width. In the standard parametrization it grows, and sooner or later a rate
+# that was fine for the narrow model is too large for the wide one.
+
+# %%
+from tangentlm.pretrain.coordinates import coordinate_check
+
+rows = PackedRows(prepared.train, tokenizer, recipe.length, seed=0)
+widths = (64, 128, 256, 512)
+check = coordinate_check(recipe, tokenizer, rows, widths, seeds=(0, 1))
+mean = check.groupby(["parametrization", "layer", "width"])["change"].mean()
+mean.unstack("width").round(3)
+
+# %% mystnb={"figure": {"caption": "Change of the logits and of the last layer by four steps of AdamW, over the width; mean and standard deviation over two seeds."}, "image": {"alt": "Lines over width: in the standard parametrization the change grows with the width, in muP it is flat."}} tags=["hide-input"]
+last = f"layer {recipe.depth}"
+shown = check[check["layer"].isin([last, "logits"])]
+shown = shown.assign(what=shown["layer"] + ", " + shown["parametrization"])
+figures.spread_lines(
+    shown, "width", "change", "what", labels=("width", "change (RMS)")
+)
+
+# %% tags=["remove-input"]
+figures.data_link(check, "coordinate-check")
+
+# %%
+growth = mean.unstack("width")
+growth = growth[widths[-1]] / growth[widths[0]]
+assert growth["standard", "logits"] > 2 * growth["mup", "logits"]
+assert 0.5 < growth["mup", "logits"] < 1.5
+assert 0.5 < growth["mup", last] < 1.5
+growth.rename("change at the largest width over that at the smallest").round(
+    2
+).to_frame()
+
+# %% [markdown]
+# The head is the one place where muP's coordinates get smaller, like $1/n$: that is the multiplier at
+# work, and the decoder's sum over $n$ coordinates brings the logits back to order one.
+#
+# ## What it means for the book
+#
+# Theorem 3.7 of Malladi et al. takes a model that was pre-trained in muP, so features were learned,
+# and finds kernel behaviour in *fine-tuning*, provided that the downstream task is natural: that its
+# output derivative vanishes with the width. Nothing of this can be seen from two public models that
+# differ in depth too. It takes a ladder of models that differ in width alone.
+#
+# ## Limits
+#
+# - Four steps at the peak rate, at initialisation. A coordinate check finds a wrong exponent; it does
+#   not say that the best rate is the same at every width.
+# - Adam divides by the root of the squared gradient plus a small $\epsilon$. Where gradients become as
+#   small as $\epsilon$ the argument fails; here they are far above it.
+# - Attention needs no change here, because the size of a head is fixed and wider models have more heads.
+#
+# ## Exercises
+#
+# 1. Give the hidden weights the rate $\Theta(1)$ (change `parameter_groups`), and run the check again.
+#    Which layer goes wrong first?
+# 2. The table asks SGD for a rate $\Theta(n)$ for $U$ and $\Theta(1)$ for $W$. Derive the two from the
+#    size of the gradients.
+# 3. The check trains at `learning_rate` from the first step. Does the picture change at a tenth of it?
+#
+# The parametrization is that of {cite:t}`yang2021tensor`.
+
+# %% tags=["remove-input"]
+from tangentlm.records import page_cost_note
+
+page_cost_note()
