@@ -101,13 +101,19 @@ from tangentlm.models import pick_device
 from tangentlm.pretrain import new_model, parameter_groups, pretrain
 from tangentlm.pretrain.language import LanguageRows
 
+
+def documents(seed):
+    verdicts = the_recipe.masked_verdicts or the_recipe.masked
+    return LanguageRows(language, tokenizer, the_recipe.length, seed, verdicts)
+
+
 masked_lm = new_model(the_recipe, tokenizer, run.seed, run.parametrization)
 masked_lm.to(pick_device(run.device))
 trained = pretrain(
     masked_lm,
     parameter_groups(masked_lm, the_recipe, tokenizer, run.parametrization),
-    LanguageRows(language, tokenizer, the_recipe.length, run.seed),
-    LanguageRows(language, tokenizer, the_recipe.length, run.seed + 1_000_000),
+    documents(run.seed),
+    documents(run.seed + 1_000_000),
     the_recipe,
     run.checkpoint_folder(""),
 )

@@ -414,16 +414,13 @@ of_rows = on_rows.decision_function(K[13]["test"][:, 0, :, 0].T / norm)
 assert np.allclose(with_square, of_rows, rtol=1e-3, atol=1e-5)
 print(f"largest difference: {abs(with_square - of_rows).max():.0e}")
 
+
 # %% [markdown]
 # Now let each choose its hyperparameters on the dev split, from the grid of the paper, as a run of the kernel
 # experiment does:
 
+
 # %%
-import warnings
-
-warnings.filterwarnings("ignore", message="The line search algorithm")
-
-
 def chosen(solver, seed, kernels=K, start=f0):
     """The solver whose hyperparameters did best on dev, with the whole grid."""
     return select(

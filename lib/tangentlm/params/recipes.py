@@ -24,6 +24,8 @@ class Recipe(Strict):
         vocabulary: Entries of the byte-level BPE, special tokens included.
         length: Tokens of a packed row.
         masked: Share of the tokens that are masked and predicted.
+        masked_verdicts: The same for the verdicts of the generated language's prompts, where it
+            is another share.
         batch_size: Rows of a step.
         steps: The budget in steps, or
         minutes: the budget in minutes of training.
@@ -44,6 +46,7 @@ class Recipe(Strict):
     vocabulary: int = Field(ge=2, le=65536)
     length: int = Field(default=128, ge=8)
     masked: float = Field(default=0.2, gt=0, lt=1)
+    masked_verdicts: float | None = Field(default=None, gt=0, lt=1)
     batch_size: PositiveInt
     steps: PositiveInt | None = None
     minutes: PositiveRate | None = None

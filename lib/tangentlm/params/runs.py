@@ -175,7 +175,8 @@ class RecipeRun(Run):
         Returns:
             A folder that only the same training on the same text shares.
         """
-        same = [self.identity(), self.resolved.model_dump(mode="json"), text_checksum]
+        recipe = self.resolved.model_dump(mode="json", exclude_defaults=True)
+        same = [self.identity(), recipe, text_checksum]
         folder = project_root() / "runs" / ".checkpoints"
         return folder / f"{self.name}-{digest(same)[:12]}"
 

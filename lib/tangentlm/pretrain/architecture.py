@@ -65,6 +65,7 @@ def new_model(
 
 
 def _build(recipe: Recipe, tokenizer: Any) -> Any:
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig, AutoModelForMaskedLM
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
@@ -74,18 +75,22 @@ def _build(recipe: Recipe, tokenizer: Any) -> Any:
         f"{name}_token_id": getattr(tokenizer, f"{name}_token_id")
         for name in ("bos", "pad", "eos", "cls", "sep")
     }
-    config = AutoConfig.for_model(
-        recipe.architecture,
-        vocab_size=len(tokenizer),
-        hidden_size=recipe.width,
-        num_hidden_layers=recipe.depth,
-        num_attention_heads=recipe.width // recipe.head_width,
-        intermediate_size=recipe.feed_forward_width,
-        tie_word_embeddings=True,
-        **special,
-        **recipe.settings,
-    )
-    return AutoModelForMaskedLM.from_config(config, attn_implementation="sdpa")
+    try:
+        config = AutoConfig.for_model(
+            recipe.architecture,
+            vocab_size=len(tokenizer),
+            hidden_size=recipe.width,
+            num_hidden_layers=recipe.depth,
+            num_attention_heads=recipe.width // recipe.head_width,
+            intermediate_size=recipe.feed_forward_width,
+            tie_word_embeddings=True,
+            **special,
+            **recipe.settings,
+        )
+        return AutoModelForMaskedLM.from_config(config, attn_implementation="sdpa")
+    except (TypeError, ValueError, StrictDataclassError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"settings of a {recipe.architecture} recipe: {reason}") from error
 
 
 def roles(model: Any, recipe: Recipe, tokenizer: Any) -> dict[str, Role]:
