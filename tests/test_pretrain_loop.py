@@ -261,6 +261,17 @@ def test_steps_end_a_training(tmp_path):
     assert (trained.held_out_loss, trained.held_out_accuracy) == expected
 
 
+def test_a_model_is_trained_in_training_mode_however_it_came(often, monkeypatch, tmp_path):
+    recipe = tiny_recipe("bert", steps=4)
+    model, modes = fresh(recipe).eval(), []
+    at_step(monkeypatch, lambda *_: modes.append(model.training))
+    groups = parameter_groups(model, recipe, tokenizer_of(), "standard")
+    trained = pretrain(model, groups, packed(), packed(), recipe, tmp_path, progress=False)
+    assert modes == [True] * 4
+    assert "held_out_loss" in trained.progress.curve[1]  # which is measured without dropout
+    assert not model.training
+
+
 def test_minutes_end_a_training_and_set_its_rates(clock, monkeypatch, tmp_path):
     rates = []
     at_step(monkeypatch, lambda o, _: rates.append(o.param_groups[0]["lr"]))

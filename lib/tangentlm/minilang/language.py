@@ -34,8 +34,8 @@ FILLED = 0.3
 ZIPF = tuple(itertools.accumulate(1 / rank for rank in range(1, 41)))
 """How often the first so many words of a group occur: as 1 / rank, like those of real languages.
 
-It is also what gets a small model off the plateau: the frequent words teach it the latent, the
-rare ones then join. Were all alike, it would take ten times as long.
+It also helps a small model off the plateau: the frequent words teach it the latent, the rare ones
+then join. Where all words are alike it knows word frequencies and nothing else for far longer.
 """
 
 _PAIR = f"{{text_a}} {LEXICON.join} {{text_b}}"

@@ -140,6 +140,14 @@ class FineTuneRun(TaskRun):
         return values
 
 
+class NaturalTaskRun(TaskRun):
+    """One run of ``book/experiments/natural_tasks``: is the task natural, and what follows."""
+
+    experiment: ClassVar[str] = "natural_tasks"
+    method_parameter: ClassVar[str] = "optimizer"
+    optimizer: Literal["sgd", "adam"] = "sgd"
+
+
 class RecipeRun(Run):
     """What a run that trains a model from scratch has.
 
@@ -221,7 +229,8 @@ class MinilangRun(RecipeRun):
 
 
 RUNS: dict[str, type[Run]] = {
-    run.experiment: run for run in (KernelRun, FineTuneRun, PretrainRun, MinilangRun)
+    run.experiment: run
+    for run in (KernelRun, FineTuneRun, NaturalTaskRun, PretrainRun, MinilangRun)
 }
 """The parameter model of every experiment, by the experiment's name."""
 

@@ -1,0 +1,158 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: py:percent,md:myst
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Experiment: natural tasks
+#
+# Theorem 3.7 of Malladi et al. rests on one assumption: the task is *natural* for the pre-trained
+# model. With a prompt that turns it into something like pre-training, a wider and wider model
+# solves it better and better before any fine-tuning, until nothing is left to learn. This page
+# measures how far a model is from that on one task, and whether fine-tuning then behaves like its
+# kernel. Every run executes this very page with other parameters.
+#
+# **You will learn** what the output derivative says of a task, why its mean is not enough, and what
+# it has to do with linearization and fixed features.
+#
+# **Before you start**: the experiments on kernel regression and on fine-tuning.
+#
+# ## Parameters
+#
+# `prompt` says how the task is asked: `manual` is the paper's prompt, `null` has the mask after the
+# text and nothing else, `unrelated` has label words that mean nothing for the task.
+
+# %% tags=["parameters"]
+task = "reviews"  # a task of params/tasks
+model = "pocket"  # a model of params/models, run:<study>/<run>, or a folder
+head = "prompt"  # prompt: label words at the mask
+prompt = "manual"  # manual, null or unrelated
+k = 16  # examples a class, for train and again for dev
+seed = 13  # the split, and every random choice of the training
+test_size = 1000  # at most so many test examples
+optimizer = "sgd"  # sgd or adam
+grid = "quick"  # fine-tuning and kernel regression, from params/grids
+device = "auto"  # auto, cpu or cuda
+data = None  # a data folder; the variable TANGENTLM_DATA otherwise
+out = None  # where the record goes
+
+# %%
+import pandas as pd
+
+from tangentlm.params import run_from_notebook
+
+run = run_from_notebook("natural_tasks", globals())
+pd.Series(run.identity(), name="value").to_frame()
+
+# %% [markdown]
+# ## The task, as it is asked
+
+# %%
+import numpy as np
+
+from tangentlm import figures
+from tangentlm.fewshot import few_shot
+
+figures.use_style()
+shots = few_shot(run)
+the_task = shots.task
+pd.DataFrame(
+    {
+        "label": [the_task.labels[label] for label in shots.labels[:4]],
+        "what the model reads": shots.texts(4),
+    }
+)
+
+# %% [markdown]
+# ## The measures
+#
+# The output derivative of the cross-entropy is $\chi = \operatorname{softmax}(f) - e_y$ (Definition
+# 2.1). Its entry at the true label has the size $1 - p_y$: one minus the probability that the model
+# gives to the true label word among the label words. Definition 3.6 asks that it vanish as the width
+# grows, *for every downstream example*. So look at the whole distribution, not at the mean alone.
+
+# %%
+from tangentlm.kernel_behavior import measure_kernel_behavior
+from tangentlm.params import load_grid
+from tangentlm.training import Schedule
+
+the_grid = load_grid(run.grid)
+unit = run.k * the_task.num_classes
+rates = {"sgd": the_grid.sgd_learning_rate, "adam": the_grid.adam_learning_rate}
+schedules = [
+    Schedule(
+        run.optimizer,
+        rate,
+        size,
+        the_grid.steps * unit,
+        the_grid.evaluate_every * unit,
+        run.seed,
+    )
+    for rate in rates[run.optimizer]
+    for size in the_grid.batch_size
+]
+found = measure_kernel_behavior(
+    shots.model,
+    shots.part("train"),
+    shots.part("dev"),
+    shots.part("test"),
+    schedules,
+    the_grid,
+    metric=the_task.metric,
+)
+pd.Series(found.metrics(), name="value").to_frame()
+
+# %% mystnb={"figure": {"caption": "The output derivative of every test example before fine-tuning; at zero the example is solved."}, "image": {"alt": "Histogram of 1 minus the probability of the true label over the test examples."}} tags=["hide-input"]
+chi = pd.DataFrame({"chi": found.chi_by_example})
+figures.histogram(
+    found.chi_by_example,
+    "output derivative, 1 - p(true label)",
+    np.linspace(0, 1, 21),
+)
+
+# %% tags=["remove-input"]
+figures.data_link(chi, f"chi-{run.name}")
+
+# %% [markdown]
+# ## The record
+
+# %%
+from tangentlm.records import cost_note, write_record
+
+network = shots.model
+body = getattr(network, "masked_lm", network)
+path = write_record(
+    run,
+    shots.split.facts,
+    {
+        "test_score": found.finetuned,
+        "zero_shot_test": found.zero_shot,
+        **found.metrics(),
+        "width": body.config.hidden_size,
+        "metric": the_task.metric,
+        "num_classes": the_task.num_classes,
+    },
+    arrays={"chi": found.chi_by_example},
+)
+cost_note(path)
+
+# %% [markdown]
+# ## Limits
+#
+# One model has one width; what happens as the width grows needs a ladder of models that differ in
+# nothing else. The probability is taken among the label words alone, as the paper does; a model may
+# find all of them unlikely.
+#
+# ## Exercises
+#
+# 1. Set `prompt = "null"`. Does the output derivative grow, and does the Taylor model recover less?
+# 2. Set `prompt = "unrelated"`. Fine-tuning still works. Is it still like the kernel?
+# 3. Which examples are in the worst tenth? Print them. Is the model wrong, or the label?
