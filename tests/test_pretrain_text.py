@@ -507,7 +507,7 @@ def test_a_corpus_is_prepared_once(root, text, monkeypatch, capsys):
         assert np.array_equal(one.ends, other.ends)
     assert first.tokenizer.get_vocab() == again.tokenizer.get_vocab()
     (kept,) = (root / "runs" / ".corpora").iterdir()
-    assert (kept / "done.json").is_file()
+    assert kept.name == first.checksum == again.checksum
 
 
 def test_a_prepared_corpus_is_its_documents(root, text):
@@ -549,13 +549,30 @@ def test_what_a_tokenizer_depends_on_prepares_anew(root, text, tmp_path, monkeyp
     assert ("Ġquixotic" in prepared.tokenizer.get_vocab()) is (change == "words")
 
 
-def test_what_was_half_prepared_is_prepared_again(root, text):
-    whole = prepare(text, SIZE, 64, progress=False)
-    (kept,) = (root / "runs" / ".corpora").iterdir()
-    (kept / "done.json").unlink()
-    (kept / "train-tokens.npy").write_bytes(b"half")
-    again = prepare(text, SIZE, 64, progress=False)
-    assert np.array_equal(again.train.tokens, whole.train.tokens)
+def test_what_was_half_prepared_leaves_nothing(root, text, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rows_module, "_encode", killed)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(text, SIZE, 64, progress=False)
+    assert list((root / "runs" / ".corpora").iterdir()) == []
+    assert len(prepare(text, SIZE, 64, progress=False).train.ends)
+
+
+def test_two_processes_may_prepare_one_corpus(root, text, monkeypatch):
+    encode = rows_module._encode
+
+    def slower(*arguments):
+        with monkeypatch.context() as patch:
+            patch.setattr(rows_module, "_encode", encode)
+            prepare(text, SIZE, 64, progress=False)
+        return encode(*arguments)
+
+    monkeypatch.setattr(rows_module, "_encode", slower)
+    prepared = prepare(text, SIZE, 64, progress=False)
+    assert [path.name for path in (root / "runs" / ".corpora").iterdir()] == [prepared.checksum]
 
 
 def test_a_text_of_which_nothing_is_held_out_is_refused(root, tmp_path):

@@ -132,7 +132,7 @@ trained = pretrain(
     rows,
     held_out,
     the_recipe,
-    run.checkpoint_folder(text.checksum),
+    run.checkpoint_folder(prepared.checksum),
 )
 curve = pd.DataFrame(trained.progress.curve)
 
@@ -238,7 +238,7 @@ path = write_record(
     {"corpus": text.checksum, "source": text.source, "drawn": "hash"},
     metrics,
 )
-discard(run.checkpoint_folder(text.checksum))
+discard(run.checkpoint_folder(prepared.checksum))
 cost_note(path)
 
 # %% [markdown]

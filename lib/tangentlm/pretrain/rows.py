@@ -8,7 +8,8 @@ depend on the seed and the step alone: a resumed training needs no other memory 
 
 from __future__ import annotations
 
-import json
+import contextlib
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -172,11 +173,13 @@ class Prepared:
         tokenizer: Trained on its text.
         train: The documents to train on.
         held_out: The others.
+        checksum: Of the text, and of all that the tokenizer was made of.
     """
 
     tokenizer: Any
     train: Documents
     held_out: Documents
+    checksum: str
 
 
 def prepare(corpus: Corpus, vocabulary: int, max_length: int, *, progress: bool = True) -> Prepared:
@@ -199,28 +202,35 @@ def prepare(corpus: Corpus, vocabulary: int, max_length: int, *, progress: bool 
     words = sorted({*label_words_of_all_tasks(), *load_probes().words})
     key = digest([corpus.checksum, vocabulary, max_length, words])[:16]
     folder = project_root() / "runs" / ".corpora" / key
-    if not (folder / "done.json").is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        if progress:
-            print(f"Training a tokenizer of {vocabulary} entries on {corpus.source}", flush=True)
-        tokenizer = train_tokenizer(
-            lambda: (text for text in corpus.documents() if not is_held_out(text)),
-            vocabulary,
-            words,
-            max_length=max_length,
-        )
-        tokenizer.save_pretrained(folder)
-        parts = _encode(corpus, tokenizer, progress)
-        for name, documents in parts.items():
-            if not len(documents.ends):
-                raise InputError(f"corpus {corpus.source}: no document for the part {name}")
-            np.save(folder / f"{name}-tokens.npy", documents.tokens)
-            np.save(folder / f"{name}-ends.npy", documents.ends)
-        sizes = {name: len(documents.tokens) for name, documents in parts.items()}
-        (folder / "done.json").write_text(json.dumps(sizes), encoding="utf-8")
-    return Prepared(
-        AutoTokenizer.from_pretrained(folder), _load(folder, "train"), _load(folder, "held-out")
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # Made aside and renamed: two processes may prepare the same text, a killed one leaves none.
+        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+            _prepare(corpus, vocabulary, words, max_length, Path(scratch) / key, progress)
+            with contextlib.suppress(OSError):  # the other process was first
+                (Path(scratch) / key).rename(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    return Prepared(tokenizer, _load(folder, "train"), _load(folder, "held-out"), key)
+
+
+def _prepare(
+    corpus: Corpus, size: int, words: list[str], max_length: int, folder: Path, progress: bool
+) -> None:
+    """Train the tokenizer and write it and all tokens into a folder."""
+    if progress:
+        print(f"Training a tokenizer of {size} entries on {corpus.source}", flush=True)
+    tokenizer = train_tokenizer(
+        lambda: (text for text in corpus.documents() if not is_held_out(text)),
+        size,
+        words,
+        max_length=max_length,
     )
+    tokenizer.save_pretrained(folder)
+    for name, documents in _encode(corpus, tokenizer, progress).items():
+        if not len(documents.ends):
+            raise InputError(f"corpus {corpus.source}: no document for the part {name}")
+        np.save(folder / f"{name}-tokens.npy", documents.tokens)
+        np.save(folder / f"{name}-ends.npy", documents.ends)
 
 
 def _load(folder: Path, name: str) -> Documents:
