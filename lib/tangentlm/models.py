@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from tangentlm.errors import InputError, unknown_name
-from tangentlm.params import Strict, named_file, names, project_root, read_yaml
+from tangentlm.params import RUN_PREFIX, Strict, named_file, names, project_root, read_yaml
 from tangentlm.prompts import (
     Batch,
     encode_prompts,
@@ -27,9 +27,6 @@ from tangentlm.prompts import (
     unpadded_batches,
 )
 from tangentlm.tasks import Task
-
-RUN_PREFIX = "run:"
-"""What the name of a model of the project's own runs begins with: ``run:<study>/<run>``."""
 
 
 class Checkpoint(Strict):
@@ -162,7 +159,8 @@ def checkpoint_location(name: str) -> tuple[str, str | None]:
         folder = project_root() / checkpoint.folder
     elif name.startswith(RUN_PREFIX):
         study, _, run = name.removeprefix(RUN_PREFIX).partition("/")
-        folder = project_root() / "runs" / study / "pretrain" / run / "model"
+        runs = project_root() / "runs" / study
+        folder = next(runs.glob(f"*/{run}/model"), runs / run)
         if not folder.is_dir():
             raise InputError(f"model {name}: pre-train it first (make study STUDY={study})")
     elif Path(name).is_dir():

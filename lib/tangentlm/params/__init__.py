@@ -9,6 +9,7 @@ from tangentlm.params.files import named_file, names, project_root, read_yaml
 from tangentlm.params.grids import Grid, load_grid
 from tangentlm.params.recipes import Recipe, load_recipe
 from tangentlm.params.runs import (
+    RUN_PREFIX,
     RUNS,
     FineTuneRun,
     KernelRun,
@@ -27,6 +28,7 @@ from tangentlm.params.studies import list_studies, load_study
 
 __all__ = [
     "RUNS",
+    "RUN_PREFIX",
     "FineTuneRun",
     "Grid",
     "KernelRun",

@@ -18,6 +18,23 @@ Prompt = Literal["manual", "null", "unrelated"]
 """How a task is asked; see ``tangentlm.tasks.with_prompt``."""
 
 
+RUN_PREFIX = "run:"
+"""What the name of a model of the project's own runs begins with: ``run:<study>/<run>``."""
+
+
+def check_model(name: str) -> None:
+    """Refuse the name of a model that is neither a parameter file, a folder nor a run.
+
+    Args:
+        name: As for ``tangentlm.models.load_model``.
+
+    Raises:
+        InputError: With the nearest name that there is.
+    """
+    if not Path(name).is_dir() and not name.startswith(RUN_PREFIX):
+        named_file("model", name)
+
+
 class Run(Strict):
     """What every experiment's run has: a seed, a device and a place to write to."""
 
@@ -81,8 +98,7 @@ class TaskRun(Run):
     def check_names(self) -> None:
         """Refuse an unknown task, model or grid, with the nearest that is known."""
         named_file("task", self.task)
-        if not Path(self.model).is_dir() and not self.model.startswith("run:"):
-            named_file("model", self.model)
+        check_model(self.model)
         load_grid(self.grid)
 
 
@@ -204,13 +220,15 @@ class MinilangRun(RecipeRun):
     """One run of ``book/experiments/minilang``: a model of the generated language, and its tasks.
 
     ``natural`` says which of the two prompts of every task pre-training contains, ``cue_strength``
-    how clearly words show what a text is about.
+    how clearly words show what a text is about. With a ``model``, nothing is trained: it must be
+    one of just this language.
     """
 
     experiment: ClassVar[str] = "minilang"
     method_parameter: ClassVar[str] = "natural"
 
     recipe: str = "minilang"
+    model: str | None = "minilang"
     natural: Literal["A", "B", "both", "none"] = "A"
     cue_strength: float = Field(default=0.85, gt=0, le=1)
     k: int = Field(default=16, ge=1)
@@ -220,12 +238,15 @@ class MinilangRun(RecipeRun):
     @property
     def name(self) -> str:
         """The run's name for people, e.g. ``minilang-w64-s0-standard-A-85``."""
-        return f"{super().name}-{self.natural}-{100 * self.cue_strength:.0f}"
+        given = "" if self.model is None else "-given"
+        return f"{super().name}-{self.natural}-{100 * self.cue_strength:.0f}{given}"
 
     def check_names(self) -> None:
-        """Refuse an unknown recipe or grid, or a width that does not fit."""
+        """Refuse an unknown recipe, model or grid, or a width that does not fit."""
         super().check_names()
         load_grid(self.grid)
+        if self.model is not None:
+            check_model(self.model)
 
 
 RUNS: dict[str, type[Run]] = {
