@@ -168,6 +168,23 @@ def _verdict(paper: float, paper_std: float, found: pd.DataFrame) -> dict[str, o
     }
 
 
+def interval(values: pd.Series) -> tuple[float, float, float]:
+    """The mean of some measurements and its 95 % interval (Student's t).
+
+    Args:
+        values: One measurement, or one paired difference, a run.
+
+    Returns:
+        Mean, lower and upper end; the ends are NaN for fewer than ``MIN_SPLITS`` values, which say
+        next to nothing of the spread.
+    """
+    mean, count = float(values.mean()), len(values)
+    if count < MIN_SPLITS:
+        return mean, math.nan, math.nan
+    half = float(t.ppf(0.975, count - 1) * values.std() / math.sqrt(count))
+    return mean, mean - half, mean + half
+
+
 def paired_gaps(study: str) -> pd.DataFrame:
     """How far fine-tuning with SGD is ahead of the SGD kernel, split by split.
 
@@ -189,9 +206,7 @@ def paired_gaps(study: str) -> pd.DataFrame:
         difference = group["test_score_ft"] - group["test_score_k"]
         if len(difference) < 2:
             continue
-        error = difference.std() / math.sqrt(len(difference))
-        few = len(difference) < MIN_SPLITS
-        half = math.nan if few else t.ppf(0.975, len(difference) - 1) * error
+        mean, low, high = interval(difference)
         rows.append(
             {
                 "study": study,
@@ -200,9 +215,9 @@ def paired_gaps(study: str) -> pd.DataFrame:
                 "splits": len(difference),
                 "SGD-FT": group["test_score_ft"].mean(),
                 "K-SGD": group["test_score_k"].mean(),
-                "gap": difference.mean(),
-                "low": difference.mean() - half,
-                "high": difference.mean() + half,
+                "gap": mean,
+                "low": low,
+                "high": high,
             }
         )
     return pd.DataFrame(rows)

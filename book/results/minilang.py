@@ -1,0 +1,177 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: py:percent,md:myst
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # A language whose truth is known
+#
+# Malladi et al. say that prompts matter because they make a task look like pre-training, and that
+# kernel behaviour follows. With public models nobody can test the "because": their pre-training text
+# is too large to know, and prompts that fit it differ from others in many ways. So make a language in
+# which there is one difference only.
+#
+# **You will learn** what happens to the output derivative, the kernel, linearization and fixed
+# features when the same model is asked the same questions with a prompt that its pre-training
+# contained and with one that it did not.
+#
+# **You need** the experiment {doc}`/book/experiments/minilang`, which every number here comes from.
+# Nothing is computed on this page: it shows the records of the study *minilang*.
+#
+# ## The design
+#
+# A text has a latent topic, a latent sentiment, and, in a pair, a relation. Two prompts, A and B, ask
+# for each of the three. They have the same form and differ in their words alone, all of which the
+# model has seen. Half of the models were pre-trained on documents that end with prompts A, half on
+# *the same* documents with prompts B in their place. Every model answers both. So whatever is special
+# about A's words is special about B's for the other half, and what is left is the effect of
+# pre-training having contained the prompt. A prompt that it contained is called *natural* below.
+
+# %% tags=["hide-input"]
+import pandas as pd
+from IPython.display import Markdown, display
+
+from tangentlm import figures
+from tangentlm.ledger import interval
+from tangentlm.records import read_collected, read_collected_table
+
+figures.use_style()
+STUDY = "minilang"
+runs = read_collected(STUDY, "minilang")
+results = read_collected_table(STUDY, "minilang-results")
+if runs.empty:
+    display(Markdown("Not run."))
+else:
+    display(
+        Markdown(
+            f"{len(runs)} models ({runs['seed'].nunique()} seeds), "
+            f"{runs['parameters'].iloc[0]:,} parameters each, "
+            f"{runs['training_seconds'].median() / 60:.1f} minutes of pre-training (median)."
+        )
+    )
+
+# %% [markdown]
+# ## Did the models learn the language?
+#
+# The truth is known, so the best possible accuracy is, too (Bayes). A model that has learned the
+# language reaches it zero-shot, with the prompt that it knows.
+
+# %%
+MEASURES = {
+    "zero_shot": "zero-shot accuracy (%)",
+    "chi": "output derivative, mean",
+    "chi_worst": "output derivative, worst tenth",
+    "kernel": "kernel regression (%)",
+    "finetuned": "fine-tuned (%)",
+    "linearized": "Taylor model (%)",
+    "linearization_error": "linearization error",
+    "kernel_distance": "kernel distance",
+}
+
+
+def mean_and_spread(values):
+    spread = f" ({values.std():.2f})" if len(values) > 1 else ""
+    return f"{values.mean():.2f}{spread}"
+
+
+if not results.empty:
+    results["prompt is"] = results["natural"].map(
+        {True: "natural", False: "not natural"}
+    )
+    table = results.groupby(["task", "prompt is"])[["bayes", *MEASURES]]
+    display(table.agg(mean_and_spread).rename(columns=MEASURES).T)
+
+# %% [markdown]
+# Mean over the models, standard deviation in brackets.
+#
+# ## What the prompt's being natural changes
+#
+# Each model gives one difference: its measure with the natural prompt minus that with the other. Their
+# mean and its 95 % interval (Student's t over models):
+
+# %%
+rows = []
+for task, of_task in results.groupby("task") if len(results) else ():
+    for measure, title in MEASURES.items():
+        both = of_task.pivot(index="run", columns="natural", values=measure)
+        mean, low, high = interval(both[True] - both[False])
+        verdict = "too few models"
+        if low == low:
+            verdict = (
+                "lower" if high < 0 else "higher" if low > 0 else "not told apart"
+            )
+        rows.append((task, title, mean, low, high, len(both), verdict))
+effects = pd.DataFrame(
+    rows,
+    columns=[
+        "task",
+        "measure",
+        "difference",
+        "low",
+        "high",
+        "models",
+        "natural is",
+    ],
+)
+effects.style.hide().format(precision=2)
+
+# %% mystnb={"figure": {"caption": "The output derivative before fine-tuning, with a prompt that pre-training contained and with one that it did not; mean and standard deviation over models."}, "image": {"alt": "For each of three tasks two points with error bars: the natural prompt's output derivative beside the other's."}} tags=["hide-input"]
+if len(results):
+    display(
+        figures.spread_lines(
+            results,
+            "task",
+            "chi",
+            "prompt is",
+            labels=("task", "output derivative"),
+        )
+    )
+
+# %% mystnb={"figure": {"caption": "How far the Taylor model at the fine-tuned parameters is from the fine-tuned model, relative to the movement of the logits."}, "image": {"alt": "For each of three tasks two points with error bars: the linearization error with the natural prompt beside the other's."}} tags=["hide-input"]
+if len(results):
+    display(
+        figures.spread_lines(
+            results,
+            "task",
+            "linearization_error",
+            "prompt is",
+            labels=("task", "linearization error"),
+        )
+    )
+
+# %% tags=["remove-input"]
+figures.data_link(results, "minilang-results")
+
+# %% [markdown]
+# Read the table before you read the theory into it. An effect on the output derivative is what
+# Definition 3.6 asks for. Whether linearization and fixed features follow is the question; where the
+# verdict says "not told apart" or the sign is the other way, that is the finding.
+#
+# ## Limits
+#
+# - One kind of model, two layers deep, and a language of about two hundred words.
+# - The same learning rates were offered to both prompts, and dev chose. Where the natural prompt is
+#   solved before fine-tuning there is little to move, so relative measures (linearization error) divide
+#   by a small number.
+# - The natural prompt's words are also more frequent in pre-training than the other's.
+# - What a prompt that pre-training did not contain gives zero-shot is arbitrary, not always chance.
+#
+# ## Exercises
+#
+# 1. Train a model with `natural = "both"`. What do you expect of the differences?
+# 2. The words of the other prompt are known from idle clauses. Design a prompt whose words pre-training
+#    never saw. Is its kernel worse still?
+# 3. Which of the three tasks is hardest, and is it the one with the largest effect?
+
+# %% tags=["remove-input"]
+from tangentlm.records import page_cost_note
+
+page_cost_note()
