@@ -12,11 +12,13 @@ from torch import Tensor, nn
 from small_models import Mlp, dense_batch, prompt_batch, prompt_model
 from tangentlm import training
 from tangentlm.errors import InputError, NonFiniteError
+from tangentlm.params import load_grid
 from tangentlm.training import (
     Labelled,
     Schedule,
     evaluate,
     fine_tune,
+    grid_schedules,
     make_optimizer,
     search,
     snapshot,
@@ -387,3 +389,16 @@ def test_all_points_diverged_is_refused():
 def test_empty_grid_is_refused():
     with pytest.raises(InputError, match="empty"):
         find(Mlp())
+
+
+def test_a_grid_has_a_schedule_for_every_point():
+    grid = load_grid("quick")
+    points = grid_schedules(grid, "adam", 10, 3)
+    assert [(p.learning_rate, p.batch_size) for p in points] == [
+        (rate, size) for rate in grid.adam_learning_rate for size in grid.batch_size
+    ]
+    assert {(p.optimizer, p.steps, p.evaluate_every, p.seed) for p in points} == {
+        ("adam", 10 * grid.steps, 10 * grid.evaluate_every, 3)
+    }
+    (one,) = grid_schedules(grid, "sgd", 10, 3, learning_rate=(0.5,), batch_size=(7,))
+    assert (one.learning_rate, one.batch_size) == (0.5, 7)

@@ -83,28 +83,18 @@ pd.DataFrame(
 
 # %%
 from tangentlm.params import load_grid
-from tangentlm.training import Schedule, search, snapshot
+from tangentlm.training import grid_schedules, search, snapshot
 
 the_grid = load_grid(run.grid)
-unit = run.k * the_task.num_classes
-default_rates = (
-    the_grid.sgd_learning_rate
-    if run.optimizer == "sgd"
-    else the_grid.adam_learning_rate
+schedules = grid_schedules(
+    the_grid,
+    run.optimizer,
+    run.k * the_task.num_classes,
+    run.seed,
+    learning_rate=run.learning_rate,
+    batch_size=run.batch_size,
 )
-schedules = [
-    Schedule(
-        run.optimizer,
-        rate,
-        size,
-        the_grid.steps * unit,
-        the_grid.evaluate_every * unit,
-        run.seed,
-    )
-    for rate in run.learning_rate or default_rates
-    for size in run.batch_size or the_grid.batch_size
-]
-print(f"{len(schedules)} grid points of {the_grid.steps * unit} steps each")
+print(f"{len(schedules)} grid points of {schedules[0].steps} steps each")
 
 # %%
 pretrained = snapshot(network)

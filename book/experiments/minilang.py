@@ -154,7 +154,7 @@ from tangentlm.kernel_behavior import measure_kernel_behavior
 from tangentlm.models import PromptModel
 from tangentlm.params import load_grid
 from tangentlm.prompts import Labelled, encode_prompts, label_word_ids, labels_of
-from tangentlm.training import Schedule, snapshot
+from tangentlm.training import grid_schedules, snapshot
 
 pretrained = snapshot(masked_lm)
 the_grid = load_grid(run.grid)
@@ -170,18 +170,7 @@ def samples(task, part, count):
 def measured(name, pattern):
     task = prompted_task(name, pattern)
     unit = run.k * task.num_classes
-    schedules = [
-        Schedule(
-            "sgd",
-            rate,
-            size,
-            the_grid.steps * unit,
-            the_grid.evaluate_every * unit,
-            run.seed,
-        )
-        for rate in the_grid.sgd_learning_rate
-        for size in the_grid.batch_size
-    ]
+    schedules = grid_schedules(the_grid, "sgd", unit, run.seed)
     masked_lm.load_state_dict(pretrained)
     decoder = masked_lm.get_output_embeddings()
     model = PromptModel(masked_lm, label_word_ids(task, tokenizer)).eval()

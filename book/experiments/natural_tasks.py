@@ -82,23 +82,12 @@ pd.DataFrame(
 # %%
 from tangentlm.kernel_behavior import measure_kernel_behavior
 from tangentlm.params import load_grid
-from tangentlm.training import Schedule
+from tangentlm.training import grid_schedules
 
 the_grid = load_grid(run.grid)
-unit = run.k * the_task.num_classes
-rates = {"sgd": the_grid.sgd_learning_rate, "adam": the_grid.adam_learning_rate}
-schedules = [
-    Schedule(
-        run.optimizer,
-        rate,
-        size,
-        the_grid.steps * unit,
-        the_grid.evaluate_every * unit,
-        run.seed,
-    )
-    for rate in rates[run.optimizer]
-    for size in the_grid.batch_size
-]
+schedules = grid_schedules(
+    the_grid, run.optimizer, run.k * the_task.num_classes, run.seed
+)
 found = measure_kernel_behavior(
     shots.model,
     shots.part("train"),

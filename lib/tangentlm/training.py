@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from tangentlm.errors import InputError, NonFiniteError, unknown_name
 from tangentlm.models import logits_of
+from tangentlm.params import Grid
 from tangentlm.prompts import Labelled, select_rows
 from tangentlm.solvers import score
 
@@ -34,6 +35,36 @@ class Schedule:
     steps: int
     evaluate_every: int
     seed: int
+
+
+def grid_schedules(
+    grid: Grid,
+    optimizer: Literal["sgd", "adam"],
+    shots: int,
+    seed: int,
+    *,
+    learning_rate: Sequence[float] | None = None,
+    batch_size: Sequence[int] | None = None,
+) -> list[Schedule]:
+    """A fine-tuning for every point of a grid.
+
+    Args:
+        grid: Learning rates, batch sizes, and steps in units of ``shots``.
+        optimizer: Whose learning rates.
+        shots: kC, the number of training examples.
+        seed: Of every fine-tuning.
+        learning_rate: Instead of the grid's.
+        batch_size: Instead of the grid's.
+
+    Returns:
+        The schedules.
+    """
+    default = grid.sgd_learning_rate if optimizer == "sgd" else grid.adam_learning_rate
+    return [
+        Schedule(optimizer, rate, size, grid.steps * shots, grid.evaluate_every * shots, seed)
+        for rate in learning_rate or default
+        for size in batch_size or grid.batch_size
+    ]
 
 
 @dataclass
