@@ -71,6 +71,8 @@ def _build(recipe: Recipe, tokenizer: Any) -> Any:
 
     if recipe.architecture not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
         raise unknown_name("architecture", recipe.architecture, MODEL_FOR_MASKED_LM_MAPPING_NAMES)
+    # Settings are checked by transformers alone, and not all of them: a wrong one may raise anything.
+    wrong = (TypeError, ValueError, ArithmeticError, AttributeError, LookupError, RuntimeError)
     special = {
         f"{name}_token_id": getattr(tokenizer, f"{name}_token_id")
         for name in ("bos", "pad", "eos", "cls", "sep")
@@ -88,8 +90,8 @@ def _build(recipe: Recipe, tokenizer: Any) -> Any:
             **recipe.settings,
         )
         return AutoModelForMaskedLM.from_config(config, attn_implementation="sdpa")
-    except (TypeError, ValueError, StrictDataclassError) as error:
-        reason = " ".join(str(error).split())
+    except (*wrong, StrictDataclassError) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise InputError(f"settings of a {recipe.architecture} recipe: {reason}") from error
 
 

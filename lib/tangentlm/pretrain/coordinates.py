@@ -33,7 +33,8 @@ def coordinate_check(
 ) -> pd.DataFrame:
     """The size of every layer's activations, and of their change by a few steps, over the width.
 
-    The rate is the recipe's peak from the first step on, and all products are in float32.
+    The rate is the recipe's peak from the first step on, without dropout, which would count as a
+    change; all products are in float32.
 
     Args:
         recipe: Its width is replaced.
@@ -55,7 +56,7 @@ def coordinate_check(
         for width in widths:
             for seed in seeds:
                 one = recipe.replaced(width, None, None)
-                model = new_model(one, tokenizer, seed, parametrization)
+                model = new_model(one, tokenizer, seed, parametrization).eval()
                 groups = parameter_groups(model, one, tokenizer, parametrization)
                 before = activations(model, seen)
                 _train(model, groups, rows, one, steps)

@@ -1,0 +1,206 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: py:percent,md:myst
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Pre-training in an hour
+#
+# How much language can you teach a model on two CPU cores? The book's own models are the answer so
+# far. They are made by one recipe from public English text, and this page shows what it costs and what
+# they know.
+#
+# **You will learn** where the time of a training step goes, how the loss falls, and how to tell what a
+# small masked language model has learned.
+#
+# **You need** the experiment {doc}`/book/experiments/pretrain`, which makes the models. Nothing is
+# trained on this page: it shows the records of the study *lab* and what `benchmarks/pretraining.py`
+# wrote.
+
+# %% [markdown]
+# ## The choices that decide
+#
+# - **Architecture.** With learned absolute positions a small model knows word frequencies, and nothing
+#   else, for thousands of steps: it must first find out that neighbours matter. Rotary positions give
+#   it that almost for free. The recipe takes ModernBERT's layers.
+# - **A small vocabulary.** Every entry of the vocabulary costs a row of the embedding, and in a small
+#   model the embedding is a large part of the whole. With half the entries, more of the parameters
+#   are in the layers that compute.
+# - **Small batches.** At this scale many small steps learn more from the same text than few large ones.
+# - **Logits where they count.** One token in five is masked, and only there are logits computed.
+#
+# ## Where the time goes
+#
+# A step is matrix products and the rest. The products of a real step, with their very shapes, are timed
+# by themselves: their share of the step says how close the training is to what the machine can do.
+
+# %% tags=["hide-input"]
+import pandas as pd
+from IPython.display import Markdown, display
+
+from tangentlm import figures
+from tangentlm.params import load_recipe, project_root
+from tangentlm.records import read_collected, read_collected_table
+
+figures.use_style()
+measured = project_root() / "results" / "benchmarks" / "cpu"
+
+
+def read(name):
+    path = measured / f"{name}.csv"
+    return pd.read_csv(path) if path.is_file() else pd.DataFrame()
+
+
+steps, rest = read("pretraining"), read("pretraining-rest")
+if steps.empty:
+    display(Markdown("Not run."))
+else:
+    display(
+        steps[
+            [
+                "width",
+                "parameters",
+                "tokens_a_second",
+                "step_seconds",
+                "products_seconds",
+                "share_of_products",
+                "products_gflops",
+                "threads",
+            ]
+        ]
+        .style.hide()
+        .format(precision=3, thousands=",")
+    )
+
+# %% mystnb={"figure": {"caption": "What a training step spends its time on, by kind of operation, over the width."}, "image": {"alt": "Stacked bars for four widths: the share of matrix products grows with the width, copies and operations by element shrink."}} tags=["hide-input"]
+if not rest.empty:
+    shares = rest.pivot(index="width", columns="kind", values="share")
+    order = shares.mean().sort_values(ascending=False).index
+    shares = 100 * shares.loc[:, order].loc[:, shares[order].max() > 0.001]
+    shares.index = [f"width {width}" for width in shares.index]
+    display(figures.stacked_bars(shares, "share of the step (%)"))
+
+# %% tags=["remove-input"]
+figures.data_link(rest, "pretraining-rest")
+
+# %% tags=["hide-input"]
+if not steps.empty:
+    at = steps[steps["width"] == load_recipe("pocket").width].iloc[0]
+    display(
+        Markdown(
+            f"At the width of `pocket` the products alone take "
+            f"{100 * at['share_of_products']:.0f} % of the step, at {at['products_gflops']:,.0f} "
+            f"GFLOP/s in bfloat16. The wider the model, the larger the share: the products grow with "
+            f"the square of the width, everything else with the width."
+        )
+    )
+
+# %% [markdown]
+# What did not help: the fused attention of PyTorch (on a CPU its backward pass takes longer than two
+# batched products and a softmax), compiling the model (no gain beyond noise), and activations that are
+# bfloat16 throughout (a little faster, at the price of rounding the residual stream; not used).
+#
+# ## The models
+
+# %% tags=["hide-input"]
+runs = read_collected("lab", "pretrain")
+curve = read_collected_table("lab", "pretrain-curve")
+pairs = read_collected_table("lab", "pretrain-pairs_table")
+tasks = read_collected_table("lab", "pretrain-tasks_table")
+if runs.empty:
+    display(Markdown("Not run: the study *lab* (`make study STUDY=lab`)."))
+else:
+    display(
+        runs[
+            [
+                "run",
+                "parameters",
+                "tokens",
+                "held_out_loss",
+                "held_out_accuracy",
+                "minimal_pairs",
+                "training_seconds",
+            ]
+        ]
+        .style.hide()
+        .format(precision=3, thousands=",")
+    )
+
+# %% mystnb={"figure": {"caption": "Training loss of each model over the tokens seen."}, "image": {"alt": "One falling line for each model; wider models are lower."}} tags=["hide-input"]
+if not curve.empty:
+    wide = curve.pivot(index="tokens", columns="run", values="loss")
+    wide = wide.rolling(10, min_periods=1).mean().reset_index()
+    wide["tokens"] /= 1e6
+    names = {name: name for name in wide.columns if name != "tokens"}
+    display(
+        figures.lines(
+            wide.iloc[::10],
+            "tokens",
+            names,
+            labels=("million tokens", "loss (nats)"),
+        )
+    )
+
+# %% tags=["remove-input"]
+figures.data_link(curve, "pretraining-curves")
+
+# %% [markdown]
+# ## What they know
+#
+# Minimal pairs: how often the right one of two words is the likelier one, in percent; guessing gives
+# 50, and of twenty pairs 15 right ones are needed to be better than guessing (one-sided, 5 %).
+
+# %% tags=["hide-input"]
+if pairs.empty:
+    display(Markdown("Not run."))
+else:
+    display(
+        pairs.pivot(
+            index="phenomenon", columns="run", values="accuracy"
+        ).style.format(precision=0)
+    )
+
+# %% [markdown]
+# Accuracy on the tasks, zero-shot with the manual prompt, and of a linear probe at the mask (64
+# examples a class, mean over five samples of them):
+
+# %% tags=["hide-input"]
+if tasks.empty:
+    display(Markdown("Not run."))
+else:
+    display(
+        tasks.pivot(
+            index=["task", "majority"],
+            columns="run",
+            values=["zero_shot", "probe"],
+        ).style.format(precision=1)
+    )
+
+# %% [markdown]
+# ## Limits
+#
+# - One seed each: the models are objects to study, and differences of a few points between them are
+#   not established.
+# - Speed is of one machine; the table says how many threads.
+# - The held-out text is of the same kinds as the training text.
+#
+# ## Exercises
+#
+# 1. Run `benchmarks/pretraining.py` on your machine. Which kind of operation would you attack first?
+# 2. What would the share of products be if logits were computed at every position?
+# 3. Add a phenomenon of your own to `assets/probes.yaml`, twenty pairs, balanced. Do the models know?
+#
+# The architecture is that of {cite:t}`warner2024modernbert`.
+
+# %% tags=["remove-input"]
+from tangentlm.records import page_cost_note
+
+page_cost_note()
