@@ -1,5 +1,6 @@
 """The benchmark works, at a tiny size; nothing here measures."""
 
+import importlib.util
 import json
 import os
 
@@ -11,6 +12,7 @@ import engine
 import machine
 from parts import PARTS
 from setting import Setting, random_samples, real_lengths
+from tangentlm.params import load_recipe, project_root
 from targets import TARGETS, targets
 
 ON_A_CPU = [name for name, part in PARTS.items() if not part.cuda_only]
@@ -140,3 +142,102 @@ def test_targets_are_met_or_missed(tmp_path):
         "missed", "met", "met", "missed", "not run", "missed", "met",
     ]  # fmt: skip
     assert table["measured"].dropna().tolist() == pytest.approx([0.4, 20, 1.5, 1.7, 3.5, 5])
+
+
+# --- pre-training ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pretraining():
+    """The benchmark, under another name than the tests' module ``pretraining``."""
+    path = project_root() / "benchmarks" / "pretraining.py"
+    spec = importlib.util.spec_from_file_location("pretraining_benchmark", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def gflop_of_a_step(recipe):
+    """All matrix products of a step of ModernBERT, counted by hand."""
+    n, inner, length = recipe.width, recipe.feed_forward_width, recipe.length
+    tokens = recipe.batch_size * length
+    masked = recipe.batch_size * round(recipe.masked * (length - 1))
+    # Queries, keys, values and what mixes them; the gated layer reads 2 x inner and writes n.
+    layer = tokens * (3 * n * n + n * n + n * 2 * inner + inner * n)
+    attention = 2 * recipe.batch_size * length * length * n
+    head = masked * (n * n + n * recipe.vocabulary)
+    # Two operations a product; once forward, and twice backward for either factor's gradient.
+    return 3 * 2 * (recipe.depth * (layer + attention) + head) / 1e9
+
+
+@pytest.fixture(scope="module")
+def measured(pretraining):
+    recipe = load_recipe("tiny")
+    return recipe, *pretraining.measure(recipe, "cpu")
+
+
+def test_a_measured_step_has_the_products_of_its_recipe(measured):
+    recipe, row, _ = measured
+    assert row["step_gflop"] == pytest.approx(gflop_of_a_step(recipe), rel=1e-6)
+    assert row["width"] == recipe.width
+    assert row["products_gflops"] == pytest.approx(row["step_gflop"] / row["products_seconds"])
+
+
+def test_the_share_of_the_products_is_a_share(measured):
+    recipe, row, _ = measured
+    assert 0 < row["share_of_products"] <= 1
+    assert row["share_of_products"] == row["products_seconds"] / row["step_seconds"]
+    tokens = recipe.batch_size * recipe.length
+    assert row["tokens_a_second"] == pytest.approx(tokens / row["step_seconds"], abs=0.5)
+
+
+def test_the_profile_s_shares_sum_to_one(measured, pretraining):
+    recipe, _, rest = measured
+    assert list(rest["kind"]) == [*pretraining.KINDS, "other"]
+    assert rest["share"].sum() == pytest.approx(1)
+    shares = rest.set_index("kind")["share"]
+    assert (shares >= 0).all()
+    for kind in ("matrix products", "GELU and softmax", "norms", "optimizer, clipping"):
+        assert shares[kind] > 0, kind
+    assert (rest["width"] == recipe.width).all()
+
+
+def test_random_batches_are_masked_as_the_recipe_says(pretraining):
+    recipe = load_recipe("tiny")
+    batch, other = (pretraining.random_batch(recipe, step) for step in (1, 2))
+    again = pretraining.random_batch(recipe, 1)
+    assert (batch.input_ids == again.input_ids).all()
+    assert not (batch.input_ids == other.input_ids).all()
+    count = round(recipe.masked * (recipe.length - 1))
+    assert (batch.masked.sum(dim=1) == count).all()
+    assert not batch.masked[:, 0].any()
+    assert ((batch.input_ids == 4) == batch.masked).all()
+    assert batch.targets.min() >= 5
+    assert batch.targets.max() < recipe.vocabulary
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_pretraining_writes_both_tables(pretraining, tmp_path, capsys):
+    given = ["--recipe", "tiny", "--width", "32", "64", "--out", str(tmp_path)]
+    assert pretraining.main(given) == 0
+    table = pd.read_csv(tmp_path / "cpu" / "pretraining.csv")
+    rest = pd.read_csv(tmp_path / "cpu" / "pretraining-rest.csv")
+    assert list(table["width"]) == [32, 64]
+    assert (table["step_gflop"].diff().dropna() > 0).all()
+    assert rest.groupby("width")["share"].sum().tolist() == pytest.approx([1, 1], abs=0.01)
+    assert "share_of_products" in capsys.readouterr().out
+
+
+def test_the_benchmark_of_pretraining_takes_the_recipe_s_width(pretraining, tmp_path, monkeypatch):
+    widths = []
+
+    def measure(recipe, device):
+        widths.append((recipe.width, device))
+        return {"width": recipe.width}, pd.DataFrame({"width": [recipe.width], "share": [1.0]})
+
+    monkeypatch.setattr(pretraining, "measure", measure)
+    assert pretraining.main(["--recipe", "tiny", "--out", str(tmp_path)]) == 0
+    assert widths == [(load_recipe("tiny").width, "cpu")]
+    assert {path.name for path in (tmp_path / "cpu").iterdir()} == {
+        "pretraining.csv", "pretraining-rest.csv",
+    }  # fmt: skip

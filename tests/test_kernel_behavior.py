@@ -32,6 +32,8 @@ from tiny import tiny_examples, tiny_masked_lm, tiny_task, tiny_tokenizer
 GRID = load_grid("quick")
 SIZES = {"train": 6, "dev": 5, "test": 21}
 SCHEDULES = tuple(Schedule("sgd", rate, 2, 12, 4, 3) for rate in (0.03, 0.1))
+SEED_OF = {2: 0, 3: 1}
+"""Of the weights; with these, fine-tuning gains something on three classes."""
 NAMES = {
     "zero_shot", "chi", "chi_worst", "kernel", "finetuned", "linearized", "linearization_share",
     "linearization_error", "kernel_distance", "best_learning_rate", "best_step",
@@ -40,12 +42,13 @@ NAMES = {
 
 def fresh_model(classes):
     task, tokenizer = tiny_task(pair=classes == 3), tiny_tokenizer()
-    return PromptModel(tiny_masked_lm("roberta"), label_word_ids(task, tokenizer)).eval()
+    masked_lm = tiny_masked_lm("roberta", seed=SEED_OF[classes])
+    return PromptModel(masked_lm, label_word_ids(task, tokenizer)).eval()
 
 
 @functools.cache
 def samples(classes, encoder=encode_prompts):
-    """Training, dev and test samples; labels are those of the parity of the place."""
+    """Training, dev and test samples."""
     pair = classes == 3
     examples = tiny_examples(pair, sum(SIZES.values()))
     parts, first = {}, 0
@@ -142,7 +145,9 @@ def test_linearization(classes):
 
 
 def test_a_case_has_a_gain_to_recover():
-    assert any(case(classes)[0].linearization_share is not None for classes in (2, 3))
+    found = case(3)[0]
+    assert found.finetuned > found.zero_shot
+    assert found.linearization_share is not None
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -243,7 +248,7 @@ def test_the_worst_tenth_of_few_examples_is_the_worst(count):
 
 
 def test_a_point_of_the_grid_that_diverges_is_left_out():
-    schedules = [Schedule("sgd", rate, 2, 12, 4, 3) for rate in (1e30, *(0.03, 0.1))]
+    schedules = [Schedule("sgd", rate, 2, 12, 4, 3) for rate in (1e30, 0.03, 0.1)]
     assert measured(fresh_model(2), 2, schedules).metrics() == case(2)[0].metrics()
 
 
@@ -262,7 +267,7 @@ def test_a_linear_head_at_zero(classes):
     found = measure_kernel_behavior(
         model, parts["train"], parts["dev"], parts["test"], SCHEDULES, GRID, progress=False
     )
-    assert found.chi == found.chi_worst == pytest.approx(1 - 1 / classes)
+    assert (found.chi, found.chi_worst) == pytest.approx([1 - 1 / classes] * 2)
     outputs = "difference" if classes == 2 else "full"
     K, K_after = (
         entk(m, parts["train"].batch, outputs=outputs, progress=False).values

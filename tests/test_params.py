@@ -7,9 +7,11 @@ import pytest
 import yaml
 
 from tangentlm.errors import InputError, unknown_name
-from tangentlm.models import checkpoint_location, list_models
+from tangentlm.models import checkpoint_location, list_models, load_masked_lm, load_tokenizer
 from tangentlm.params import (
     RUNS,
+    MinilangRun,
+    NaturalTaskRun,
     PretrainRun,
     Recipe,
     Strict,
@@ -25,8 +27,10 @@ from tangentlm.params import (
     read_yaml,
     run_from_notebook,
 )
+from tangentlm.params.runs import check_model
 from tangentlm.solvers import SOLVERS
 from tangentlm.tasks import load_task
+from tiny import save_tiny
 
 FEW_SHOT_SEEDS = (13, 21, 42, 87, 100)
 
@@ -66,6 +70,11 @@ def write_study(root, name, **experiments):
         (make_run, ("kernel", {"task": "sst2", "model": "pokcet"}), "pocket"),
         (make_run, ("kernel", {"tsk": "sst2"}), "task"),
         (make_run, ("pretrain", {"recipe": "pokcet"}), "pocket"),
+        (make_run, ("natural_task", {"task": "sst2"}), "natural_tasks"),
+        (make_run, ("natural_tasks", {"task": "sts2"}), "sst2"),
+        (make_run, ("minilang", {"model": "minilan"}), "minilang"),
+        (make_run, ("minilang", {"recipe": "minilan"}), "minilang"),
+        (make_run, ("minilang", {"grid": "quik"}), "quick"),
         (make_run, ("pretrain", {"parametrisation": "mup"}), "parametrization"),
         (load_grid, ("Quik",), "quick"),
         (load_recipe, ("poket",), "pocket"),
@@ -108,6 +117,18 @@ def test_unknown_name_lists_what_is_known_where_nothing_is_near():
         ("kernel", {"task": "sst2", "seed": -1}, "seed = -1"),
         ("kernel", {"task": "sst2", "test_size": 0}, "test_size = 0"),
         ("kernel", {"task": 2}, "task = 2"),
+        ("kernel", {"task": "sst2", "prompt": "nul"}, "prompt = 'nul'.*'manual', 'null' or"),
+        ("natural_tasks", {}, "natural_tasks run: task is missing"),
+        ("natural_tasks", {"task": "sst2", "formula": "sgd"}, "unknown parameter 'formula'"),
+        ("natural_tasks", {"task": "sst2", "optimizer": "adm"}, "optimizer = 'adm'.*'adam'"),
+        ("minilang", {"cue_strength": 0}, "cue_strength = 0"),
+        ("minilang", {"cue_strength": 1.01}, "cue_strength = 1.01"),
+        ("minilang", {"cue_strength": -0.5}, "cue_strength = -0.5"),
+        ("minilang", {"cue_strength": math.nan}, "cue_strength = nan"),
+        ("minilang", {"natural": "C"}, "natural = 'C'.*'none'"),
+        ("minilang", {"width": 100}, "a width of 100 is not a multiple of the head width 32"),
+        ("minilang", {"k": 0}, "k = 0"),
+        ("minilang", {"corpus": "bundled"}, "unknown parameter 'corpus'"),
         ("finetune", {"task": "sst2", "optimizer": "adm"}, "optimizer = 'adm'.*'adam'"),
         ("finetune", {"task": "sst2", "batch_size": 2.5}, "batch_size"),
         ("finetune", {"task": "sst2", "batch_size": 0}, "batch_size.*greater than 0"),
@@ -348,6 +369,22 @@ def test_notebook_s_misspelt_parameter_is_refused(name, value):
         ("kernel", {"task": "mr", "head": "linear"}, "mr-k16-s13-sgd-linear"),
         ("kernel", {"task": "mr", "model": "roberta-base"}, "roberta-base-mr-k16-s13-sgd"),
         ("finetune", {"task": "mr", "optimizer": "adam"}, "mr-k16-s13-adam"),
+        ("kernel", {"task": "mr", "prompt": "manual"}, "mr-k16-s13-sgd"),
+        ("kernel", {"task": "mr", "prompt": "null"}, "mr-k16-s13-sgd-null"),
+        ("finetune", {"task": "mr", "prompt": "unrelated"}, "mr-k16-s13-sgd-unrelated"),
+        (
+            "natural_tasks",
+            {"task": "mr", "optimizer": "adam", "head": "linear", "prompt": "null"},
+            "mr-k16-s13-adam-linear-null",
+        ),
+        ("natural_tasks", {"task": "mr", "model": "run:lab/x-w32"}, "x-w32-mr-k16-s13-sgd"),
+        ("minilang", {"seed": 0, "model": None}, "minilang-w64-s0-standard-A-85"),
+        ("minilang", {"seed": 0}, "minilang-w64-s0-standard-A-85-given"),
+        (
+            "minilang",
+            {"model": None, "natural": "both", "cue_strength": 1, "parametrization": "mup"},
+            "minilang-w64-s13-mup-both-100",
+        ),
         ("pretrain", {}, f"tiny-w{load_recipe('tiny').width}-s13-standard"),
         (
             "pretrain",
@@ -528,3 +565,115 @@ def test_a_study_of_pretrainings(root):
     ]
     write_study(root, "twice", pretrain={"steps": [5, 6]})
     refused("two runs are named pretrain/tiny-w", load_study, "twice")
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        {"warmup": 0.02},
+        {"decay": 0.9},
+        {"weight_decay": 0.01},
+        {"masked_verdicts": None},
+        {"base_width": 64},
+        {"minutes": None},
+        {"architecture": "modernbert", "masked": 0.2},
+    ],
+)
+def test_a_default_that_is_written_out_changes_no_checkpoint(root, written):
+    path = root / "params" / "recipes" / "tiny.yaml"
+    original = read_yaml(path)
+    folders = set()
+    for values in (
+        {name: value for name, value in original.items() if name not in written},
+        {**original, **written},
+    ):
+        path.write_text(yaml.safe_dump(values))
+        folders.add(make_run("pretrain", {}).checkpoint_folder("sum"))
+        folders.add(make_run("pretrain", {"width": None}).checkpoint_folder("sum"))
+    assert len(folders) == 1
+    path.write_text(yaml.safe_dump({**original, "weight_decay": 0.5}))
+    assert make_run("pretrain", {}).checkpoint_folder("sum") not in folders
+
+
+# --- natural tasks and the generated language -----------------------------------------------
+
+
+def test_a_natural_task_run():
+    run = make_run("natural_tasks", {"task": "mr", "optimizer": "adam"})
+    assert isinstance(run, NaturalTaskRun)
+    assert (run.method, run.prompt, run.model) == ("adam", "manual", "pocket")
+    assert run.identity() == make_run("natural_tasks", {**run.identity(), "data": "x"}).identity()
+    assert run.identity() != make_run("natural_tasks", {"task": "mr"}).identity()
+
+
+def test_prompts_of_a_study_are_runs_of_their_own(root):
+    prompts = ["manual", "null", "unrelated"]
+    write_study(root, "mine", natural_tasks={"task": "mr", "prompt": prompts})
+    assert [run.name for run in load_study("mine")] == [
+        "mr-k16-s13-sgd", "mr-k16-s13-sgd-null", "mr-k16-s13-sgd-unrelated",
+    ]  # fmt: skip
+
+
+def test_a_run_on_the_generated_language_has_a_model_or_trains_one():
+    given = make_run("minilang", {})
+    assert isinstance(given, MinilangRun)
+    assert (given.recipe, given.model, given.method) == ("minilang", "minilang", "A")
+    trained = make_run("minilang", {"model": None, "width": 128, "steps": 5})
+    assert (trained.resolved.width, trained.resolved.steps) == (128, 5)
+    assert given.name == f"{make_run('minilang', {'model': None}).name}-given"
+    assert given.identity() != make_run("minilang", {"cue_strength": 0.9}).identity()
+
+
+@pytest.mark.parametrize("strength", [1e-6, 0.85, "0.5", 1])
+def test_cue_strength_in_range(strength):
+    assert make_run("minilang", {"cue_strength": strength}).cue_strength == float(strength)
+
+
+# --- models of the project's own runs -------------------------------------------------------
+
+OWN = "run:lab/tiny-w32-s13-standard"
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_a_model_with_a_file_is_accepted(name):
+    check_model(name)
+
+
+def test_the_model_of_a_folder_or_run_is_accepted_and_another_is_not(tmp_path):
+    check_model(str(tmp_path))
+    check_model(OWN)
+    refused("unknown model", check_model, str(tmp_path / "not-there"))
+    refused("unknown model 'pokcet'; did you mean 'pocket'", check_model, "pokcet")
+
+
+@pytest.mark.parametrize(
+    ("experiment", "values"),
+    [("kernel", {"task": "mr"}), ("natural_tasks", {"task": "mr"}), ("minilang", {})],
+)
+def test_a_run_may_name_a_model_that_is_yet_to_be_made(root, experiment, values):
+    assert make_run(experiment, {**values, "model": OWN}).model == OWN
+
+
+@pytest.mark.parametrize("call", [checkpoint_location, load_tokenizer, load_masked_lm])
+def test_the_model_of_a_run_that_was_not_made_is_refused_with_its_study(root, call):
+    match = r"model run:lab/tiny-w32-s13-standard: .*make study STUDY=lab"
+    refused(match, call, OWN)
+    # Another study's run of that name, and another run of that study.
+    for other in ("quick/pretrain/tiny-w32-s13-standard", "lab/pretrain/tiny-w32-s21-standard"):
+        (root / "runs" / other / "model").mkdir(parents=True)
+    refused(match, call, OWN)
+
+
+@pytest.mark.parametrize("experiment", ["pretrain", "minilang"])
+def test_the_model_of_a_run_is_found(root, experiment):
+    folder = root / "runs" / "lab" / experiment / "tiny-w32-s13-standard" / "model"
+    (root / "runs" / "lab" / "kernel" / "mr-k16-s13-sgd").mkdir(parents=True)
+    save_tiny(folder, "modernbert")
+    assert checkpoint_location(OWN) == (str(folder), None)
+    assert load_masked_lm(OWN).config.model_type == "modernbert"
+    assert load_tokenizer(OWN).mask_token == "<mask>"
+
+
+def test_the_model_folder_of_a_run_without_a_model_is_refused(root):
+    (root / "runs" / "lab" / "pretrain" / "tiny-w32-s13-standard" / "model").mkdir(parents=True)
+    refused("model run:lab/tiny-w32-s13-standard: no config.json", checkpoint_location, OWN)

@@ -98,6 +98,29 @@ def test_a_model_without_a_norm_before_its_decoder_has_no_place_for_the_multipli
     refused("BertForMaskedLM has no norm before its decoder", roles, model, recipe, tokenizer_of())
 
 
+@pytest.mark.parametrize(
+    ("architecture", "name", "value"),
+    [
+        ("modernbert", "initializer_cutoff_factor", "wide"),
+        ("modernbert", "initializer_cutoff_factor", 3),
+        ("modernbert", "local_attention", "eight"),
+        ("modernbert", "global_attn_every_n_layers", 0),
+        ("modernbert", "hidden_activation", "gelux"),
+        ("modernbert", "rope_parameters", {"x": 1}),
+        ("modernbert", "num_hidden_layers", 3),
+        ("modernbert", "dtype", "float23"),
+        ("bert", "hidden_act", 3),
+        ("bert", "hidden_dropout_prob", 7.0),
+        ("bert", "max_position_embeddings", -1),
+        ("roberta", "layer_norm_eps", "small"),
+    ],
+)
+def test_a_wrong_setting_is_refused_with_the_architecture(architecture, name, value):
+    recipe = tiny_recipe(architecture)
+    recipe = recipe.model_copy(update={"settings": {**recipe.settings, name: value}})
+    refused(f"^settings of a {architecture} recipe: ", fresh, recipe)
+
+
 # --- roles ----------------------------------------------------------------------------------
 
 HIDDEN = {

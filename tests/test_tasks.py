@@ -1,7 +1,13 @@
+import typing
+
 import pytest
 
+from tangentlm.data import Example
 from tangentlm.errors import InputError
-from tangentlm.tasks import Task, list_tasks, load_task
+from tangentlm.models import load_tokenizer
+from tangentlm.params import Prompt, make_run
+from tangentlm.prompts import encode_prompts, label_word_ids
+from tangentlm.tasks import UNRELATED_WORDS, Task, list_tasks, load_task, task_of, with_prompt
 
 SENTIMENT = "{text_a} It was {mask} ."
 # Malladi-v1 prints no blank before the question mark, the version of ICML 2023 prints one.
@@ -129,3 +135,87 @@ def test_unknown_task_is_refused_with_the_nearest(name, nearest):
 
 def test_field_that_is_missing_is_named():
     refused("task mine: title is missing", Task.parse, {"name": "mine"}, "task mine")
+
+
+# --- other prompts --------------------------------------------------------------------------
+
+PROMPTS = typing.get_args(Prompt)
+NULL = {False: "{text_a} {mask}", True: "{text_a} {text_b} {mask}"}
+
+
+@pytest.mark.parametrize("name", list_tasks())
+def test_every_task_can_be_asked_in_every_way(name):
+    task = load_task(name)
+    assert PROMPTS == ("manual", "null", "unrelated")
+    assert with_prompt(task, "manual") is task
+    null, unrelated = with_prompt(task, "null"), with_prompt(task, "unrelated")
+    assert null == task.model_copy(update={"template": NULL[task.is_pair]})
+    assert null.is_pair == task.is_pair
+    words = UNRELATED_WORDS[: task.num_classes]
+    assert unrelated == task.model_copy(update={"label_words": words})
+    assert len(words) == task.num_classes
+    said = f"{task.template} {' '.join((*task.label_words, *task.labels))}".lower().split()
+    assert not set(words) & set(said)
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_a_run_s_task_is_asked_with_its_prompt(prompt):
+    for experiment in ("kernel", "finetune", "natural_tasks"):
+        run = make_run(experiment, {"task": "mnli", "prompt": prompt})
+        assert task_of(run) == with_prompt(load_task("mnli"), prompt)
+    assert task_of(make_run("kernel", {"task": "mnli"})) == load_task("mnli")
+
+
+def task_of_classes(count):
+    letters = tuple("abcdefghijkl"[:count])
+    return Task(
+        name="many", title="Many", labels=letters, template="{text_a} {mask}", label_words=letters
+    )
+
+
+def test_a_task_of_more_classes_than_unrelated_words_is_refused():
+    most = len(UNRELATED_WORDS)
+    assert with_prompt(task_of_classes(most), "unrelated").label_words == UNRELATED_WORDS
+    refused(
+        f"task many: only {most} unrelated label words",
+        with_prompt, task_of_classes(most + 1), "unrelated",
+    )  # fmt: skip
+    assert with_prompt(task_of_classes(most + 1), "null").num_classes == most + 1
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return load_tokenizer("pocket")
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+@pytest.mark.parametrize("name", list_tasks())
+def test_label_words_of_every_prompt_are_tokens_of_the_pocket_model(name, prompt, tokenizer):
+    task = with_prompt(load_task(name), prompt)
+    ids = label_word_ids(task, tokenizer)
+    assert len(set(ids)) == task.num_classes
+    assert [tokenizer.decode([i]).strip() for i in ids] == list(task.label_words)
+
+
+@pytest.mark.parametrize("name", ["reviews", "inference", "trec", "mrpc"])
+def test_a_null_prompt_is_the_texts_and_then_the_mask(name, tokenizer):
+    task = with_prompt(load_task(name, max_length=24), "null")
+    second = "It is not ." if task.is_pair else None
+    examples = [
+        Example("The old house is small .", second, 0),
+        Example("So it was .", second, 1),
+        Example("a very long text " * 20, second, 0),
+    ]
+    batch = encode_prompts(task, tokenizer, examples)
+    lengths = batch["attention_mask"].sum(dim=1).tolist()
+    assert lengths[2] == 24
+    for row, length, place, example in zip(
+        batch["input_ids"].tolist(), lengths, batch["mask_position"].tolist(), examples, strict=True
+    ):
+        assert row[length - 2 : length] == [tokenizer.mask_token_id, tokenizer.eos_token_id]
+        assert place == length - 2
+        assert row[0] == tokenizer.bos_token_id
+        texts = [text for text in (example.text_a, example.text_b) if text]
+        if length < 24:
+            said = tokenizer.decode(row[1 : length - 2])
+            assert said.split() == " ".join(texts).split()

@@ -47,7 +47,8 @@ class KernelBehavior:
         linearization_share: The share of the gain that the Taylor model recovers; ``None`` where
             fine-tuning gained nothing.
         linearization_error: ``|f_FT - f_Taylor| / |f_FT - f_0|`` over all test logits.
-        kernel_distance: Mean of ``|K_FT - K_0| / |K_0|`` over the training kernel.
+        kernel_distance: Mean of ``|K_FT - K_0| / |K_0|`` over the entries of the training kernel
+            that are not zero; a linear head at zero has no kernel between two classes.
         best_learning_rate: Of the fine-tuning chosen on dev.
         best_step: Where it was best.
         chi_by_example: ``1 - softmax(f)_y`` of every test example, (M,).
@@ -114,6 +115,7 @@ def measure_kernel_behavior(
     worst = np.sort(chi)[-max(len(chi) // 10, 1) :]
     moved = float(np.linalg.norm(after - before))
     K_after = entk(model, train.batch, outputs=_outputs(before), progress=False).values
+    present = K_before != 0
     return KernelBehavior(
         zero_shot=scores[0],
         chi=mean_output_derivative(before, y),
@@ -123,7 +125,7 @@ def measure_kernel_behavior(
         linearized=scores[1],
         linearization_share=linearization_share(*scores),
         linearization_error=float(np.linalg.norm(after - taylor)) / moved if moved else 0.0,
-        kernel_distance=kernel_distance(K_before, K_after),
+        kernel_distance=kernel_distance(K_before[present], K_after[present]),
         best_learning_rate=found.schedule.learning_rate,
         best_step=found.best_step,
         chi_by_example=chi,

@@ -23,6 +23,7 @@ from tangentlm.models import checkpoint_location, load_masked_lm, load_tokenizer
 from tangentlm.params import (
     MinilangRun,
     PretrainRun,
+    ProbeRun,
     Run,
     TaskRun,
     digest,
@@ -114,6 +115,11 @@ def fingerprint(run: Run) -> str:
         more, inputs = _inputs_of_pretraining(run)
     elif isinstance(run, MinilangRun):
         more = [named_file("recipe", run.recipe), named_file("grid", run.grid)]
+    elif isinstance(run, ProbeRun):
+        more, inputs = (
+            [*_model_files(run.model), probes_file()],
+            {"corpus": open_corpus(run.corpus).checksum},
+        )
     return digest(
         {
             "parameters": run.identity(),
@@ -123,13 +129,19 @@ def fingerprint(run: Run) -> str:
     )
 
 
+def _model_files(name: str) -> list[Path]:
+    """The files of a model that is in a folder, but for its card."""
+    folder = Path(checkpoint_location(name)[0])
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.suffix != ".md")
+
+
 def _inputs_of_task_run(run: TaskRun) -> tuple[list[Path], dict[str, object]]:
     """The files and the other inputs of a run on a task."""
     task = task_of(run)
     location, revision = checkpoint_location(run.model)
-    files = [named_file("grid", run.grid)]
-    if Path(location).is_dir():
-        files += sorted(path for path in Path(location).iterdir() if path.suffix != ".md")
+    files = [named_file("grid", run.grid), *_model_files(run.model)]
     data = run.data or os.environ.get(DATA_VARIABLE)
     local = task.bundled or data is not None
     return files, {
@@ -158,7 +170,7 @@ def check(runs: list[Run]) -> None:
     """
     seen: set[object] = set()
     for run in runs:
-        if isinstance(run, PretrainRun):
+        if isinstance(run, PretrainRun | ProbeRun):
             open_corpus(run.corpus)
         if not isinstance(run, TaskRun):
             continue
@@ -269,6 +281,8 @@ def _report(study: str, run: Run, runs: dict[str, Run]) -> None:
 def _headline(metrics: dict[str, Any]) -> str:
     if "test_score" in metrics:
         return f"test {metrics['test_score']:.1f} (zero-shot {metrics['zero_shot_test']:.1f})"
+    if "word_loss" in metrics:
+        return f"{metrics['word_loss']:.3f} nats a word, {metrics['minimal_pairs']:.1f} % of pairs"
     return f"held-out loss {metrics['held_out_loss']:.3f} after {metrics['tokens']:,.0f} tokens"
 
 

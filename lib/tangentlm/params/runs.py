@@ -216,6 +216,29 @@ class PretrainRun(RecipeRun):
     corpus: str | None = "bundled"
 
 
+class ProbeRun(Run):
+    """One run of ``book/experiments/probe``: what a masked-LM knows."""
+
+    experiment: ClassVar[str] = "probe"
+    method_parameter: ClassVar[str] = "model"
+    elsewhere: ClassVar[frozenset[str]] = frozenset({"out", "corpus", "data"})
+
+    model: str = "pocket"
+    k: int = Field(default=16, ge=1)
+    test_size: int = Field(default=1000, ge=1)
+    corpus: str | None = "bundled"
+    data: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The run's name for people, e.g. ``pocket-k16-s13``."""
+        return f"{self.model.rpartition('/')[2]}-k{self.k}-s{self.seed}"
+
+    def check_names(self) -> None:
+        """Refuse an unknown model, with the nearest that is known."""
+        check_model(self.model)
+
+
 class MinilangRun(RecipeRun):
     """One run of ``book/experiments/minilang``: a model of the generated language, and its tasks.
 
@@ -251,7 +274,7 @@ class MinilangRun(RecipeRun):
 
 RUNS: dict[str, type[Run]] = {
     run.experiment: run
-    for run in (KernelRun, FineTuneRun, NaturalTaskRun, PretrainRun, MinilangRun)
+    for run in (KernelRun, FineTuneRun, NaturalTaskRun, PretrainRun, ProbeRun, MinilangRun)
 }
 """The parameter model of every experiment, by the experiment's name."""
 

@@ -71,7 +71,7 @@ def _build(recipe: Recipe, tokenizer: Any) -> Any:
 
     if recipe.architecture not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
         raise unknown_name("architecture", recipe.architecture, MODEL_FOR_MASKED_LM_MAPPING_NAMES)
-    # Settings are checked by transformers alone, and not all of them: a wrong one may raise anything.
+    # Settings are checked by transformers alone, and not all: a wrong one may raise anything.
     wrong = (TypeError, ValueError, ArithmeticError, AttributeError, LookupError, RuntimeError)
     special = {
         f"{name}_token_id": getattr(tokenizer, f"{name}_token_id")

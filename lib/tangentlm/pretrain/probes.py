@@ -111,6 +111,17 @@ class Filler:
         logits: Tensor = self.masked_lm(input_ids=ids.to(device)).logits[0, at]
         return logits.float().log_softmax(dim=0).cpu()
 
+    def is_token(self, word: str) -> bool:
+        """Whether a word is a single token after a blank.
+
+        Args:
+            word: The word.
+
+        Returns:
+            True if it is.
+        """
+        return len(self.tokenizer(" " + word, add_special_tokens=False)["input_ids"]) == 1
+
     def token(self, word: str) -> int:
         """The token of a word after a blank.
 
