@@ -149,7 +149,7 @@ def test_fillings_are_the_likeliest_words_with_their_probabilities(tokenizer):
     total = sum(weight.values()) + len(tokenizer) - 3
     great, second = (f"{weight[word] / total:.2f}" for word in ("great", "is"))
     assert table["fillings"].tolist() == [f"great ({great}), is ({second})"] * 2
-    assert table["sentence"].tolist() == [r"It was \_\_\_.", r"We \_\_\_ it"]
+    assert table["sentence"].tolist() == ["It was ____.", "We ____ it"]
 
 
 def test_a_word_of_several_tokens_is_refused(tokenizer):
@@ -342,7 +342,7 @@ PAIRS = pd.DataFrame(
         for name, right in {"agreement": 20, "polarity": 14, "reflexive": 15, "verbs": 3}.items()
     ]
 )
-FILLED = pd.DataFrame({"sentence": [r"It was \_\_\_."], "fillings": ["great (0.31), good (0.20)"]})
+FILLED = pd.DataFrame({"sentence": ["It was ____."], "fillings": ["great (0.31), good (0.20)"]})
 TASKS = pd.DataFrame(
     [
         {"task": "reviews", "test": 100, "majority": 50.0, "zero_shot": 60.0, "probe": 70.25,
@@ -383,7 +383,7 @@ def flat(text):
         "43.2 % guessed right",
         "2.5 hours on 2 threads of a processor",
         "| polarity | 20 | 14 | 70 |",
-        r"| It was \_\_\_. | great (0.31), good (0.20) |",
+        r"| It was \_\_\_\_. | great (0.31), good (0.20) |",
         "| reviews | 100 | 50.0 | 60.0 | 70.2 (2.0) |",
         "| topics | 1000 | 25.0 | 26.0 | 55.0 (1.5) |",
         "mean over 5 samples",
@@ -468,6 +468,14 @@ def test_the_curve_is_the_loss_over_the_tokens():
     assert labels == ["training", "held out", "word frequencies alone"]
     assert "million tokens" in axes.get_xlabel()
     assert "nats" in axes.get_ylabel()
+
+
+def test_the_curve_may_be_over_steps():
+    table = pd.DataFrame({"step": [5.0, 10.0], "loss": [6.0, 4.0]})
+    (axes,) = figures.pretraining_curve(table, over="step").axes
+    (training,) = axes.lines
+    assert np.array_equal(training.get_xydata(), [[5, 6.0], [10, 4.0]])
+    assert axes.get_xlabel() == "step"
 
 
 @pytest.mark.parametrize("columns", [{"tokens": [1e6], "loss": [6.0]}, {}])

@@ -121,6 +121,13 @@ def test_a_wrong_setting_is_refused_with_the_architecture(architecture, name, va
     refused(f"^settings of a {architecture} recipe: ", fresh, recipe)
 
 
+def test_an_unknown_setting_is_refused_with_the_nearest():
+    recipe = tiny_recipe("modernbert")
+    recipe = recipe.model_copy(update={"settings": {"locl_attention": 16}})
+    match = "setting of a modernbert recipe 'locl_attention'; did you mean 'local_attention'"
+    refused(match, fresh, recipe)
+
+
 # --- roles ----------------------------------------------------------------------------------
 
 HIDDEN = {

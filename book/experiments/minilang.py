@@ -135,7 +135,7 @@ print(f"{loss:.3f} nats a masked word, {100 * accuracy:.1f} % guessed right")
 from tangentlm import figures
 
 figures.use_style()
-figures.pretraining_curve(curve)
+figures.pretraining_curve(curve, over="step")
 
 # %% tags=["remove-input"]
 figures.data_link(curve, f"curve-{run.name}")
@@ -226,7 +226,7 @@ path = write_record(
         "held_out_loss": loss,
         "held_out_accuracy": accuracy,
         "steps": steps_done,
-        "tokens": steps_done * the_recipe.batch_size * the_recipe.length,
+        "documents": steps_done * the_recipe.batch_size,
         "training_seconds": round(seconds, 1),
         "parameters": sum(p.numel() for p in masked_lm.parameters()),
         "curve": plain(curve),

@@ -151,7 +151,45 @@ if len(results):
 figures.data_link(results, "minilang-results")
 
 # %% [markdown]
-# Read the table before you read the theory into it. An effect on the output derivative is what
+# ## Width
+#
+# Definition 3.6 speaks of a limit: as the width grows, the output derivative of a natural task goes to
+# zero, for every example. Here is a ladder of models that differ in width alone, in both
+# parametrizations: same documents, same order, same steps.
+
+# %% tags=["hide-input"]
+ladder = read_collected_table("minilang-width", "minilang-results")
+models = read_collected("minilang-width", "minilang")
+if ladder.empty:
+    display(Markdown("Not run: the study *minilang-width*."))
+else:
+    ladder = ladder.merge(
+        models[["run", "width", "parametrization", "seed"]], on="run"
+    )
+    ladder["prompt is"] = ladder["natural"].map(
+        {True: "natural", False: "not natural"}
+    )
+    wide = ladder.groupby(["prompt is", "parametrization", "width"])
+    display(
+        wide[["zero_shot", "chi", "chi_worst", "linearization_error"]]
+        .agg(mean_and_spread)
+        .rename(columns=MEASURES)
+    )
+
+# %% mystnb={"figure": {"caption": "Output derivative of the worst tenth of the examples over the width, for natural prompts; mean and standard deviation over tasks and seeds."}, "image": {"alt": "Lines over width for both parametrizations; or a note that the study was not run."}} tags=["hide-input"]
+if len(ladder):
+    display(
+        figures.spread_lines(
+            ladder[ladder["natural"]],
+            "width",
+            "chi_worst",
+            "parametrization",
+            labels=("width", "output derivative, worst tenth"),
+        )
+    )
+
+# %% [markdown]
+# Read the tables before you read the theory into them. An effect on the output derivative is what
 # Definition 3.6 asks for. Whether linearization and fixed features follow is the question; where the
 # verdict says "not told apart" or the sign is the other way, that is the finding.
 #

@@ -63,22 +63,18 @@ steps, rest = read("pretraining"), read("pretraining-rest")
 if steps.empty:
     display(Markdown("Not run."))
 else:
-    display(
-        steps[
-            [
-                "width",
-                "parameters",
-                "tokens_a_second",
-                "step_seconds",
-                "products_seconds",
-                "share_of_products",
-                "products_gflops",
-                "threads",
-            ]
-        ]
-        .style.hide()
-        .format(precision=3, thousands=",")
-    )
+    COLUMNS = {
+        "width": "width",
+        "parameters": "parameters",
+        "tokens_a_second": "tokens a second",
+        "step_seconds": "step (s)",
+        "products_seconds": "products (s)",
+        "share_of_products": "share",
+        "products_gflops": "GFLOP/s",
+        "threads": "threads",
+    }
+    shown = steps[list(COLUMNS)].rename(columns=COLUMNS)
+    display(shown.style.hide().format(precision=3, thousands=","))
 
 # %% mystnb={"figure": {"caption": "What a training step spends its time on, by kind of operation, over the width."}, "image": {"alt": "Stacked bars for four widths: the share of matrix products grows with the width, copies and operations by element shrink."}} tags=["hide-input"]
 if not rest.empty:
@@ -118,21 +114,17 @@ tasks = read_collected_table("lab", "pretrain-tasks_table")
 if runs.empty:
     display(Markdown("Not run: the study *lab* (`make study STUDY=lab`)."))
 else:
-    display(
-        runs[
-            [
-                "run",
-                "parameters",
-                "tokens",
-                "held_out_loss",
-                "held_out_accuracy",
-                "minimal_pairs",
-                "training_seconds",
-            ]
-        ]
-        .style.hide()
-        .format(precision=3, thousands=",")
-    )
+    COLUMNS = {
+        "run": "run",
+        "parameters": "parameters",
+        "tokens": "tokens seen",
+        "held_out_loss": "held-out loss (nats)",
+        "held_out_accuracy": "guessed right",
+        "minimal_pairs": "minimal pairs (%)",
+        "training_seconds": "seconds",
+    }
+    shown = runs[list(COLUMNS)].rename(columns=COLUMNS)
+    display(shown.style.hide().format(precision=3, thousands=","))
 
 # %% mystnb={"figure": {"caption": "Training loss of each model over the tokens seen."}, "image": {"alt": "One falling line for each model; wider models are lower."}} tags=["hide-input"]
 if not curve.empty:

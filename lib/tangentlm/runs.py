@@ -283,7 +283,8 @@ def _headline(metrics: dict[str, Any]) -> str:
         return f"test {metrics['test_score']:.1f} (zero-shot {metrics['zero_shot_test']:.1f})"
     if "word_loss" in metrics:
         return f"{metrics['word_loss']:.3f} nats a word, {metrics['minimal_pairs']:.1f} % of pairs"
-    return f"held-out loss {metrics['held_out_loss']:.3f} after {metrics['tokens']:,.0f} tokens"
+    amount = "tokens" if "tokens" in metrics else "documents"
+    return f"held-out loss {metrics['held_out_loss']:.3f} after {metrics[amount]:,.0f} {amount}"
 
 
 def run_study(study: str, *, jobs: int = 2, dry_run: bool = False) -> int:

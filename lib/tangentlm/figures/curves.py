@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import cycle
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -67,25 +67,30 @@ def training_curves(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def pretraining_curve(table: pd.DataFrame, chance: float | None = None) -> Figure:
-    """The loss of a pre-training over the tokens seen.
+def pretraining_curve(
+    table: pd.DataFrame, chance: float | None = None, *, over: Literal["tokens", "step"] = "tokens"
+) -> Figure:
+    """The loss of a pre-training over the tokens seen, or over the steps.
 
     Args:
-        table: Columns ``tokens``, ``loss`` and, where it was measured, ``held_out_loss``; without
-            rows where the training ended before its first point.
+        table: Columns ``tokens`` or ``step``, ``loss`` and, where it was measured,
+            ``held_out_loss``; without rows where the training ended before its first point.
         chance: The loss that word frequencies alone give, where it is known.
+        over: The column of the horizontal axis.
 
     Returns:
         The figure.
     """
     figure, axes = subplots()
     if not table.empty:
-        millions = table["tokens"] / 1e6
-        axes.plot(millions, table["loss"], linewidth=1, label="training")
-    if "held_out_loss" in table:
-        axes.plot(millions, table["held_out_loss"], MARKERS[0], markersize=5, label="held out")
+        x = table["tokens"] / 1e6 if over == "tokens" else table["step"]
+        axes.plot(x, table["loss"], linewidth=1, label="training")
+        if "held_out_loss" in table:
+            axes.plot(x, table["held_out_loss"], MARKERS[0], markersize=5, label="held out")
     if chance is not None:
         axes.axhline(chance, color=INK, linewidth=1, linestyle="--", label="word frequencies alone")
-    axes.set(xlabel="million tokens seen", ylabel="loss (nats a masked token)")
-    axes.legend()
+    name = "million tokens seen" if over == "tokens" else "step"
+    axes.set(xlabel=name, ylabel="loss (nats a masked token)")
+    if not table.empty or chance is not None:
+        axes.legend()
     return figure

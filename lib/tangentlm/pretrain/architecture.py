@@ -71,7 +71,11 @@ def _build(recipe: Recipe, tokenizer: Any) -> Any:
 
     if recipe.architecture not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
         raise unknown_name("architecture", recipe.architecture, MODEL_FOR_MASKED_LM_MAPPING_NAMES)
-    # Settings are checked by transformers alone, and not all: a wrong one may raise anything.
+    # transformers takes an unknown name for a note, and a wrong value may raise anything.
+    known = AutoConfig.for_model(recipe.architecture).to_dict()
+    for name in recipe.settings:
+        if name not in known:
+            raise unknown_name(f"setting of a {recipe.architecture} recipe", name, known)
     wrong = (TypeError, ValueError, ArithmeticError, AttributeError, LookupError, RuntimeError)
     special = {
         f"{name}_token_id": getattr(tokenizer, f"{name}_token_id")

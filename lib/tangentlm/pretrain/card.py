@@ -139,7 +139,7 @@ def _can_and_cannot(findings: Findings) -> str:
         f"{'; '.join(unknown) or 'none'}.\n",
         _markdown(pairs.assign(accuracy=pairs["accuracy"].map("{:.0f}".format))),
         "\nWhat it puts into a gap, with its probability:\n",
-        _markdown(findings.fillings),
+        _markdown(findings.fillings.map(lambda text: str(text).replace("_", r"\_"))),
     ]
     tasks = findings.tasks
     if tasks.empty:

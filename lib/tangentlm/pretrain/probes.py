@@ -158,9 +158,7 @@ def fillings(filler: Filler, sentences: tuple[str, ...], count: int = 5) -> pd.D
             f"{filler.tokenizer.decode([token]).strip()} ({probability:.2f})"
             for probability, token in zip(top.values.tolist(), top.indices.tolist(), strict=True)
         ]
-        rows.append(
-            {"sentence": sentence.replace(FIELD, "\\_\\_\\_"), "fillings": ", ".join(words)}
-        )
+        rows.append({"sentence": sentence.replace(FIELD, "____"), "fillings": ", ".join(words)})
     return pd.DataFrame(rows)
 
 
