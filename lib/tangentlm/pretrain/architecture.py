@@ -21,6 +21,7 @@ At ``base_width`` both parametrizations are the same.
 from __future__ import annotations
 
 import math
+from difflib import get_close_matches
 from typing import Any, Literal
 
 import torch
@@ -71,10 +72,11 @@ def _build(recipe: Recipe, tokenizer: Any) -> Any:
 
     if recipe.architecture not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
         raise unknown_name("architecture", recipe.architecture, MODEL_FOR_MASKED_LM_MAPPING_NAMES)
-    # transformers takes an unknown name for a note, and a wrong value may raise anything.
+    # transformers takes an unknown name for a note. Not every good name is listed, so a name is
+    # refused where it looks like a slip of one that is. A wrong value may raise anything.
     known = AutoConfig.for_model(recipe.architecture).to_dict()
     for name in recipe.settings:
-        if name not in known:
+        if name not in known and get_close_matches(name, known, cutoff=0.85):
             raise unknown_name(f"setting of a {recipe.architecture} recipe", name, known)
     wrong = (TypeError, ValueError, ArithmeticError, AttributeError, LookupError, RuntimeError)
     special = {
