@@ -1,6 +1,5 @@
 """The benchmark works, at a tiny size; nothing here measures."""
 
-import importlib.util
 import json
 import os
 
@@ -10,9 +9,10 @@ import pytest
 
 import engine
 import machine
+import pretraining
 from parts import PARTS
 from setting import Setting, random_samples, real_lengths
-from tangentlm.params import load_recipe, project_root
+from tangentlm.params import load_recipe
 from targets import TARGETS, targets
 
 ON_A_CPU = [name for name, part in PARTS.items() if not part.cuda_only]
@@ -147,16 +147,6 @@ def test_targets_are_met_or_missed(tmp_path):
 # --- pre-training ---------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def pretraining():
-    """The benchmark, under another name than the tests' module ``pretraining``."""
-    path = project_root() / "benchmarks" / "pretraining.py"
-    spec = importlib.util.spec_from_file_location("pretraining_benchmark", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def gflop_of_a_step(recipe):
     """All matrix products of a step of ModernBERT, counted by hand."""
     n, inner, length = recipe.width, recipe.feed_forward_width, recipe.length
@@ -171,7 +161,7 @@ def gflop_of_a_step(recipe):
 
 
 @pytest.fixture(scope="module")
-def measured(pretraining):
+def measured():
     recipe = load_recipe("tiny")
     return recipe, *pretraining.measure(recipe, "cpu")
 
@@ -191,7 +181,7 @@ def test_the_share_of_the_products_is_a_share(measured):
     assert row["tokens_a_second"] == pytest.approx(tokens / row["step_seconds"], abs=0.5)
 
 
-def test_the_profile_s_shares_sum_to_one(measured, pretraining):
+def test_the_profile_s_shares_sum_to_one(measured):
     recipe, _, rest = measured
     assert list(rest["kind"]) == [*pretraining.KINDS, "other"]
     assert rest["share"].sum() == pytest.approx(1)
@@ -202,7 +192,7 @@ def test_the_profile_s_shares_sum_to_one(measured, pretraining):
     assert (rest["width"] == recipe.width).all()
 
 
-def test_random_batches_are_masked_as_the_recipe_says(pretraining):
+def test_random_batches_are_masked_as_the_recipe_says():
     recipe = load_recipe("tiny")
     batch, other = (pretraining.random_batch(recipe, step) for step in (1, 2))
     again = pretraining.random_batch(recipe, 1)
@@ -217,7 +207,7 @@ def test_random_batches_are_masked_as_the_recipe_says(pretraining):
 
 
 @pytest.mark.slow
-def test_the_benchmark_of_pretraining_writes_both_tables(pretraining, tmp_path, capsys):
+def test_the_benchmark_of_pretraining_writes_both_tables(tmp_path, capsys):
     given = ["--recipe", "tiny", "--width", "32", "64", "--out", str(tmp_path)]
     assert pretraining.main(given) == 0
     table = pd.read_csv(tmp_path / "cpu" / "pretraining.csv")
@@ -228,7 +218,7 @@ def test_the_benchmark_of_pretraining_writes_both_tables(pretraining, tmp_path, 
     assert "share_of_products" in capsys.readouterr().out
 
 
-def test_the_benchmark_of_pretraining_takes_the_recipe_s_width(pretraining, tmp_path, monkeypatch):
+def test_the_benchmark_of_pretraining_takes_the_recipe_s_width(tmp_path, monkeypatch):
     widths = []
 
     def measure(recipe, device):

@@ -7,10 +7,10 @@ import functools
 import pytest
 import torch
 
-from pretraining import fresh, packed, tiny_recipe, tokenizer_of
 from tangentlm.pretrain import masked_logits, parameter_groups
 from tangentlm.pretrain.coordinates import activations, coordinate_check
 from tangentlm.pretrain.loop import BETAS
+from toy_text import fresh, packed, tiny_recipe, tokenizer_of
 
 ARCHITECTURES = ("modernbert", "bert", "roberta")
 NARROW, WIDE = 32, 256

@@ -17,7 +17,6 @@ from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from pretraining import SETTINGS, fresh, tiny_recipe, tokenizer_of
 from tangentlm import figures
 from tangentlm.data import at_most_per_class, read_part
 from tangentlm.errors import InputError
@@ -31,6 +30,7 @@ from tangentlm.pretrain.probes import FIELD, MinimalPairs, Probes, probes_file
 from tangentlm.pretrain.vocabulary import train_tokenizer
 from tangentlm.tasks import load_task
 from tiny import tiny_masked_lm, tiny_tokenizer
+from toy_text import SETTINGS, fresh, tiny_recipe, tokenizer_of
 
 BUNDLED = ("inference", "reviews", "topics")
 PROBES = load_probes()

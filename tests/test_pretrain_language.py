@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pretraining import tiny_recipe
 from tangentlm.minilang import LEXICON, Language, make_tokenizer
 from tangentlm.pretrain import loop, new_model, parameter_groups, pretrain
 from tangentlm.pretrain.language import LanguageRows
 from tangentlm.pretrain.loop import held_out_loss, loss_of
 from tangentlm.pretrain.rows import MaskedBatch, step_seed
+from toy_text import tiny_recipe
 
 CPU = torch.device("cpu")
 LENGTH = 64

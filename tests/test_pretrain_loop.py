@@ -15,19 +15,6 @@ import numpy as np
 import pytest
 import torch
 
-from pretraining import (
-    SETTINGS,
-    SLOW_STEP,
-    encoded,
-    fresh,
-    packed,
-    sentences,
-    timeless,
-    tiny_recipe,
-    tokenizer_of,
-    train,
-    work,
-)
 from tangentlm.errors import InputError, NonFiniteError
 from tangentlm.pretrain import (
     PackedRows,
@@ -42,6 +29,19 @@ from tangentlm.pretrain.checkpoint import CHECKPOINT, Progress
 from tangentlm.pretrain.loop import MAX_GRADIENT_NORM, budget_used, has_bfloat16, loss_of
 from tangentlm.pretrain.rows import unigram_loss
 from tiny import ARCHITECTURES, tiny_masked_lm, tiny_tokenizer
+from toy_text import (
+    SETTINGS,
+    SLOW_STEP,
+    encoded,
+    fresh,
+    packed,
+    sentences,
+    timeless,
+    tiny_recipe,
+    tokenizer_of,
+    train,
+    work,
+)
 
 CPU = torch.device("cpu")
 

@@ -7,9 +7,9 @@ import functools
 import pytest
 import torch
 
-from pretraining import fresh, packed, tiny_recipe, tokenizer_of
 from tangentlm.errors import InputError
 from tangentlm.pretrain import masked_logits, new_model, parameter_groups, roles
+from toy_text import fresh, packed, tiny_recipe, tokenizer_of
 
 ARCHITECTURES = ("modernbert", "roberta", "bert")
 WIDTHS = (16, 32, 64)

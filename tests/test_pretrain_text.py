@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 
-from pretraining import WORDS, encoded, packed, sentences, tokenizer_of
 from tangentlm.data import read_part
 from tangentlm.errors import InputError
 from tangentlm.params import project_root
@@ -27,6 +26,7 @@ from tangentlm.pretrain.vocabulary import (
     train_tokenizer,
 )
 from tangentlm.tasks import list_tasks, load_task
+from toy_text import WORDS, encoded, packed, sentences, tokenizer_of
 
 TEXTS = ["a first line", "the second, longer line", "Ünïcode – the third"]
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from pretraining import sentences
 from tangentlm.errors import InputError
 from tangentlm.params import make_run
 from tangentlm.pretrain import Filler
 from tangentlm.pretrain.words import HIDDEN, frequent_words, word_loss
 from tiny import tiny_tokenizer
+from toy_text import sentences
 
 TOKENIZER = tiny_tokenizer("words")
 TEXTS = [
