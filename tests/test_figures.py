@@ -318,3 +318,12 @@ def test_what_cannot_be_drawn_is_refused(draw):
     with pytest.raises(InputError, match="to draw"):
         draw(pd.DataFrame())
     assert plt.get_fignums() == []
+
+
+def test_a_setting_of_names_has_its_names_and_no_lines():
+    table = pd.DataFrame(
+        {"task": ["a", "b"] * 2, "y": [1.0, 2.0, 3.0, 4.0], "m": ["u", "u", "v", "v"]}
+    )
+    (axes,) = figures.spread_lines(table, "task", "y", "m", labels=("task", "y")).axes
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["a", "b"]
+    assert {line.get_linestyle() for line in axes.lines if len(line.get_xdata()) == 2} <= {"None"}

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from pandas.api.types import is_numeric_dtype
 
 from tangentlm.errors import InputError
 from tangentlm.figures.style import COLOURS, INK, MARKERS, subplots
@@ -51,7 +52,7 @@ def spread_lines(
 
     Args:
         table: One row a measurement; several with the same ``x`` and ``by`` are its spread.
-        x: The column of the setting. Its values stand side by side, in their order.
+        x: The column of the setting, numbers or names. Its values stand side by side, in order.
         y: The column of the measurement.
         by: The column of the method.
         labels: The axes' labels.
@@ -74,13 +75,16 @@ def spread_lines(
             [places[value] + shift for value in of_x.groups],
             of_x.mean(),
             yerr=of_x.std().fillna(0),
+            # Between names there is no line to draw.
+            linestyle="-" if is_numeric_dtype(table[x]) else "none",
             marker=MARKERS[number % len(MARKERS)],
             markersize=4,
             capsize=3,
             color=COLOURS[number % len(COLOURS)],
             label=method,
         )
-    axes.set_xticks(range(len(places)), [f"{value:g}" for value in places])
+    names = [value if isinstance(value, str) else f"{value:g}" for value in places]
+    axes.set_xticks(range(len(places)), names)
     axes.set(xlabel=labels[0], ylabel=labels[1])
     axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
