@@ -28,10 +28,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from machine import synchronize
 from tangentlm.params import Recipe, load_recipe, project_root
-from tangentlm.pretrain import MaskedBatch, loop, new_model, parameter_groups
+from tangentlm.pretrain import PackedRows, loop, new_model, parameter_groups
 from tangentlm.pretrain.loop import BETAS
+from tangentlm.pretrain.rows import Documents
 
 STEPS = 12
+BATCHES = 16
+"""Batches of random text; the steps read no more than this."""
 REPEATS = 5
 KINDS = {
     "matrix products": ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm"),
@@ -78,15 +81,12 @@ class RecordedProducts(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def random_batch(recipe: Recipe, step: int) -> MaskedBatch:
-    """A masked batch of random tokens."""
-    random = torch.Generator().manual_seed(step)
-    shape = (recipe.batch_size, recipe.length)
-    rows = torch.randint(5, recipe.vocabulary, shape, generator=random)
-    count = max(round(recipe.masked * (recipe.length - 1)), 1)
-    chosen = torch.rand(shape[0], shape[1] - 1, generator=random).topk(count).indices + 1
-    masked = torch.zeros(shape, dtype=torch.bool).scatter_(1, chosen, True)
-    return MaskedBatch(rows.masked_fill(masked, Vocabulary.mask_token_id), masked, rows[masked])
+def random_rows(recipe: Recipe) -> PackedRows:
+    """Packed rows of one document of random tokens, enough for every step that is measured."""
+    count = BATCHES * recipe.tokens_a_step
+    tokens = np.random.default_rng(0).integers(5, recipe.vocabulary, count, dtype=np.uint16)
+    document = Documents(tokens, np.array([count]))
+    return PackedRows(document, Vocabulary(recipe.vocabulary), recipe.length, seed=0)
 
 
 def timed(function: Callable[[], object], device: str) -> float:
@@ -126,8 +126,11 @@ def measure(recipe: Recipe, device: str) -> tuple[dict[str, Any], pd.DataFrame]:
     optimizer = torch.optim.AdamW(groups, betas=BETAS, fused=True)
     where = torch.device(device)
 
+    rows = random_rows(recipe)
+
     def step(number: int) -> None:
-        loop.training_step(model, optimizer, random_batch(recipe, number), number, where)
+        batch = rows.batch(number, recipe.batch_size, recipe.masked)
+        loop.training_step(model, optimizer, batch, number, where)
 
     for number in range(3):
         step(number)

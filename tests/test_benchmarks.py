@@ -194,8 +194,8 @@ def test_the_profile_s_shares_sum_to_one(measured):
 
 def test_random_batches_are_masked_as_the_recipe_says():
     recipe = load_recipe("tiny")
-    batch, other = (pretraining.random_batch(recipe, step) for step in (1, 2))
-    again = pretraining.random_batch(recipe, 1)
+    rows = pretraining.random_rows(recipe)
+    batch, other, again = (rows.batch(step, recipe.batch_size, recipe.masked) for step in (1, 2, 1))
     assert (batch.input_ids == again.input_ids).all()
     assert not (batch.input_ids == other.input_ids).all()
     count = round(recipe.masked * (recipe.length - 1))

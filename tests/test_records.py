@@ -131,6 +131,17 @@ def test_numpy_numbers_and_nested_metrics_are_written_plainly(out):
     }  # fmt: skip
 
 
+def test_an_empty_cell_of_a_table_is_null(out):
+    table = pd.DataFrame({"task": ["a", "b"], "rows": [1, 2], "score": [0.5, float("nan")]})
+    assert written(out, {"table": table, "none": table[:0]})["metrics"] == {
+        "table": [
+            {"task": "a", "rows": 1, "score": 0.5},
+            {"task": "b", "rows": 2, "score": None},
+        ],
+        "none": [],
+    }
+
+
 def test_arrays_are_kept_bit_for_bit(out):
     arrays = {"logits": torch.randn(3, 2), "values": np.arange(4) / 3, "labels": [1, 0]}
     record = written(out, arrays=arrays)

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 import tangentlm
-from tangentlm import runs
+from tangentlm import fingerprints, runs
 from tangentlm.__main__ import main
 from tangentlm.data import load_split
 from tangentlm.errors import InputError
@@ -91,8 +91,8 @@ def command(*arguments: str, root: Path) -> subprocess.CompletedProcess[str]:
     ],
 )  # fmt: skip
 def test_source_files_follow_the_imports(experiment, needed, not_needed):
-    start = runs.template(experiment)
-    files = runs.source_files(start)
+    start = fingerprints.template(experiment)
+    files = fingerprints.source_files(start)
     assert start in files
     assert files == sorted(set(files))
     assert all(path.is_file() for path in files)
@@ -117,7 +117,7 @@ def test_source_files_follow_the_imports(experiment, needed, not_needed):
 def test_every_way_to_import_is_followed(tmp_path, line, file):
     start = tmp_path / "page.py"
     start.write_text(f"import json\nfrom collections import abc\n{line}\n", encoding="utf-8")
-    files = runs.source_files(start)
+    files = fingerprints.source_files(start)
     assert PACKAGE / file in files
     assert {path for path in files if not path.is_relative_to(PACKAGE)} == {start}
 
@@ -141,14 +141,14 @@ KERNEL = KernelRun(task="reviews", k=2, test_size=10)
     ids=lambda run: f"{run.experiment}-{run.name}-{run.grid}-{run.test_size}-{run.device}",
 )
 def test_fingerprint_depends_on_every_parameter(other):
-    assert runs.fingerprint(other) != runs.fingerprint(KERNEL)
+    assert fingerprints.fingerprint(other) != fingerprints.fingerprint(KERNEL)
 
 
 def test_fingerprint_does_not_depend_on_the_place(tmp_path):
-    here = runs.fingerprint(KERNEL)
+    here = fingerprints.fingerprint(KERNEL)
     assert len(here) == 64
-    assert here == runs.fingerprint(KERNEL)
-    assert here == runs.fingerprint(KERNEL.model_copy(update={"out": str(tmp_path)}))
+    assert here == fingerprints.fingerprint(KERNEL)
+    assert here == fingerprints.fingerprint(KERNEL.model_copy(update={"out": str(tmp_path)}))
 
 
 @pytest.mark.parametrize(
@@ -164,12 +164,12 @@ def test_fingerprint_does_not_depend_on_the_place(tmp_path):
     ],
 )
 def test_fingerprint_depends_on_the_files_of_the_run_alone(root, file, changes):
-    before = runs.fingerprint(KERNEL)
+    before = fingerprints.fingerprint(KERNEL)
     path = root / file
     added = "\nmax_length: 64\n" if file.endswith("tasks/reviews.yaml") else "\n# another line\n"
     text = path.read_text(encoding="utf-8").replace("max_length: 128\n", "")
     path.write_text(text + added, encoding="utf-8")
-    assert (runs.fingerprint(KERNEL) != before) is changes
+    assert (fingerprints.fingerprint(KERNEL) != before) is changes
 
 
 @pytest.mark.parametrize(
@@ -187,12 +187,12 @@ def test_fingerprint_depends_on_the_library_that_is_used(
 ):
     library = tmp_path / "lib" / "tangentlm"
     shutil.copytree(PACKAGE, library, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(runs, "__file__", str(library / "runs.py"))
+    monkeypatch.setattr(fingerprints, "__file__", str(library / "fingerprints.py"))
     tuning = FineTuneRun(task="reviews", k=2, test_size=10)
-    before = [runs.fingerprint(run) for run in (KERNEL, tuning)]
+    before = [fingerprints.fingerprint(run) for run in (KERNEL, tuning)]
     with (library / file).open("a", encoding="utf-8") as source:
         source.write("# another line\n")
-    after = [runs.fingerprint(run) for run in (KERNEL, tuning)]
+    after = [fingerprints.fingerprint(run) for run in (KERNEL, tuning)]
     assert [a != b for a, b in zip(after, before, strict=True)] == [kernel, finetune]
 
 
@@ -202,11 +202,11 @@ def test_fingerprint_depends_on_the_model(root, tmp_path):
     (folder / "config.json").write_text("{}", encoding="utf-8")
     (folder / "model.safetensors").write_bytes(b"weights")
     run = KernelRun(task="reviews", k=2, model=str(folder))
-    before = runs.fingerprint(run)
+    before = fingerprints.fingerprint(run)
     (folder / "README.md").write_text("about", encoding="utf-8")
-    assert runs.fingerprint(run) == before
+    assert fingerprints.fingerprint(run) == before
     (folder / "model.safetensors").write_bytes(b"other weights")
-    assert runs.fingerprint(run) != before
+    assert fingerprints.fingerprint(run) != before
 
 
 def test_fingerprint_depends_on_the_data_not_on_its_place(root, tmp_path):
@@ -220,7 +220,8 @@ def test_fingerprint_depends_on_the_data_not_on_its_place(root, tmp_path):
 
     one, same, other = (folder(*pair) for pair in [("1", "x"), ("2", "x"), ("3", "y")])
     prints = [
-        runs.fingerprint(KernelRun(task="reviews", k=2, data=data)) for data in (one, same, other)
+        fingerprints.fingerprint(KernelRun(task="reviews", k=2, data=data))
+        for data in (one, same, other)
     ]
     assert prints[0] == prints[1] != prints[2]
 
@@ -249,22 +250,22 @@ def corpus(tmp_path) -> Path:
 def test_fingerprint_of_a_pretraining_depends_on_every_parameter(root, corpus, change):
     recipes = root / "params" / "recipes"
     shutil.copy(recipes / "pocket.yaml", recipes / "other.yaml")
-    first = runs.fingerprint(PretrainRun(corpus=str(corpus)))
+    first = fingerprints.fingerprint(PretrainRun(corpus=str(corpus)))
     assert len(first) == 64
-    assert runs.fingerprint(PretrainRun(corpus=str(corpus), **change)) != first
+    assert fingerprints.fingerprint(PretrainRun(corpus=str(corpus), **change)) != first
 
 
 def test_fingerprint_of_a_pretraining_depends_on_the_text_not_on_its_place(
     root, corpus, tmp_path, monkeypatch
 ):
-    first = runs.fingerprint(PretrainRun(corpus=str(corpus)))
+    first = fingerprints.fingerprint(PretrainRun(corpus=str(corpus)))
     monkeypatch.setenv("TANGENTLM_CORPUS", str(corpus))
-    assert runs.fingerprint(PretrainRun(corpus=None, out="x")) == first
+    assert fingerprints.fingerprint(PretrainRun(corpus=None, out="x")) == first
     moved = tmp_path / "moved"
     shutil.copytree(corpus, moved)
-    assert runs.fingerprint(PretrainRun(corpus=str(moved))) == first
+    assert fingerprints.fingerprint(PretrainRun(corpus=str(moved))) == first
     (moved / "text.txt").write_text("a line\nyet another line\n", encoding="utf-8")
-    assert runs.fingerprint(PretrainRun(corpus=str(moved))) != first
+    assert fingerprints.fingerprint(PretrainRun(corpus=str(moved))) != first
 
 
 @pytest.mark.parametrize(
@@ -281,19 +282,21 @@ def test_fingerprint_of_a_pretraining_depends_on_its_files_alone(root, corpus, f
     recipes = root / "params" / "recipes"
     shutil.copy(recipes / "pocket.yaml", recipes / "other.yaml")
     run = PretrainRun(recipe="pocket", corpus=str(corpus))
-    before = runs.fingerprint(run)
+    before = fingerprints.fingerprint(run)
     with (root / file).open("a", encoding="utf-8") as lines:
         lines.write("\n# another line\n")
-    assert (runs.fingerprint(run) != before) is changes
+    assert (fingerprints.fingerprint(run) != before) is changes
 
 
 def test_fingerprint_of_a_pretraining_depends_on_the_probes(corpus, tmp_path, monkeypatch):
     run = PretrainRun(corpus=str(corpus))
-    before = runs.fingerprint(run)
+    before = fingerprints.fingerprint(run)
     probes = tmp_path / "probes.yaml"
-    probes.write_text(runs.probes_file().read_text(encoding="utf-8") + "\n", encoding="utf-8")
-    monkeypatch.setattr(runs, "probes_file", lambda: probes)
-    assert runs.fingerprint(run) != before
+    probes.write_text(
+        fingerprints.probes_file().read_text(encoding="utf-8") + "\n", encoding="utf-8"
+    )
+    monkeypatch.setattr(fingerprints, "probes_file", lambda: probes)
+    assert fingerprints.fingerprint(run) != before
 
 
 # --- done, stale, to do ---------------------------------------------------------------------
@@ -301,7 +304,7 @@ def test_fingerprint_of_a_pretraining_depends_on_the_probes(corpus, tmp_path, mo
 
 def finish(run, study: str) -> None:
     """Write the record of a run as if it had been executed now."""
-    os.environ[FINGERPRINT_VARIABLE] = runs.fingerprint(run)
+    os.environ[FINGERPRINT_VARIABLE] = fingerprints.fingerprint(run)
     split = load_split(load_task(run.task), run.k, run.seed, test_size=run.test_size)
     placed = run.model_copy(update={"out": str(run.folder(study))})
     write_record(placed, split.facts, {"test_score": 50.0, "zero_shot_test": 50.0})
@@ -318,7 +321,7 @@ def test_state_of_a_run(root):
 
 def pretrained(run, folder: Path) -> None:
     """Write the record of a pre-training as if it had been executed now."""
-    os.environ[FINGERPRINT_VARIABLE] = runs.fingerprint(run)
+    os.environ[FINGERPRINT_VARIABLE] = fingerprints.fingerprint(run)
     metrics = {"held_out_loss": 2.34567, "tokens": 1234567}
     write_record(run.model_copy(update={"out": str(folder)}), {"corpus": "sum"}, metrics)
 
@@ -592,7 +595,7 @@ def test_a_run_twice_is_the_same_bit_for_bit(root, capsys):
     for part in ("experiment", "run", "fingerprint", "parameters", "metrics", "inputs"):
         assert records[0][part] == records[1][part]
     assert records[0]["parameters"] == run.identity()
-    assert records[0]["fingerprint"] == runs.fingerprint(run)
+    assert records[0]["fingerprint"] == fingerprints.fingerprint(run)
     assert arrays[0].keys() == arrays[1].keys() == {"singular_values", "predicted"}
     for name, first in arrays[0].items():
         assert first.dtype == arrays[1][name].dtype

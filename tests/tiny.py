@@ -17,6 +17,7 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar
 
 from tangentlm.data import Example
+from tangentlm.fast_tokenizer import SPECIAL_TOKENS
 from tangentlm.tasks import Task
 
 disable_progress_bar()
@@ -30,13 +31,6 @@ SENTENCES = (
     "It was great . It was terrible . This is it ?",
     "Yes , the hotel was small . No , it was not cheap . Maybe we will come back .",
 )
-SPECIAL_TOKENS = {
-    "bos_token": "<s>",
-    "pad_token": "<pad>",
-    "eos_token": "</s>",
-    "unk_token": "<unk>",
-    "mask_token": "<mask>",
-}
 
 
 @functools.cache

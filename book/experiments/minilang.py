@@ -124,11 +124,14 @@ if run.model is None:
     )
     curve = pd.DataFrame(trained.progress.curve)
     steps_done, seconds = trained.progress.step, trained.progress.seconds
+    loss, accuracy = trained.held_out_loss, trained.held_out_accuracy
 else:
     masked_lm = load_masked_lm(run.model).to(pick_device(run.device))
+    masked_lm.set_attn_implementation("eager")
     steps_done, seconds = 0, 0.0
-masked_lm.set_attn_implementation("eager")
-loss, accuracy = held_out_loss(masked_lm, held_out, the_recipe, masked_lm.device)
+    loss, accuracy = held_out_loss(
+        masked_lm, held_out, the_recipe, masked_lm.device
+    )
 print(f"{loss:.3f} nats a masked word, {100 * accuracy:.1f} % guessed right")
 
 # %% mystnb={"figure": {"caption": "Loss at masked words while the model learns the language; empty where it was trained before."}, "image": {"alt": "A falling line over millions of tokens, with a plateau at its beginning."}} tags=["hide-input"]
@@ -214,11 +217,6 @@ from tangentlm.records import cost_note, write_record
 masked_lm.load_state_dict(pretrained)
 save_masked_lm(masked_lm, tokenizer, run.output_folder() / "model")
 
-
-def plain(table):
-    return table.astype(object).where(table.notna(), None).to_dict("records")
-
-
 path = write_record(
     run,
     {"source": "generated", "drawn": "seed"},
@@ -229,8 +227,8 @@ path = write_record(
         "documents": steps_done * the_recipe.batch_size,
         "training_seconds": round(seconds, 1),
         "parameters": sum(p.numel() for p in masked_lm.parameters()),
-        "curve": plain(curve),
-        "results": plain(results),
+        "curve": curve,
+        "results": results,
     },
 )
 discard(run.checkpoint_folder(""))

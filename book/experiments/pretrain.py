@@ -202,7 +202,7 @@ metrics = {
     "held_out_accuracy": trained.held_out_accuracy,
     "unigram_loss": chance,
     "steps": last.step,
-    "tokens": last.step * the_recipe.batch_size * the_recipe.length,
+    "tokens": last.step * the_recipe.tokens_a_step,
     "training_seconds": round(last.seconds, 1),
     "corpus_tokens": len(prepared.train.tokens),
     "held_out_tokens": len(prepared.held_out.tokens),
@@ -212,12 +212,10 @@ metrics = {
     if has_bfloat16(next(masked_lm.parameters()).device)
     else "float32",
     "minimal_pairs": float(pairs["accuracy"].mean()),
-    "pairs_table": pairs.to_dict("records"),
-    "fillings_table": filled.to_dict("records"),
-    "tasks_table": tasks.astype(object)
-    .where(tasks.notna(), None)
-    .to_dict("records"),
-    "curve": curve.astype(object).where(curve.notna(), None).to_dict("records"),
+    "pairs_table": pairs,
+    "fillings_table": filled,
+    "tasks_table": tasks,
+    "curve": curve,
 }
 machine = environment(run.device)
 facts = {

@@ -124,11 +124,6 @@ tasks.style.hide().format(precision=1, na_rep="")
 # %%
 from tangentlm.records import cost_note, write_record
 
-
-def plain(table):
-    return table.astype(object).where(table.notna(), None).to_dict("records")
-
-
 path = write_record(
     run,
     {"corpus": text.checksum, "source": text.source, "drawn": "hash"},
@@ -141,9 +136,9 @@ path = write_record(
         "minimal_pairs": float(pairs["accuracy"].mean()),
         "zero_shot": float(tasks["zero_shot"].mean()),
         "probe": float(tasks["probe"].mean()),
-        "pairs_table": plain(pairs),
-        "fillings_table": plain(filled),
-        "tasks_table": plain(tasks),
+        "pairs_table": pairs,
+        "fillings_table": filled,
+        "tasks_table": tasks,
     },
 )
 cost_note(path)

@@ -31,10 +31,11 @@ import json
 
 import numpy as np
 import pandas as pd
-from IPython.display import HTML, Markdown, display
+from IPython.display import Markdown, display
 
 from tangentlm import figures
 from tangentlm.params import project_root
+from tangentlm.tables import readable
 
 figures.use_style()
 RESULTS = project_root() / "results" / "benchmarks"
@@ -58,17 +59,6 @@ def machine(device: str = "cpu") -> str:
         f"{about['torch']}. It multiplies matrices of {about['product_size']} rows and "
         f"columns at these rates, in GFLOP/s: {rates}."
     )
-
-
-def table(rows: pd.DataFrame, names: dict[str, str]) -> HTML | Markdown:
-    """Some columns of a part, under readable names."""
-    if rows.empty:
-        return Markdown("Not run.")
-    shown = rows.reindex(columns=list(names)).rename(columns=names)
-    text = shown.to_html(
-        index=False, border=0, na_rep="", float_format="{:.3g}".format
-    )
-    return HTML(f'<div class="table-scroll">{text}</div>')
 
 
 def say(rows: pd.DataFrame, sentence) -> Markdown:
@@ -102,7 +92,7 @@ Markdown(machine())
 
 # %% tags=["hide-input"]
 targets = part("targets")
-table(
+readable(
     targets,
     {
         "target": "target",
@@ -125,7 +115,7 @@ table(
 
 # %% tags=["hide-input"]
 speed = part("speed")
-table(
+readable(
     speed,
     {
         "method": "method",
@@ -265,7 +255,7 @@ say(length, switch)
 # budget makes smaller.
 
 # %% tags=["hide-input"]
-table(
+readable(
     part("memory"),
     {
         "budget_gib": "budget, GiB",
@@ -293,7 +283,7 @@ precision = part("precision")
 if not precision.empty:
     rates = precision[["product_gflops_before", "product_gflops_after"]]
     precision["rate"] = rates.max(axis=1)
-table(
+readable(
     precision,
     {
         "formula": "formula",
@@ -330,7 +320,7 @@ table(
 # tests. "Does not take" is what failed when it was tried.
 
 # %% tags=["hide-input"]
-table(
+readable(
     part("peers"),
     {
         "problem": "model",
@@ -365,7 +355,7 @@ for name in ("speed", "set", "trec", "shots512", "precision", "peers"):
         continue
     display(Markdown(f"**{name}**"))
     display(
-        table(
+        readable(
             rows,
             {
                 "method": "method",

@@ -49,6 +49,7 @@ from IPython.display import Markdown, display
 from tangentlm import figures
 from tangentlm.params import load_recipe, project_root
 from tangentlm.records import read_collected, read_collected_table
+from tangentlm.tables import readable
 
 figures.use_style()
 measured = project_root() / "results" / "benchmarks" / "cpu"
@@ -60,10 +61,9 @@ def read(name):
 
 
 steps, rest = read("pretraining"), read("pretraining-rest")
-if steps.empty:
-    display(Markdown("Not run."))
-else:
-    COLUMNS = {
+readable(
+    steps,
+    {
         "width": "width",
         "parameters": "parameters",
         "tokens_a_second": "tokens a second",
@@ -72,9 +72,8 @@ else:
         "share_of_products": "share",
         "products_gflops": "GFLOP/s",
         "threads": "threads",
-    }
-    shown = steps[list(COLUMNS)].rename(columns=COLUMNS)
-    display(shown.style.hide().format(precision=3, thousands=","))
+    },
+)
 
 # %% mystnb={"figure": {"caption": "What a training step spends its time on, by kind of operation, over the width."}, "image": {"alt": "Stacked bars for four widths: the share of matrix products grows with the width, copies and operations by element shrink."}} tags=["hide-input"]
 if not rest.empty:
@@ -111,10 +110,9 @@ runs = read_collected("lab", "pretrain")
 curve = read_collected_table("lab", "pretrain-curve")
 pairs = read_collected_table("lab", "pretrain-pairs_table")
 tasks = read_collected_table("lab", "pretrain-tasks_table")
-if runs.empty:
-    display(Markdown("Not run: the study *lab* (`make study STUDY=lab`)."))
-else:
-    COLUMNS = {
+readable(
+    runs,
+    {
         "run": "run",
         "parameters": "parameters",
         "tokens": "tokens seen",
@@ -122,9 +120,8 @@ else:
         "held_out_accuracy": "guessed right",
         "minimal_pairs": "minimal pairs (%)",
         "training_seconds": "seconds",
-    }
-    shown = runs[list(COLUMNS)].rename(columns=COLUMNS)
-    display(shown.style.hide().format(precision=3, thousands=","))
+    },
+)
 
 # %% mystnb={"figure": {"caption": "Training loss of each model over the tokens seen."}, "image": {"alt": "One falling line for each model; wider models are lower."}} tags=["hide-input"]
 if not curve.empty:

@@ -26,6 +26,20 @@ def output_derivative(logits: ArrayLike, labels: ArrayLike) -> Array:
     return chi
 
 
+def true_label_derivative(logits: ArrayLike, labels: ArrayLike) -> Array:
+    """|chi_y| = 1 - softmax(f)_y of every sample: how far from solved each of them is.
+
+    Args:
+        logits: (N, C).
+        labels: (N,).
+
+    Returns:
+        (N,), each in [0, 1].
+    """
+    chi = output_derivative(logits, labels)
+    return np.abs(chi[np.arange(len(chi)), np.asarray(labels)])
+
+
 def mean_output_derivative(logits: ArrayLike, labels: ArrayLike) -> float:
     """The mean of |chi_y| = 1 - softmax(f)_y over samples: how far from solved a task is.
 
@@ -39,8 +53,7 @@ def mean_output_derivative(logits: ArrayLike, labels: ArrayLike) -> float:
     Returns:
         A number in [0, 1].
     """
-    chi = output_derivative(logits, labels)
-    return float(np.abs(chi[np.arange(len(chi)), np.asarray(labels)]).mean())
+    return float(true_label_derivative(logits, labels).mean())
 
 
 def kernel_distance(before: ArrayLike, after: ArrayLike) -> float:

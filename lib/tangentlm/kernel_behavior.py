@@ -7,7 +7,7 @@ what fine-tuning makes of it, and whether the two are the same (linearization, f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,8 +18,7 @@ from torch import nn
 from tangentlm.behavior import (
     kernel_distance,
     linearization_share,
-    mean_output_derivative,
-    output_derivative,
+    true_label_derivative,
 )
 from tangentlm.kernels import entk
 from tangentlm.linearize import linearized_logits
@@ -103,22 +102,23 @@ def measure_kernel_behavior(
     Raises:
         NonFiniteError: If every fine-tuning of the grid diverged.
     """
-    before = logits_of(model, test.batch).double().numpy()
     y = test.labels.numpy()
-    kernel_score, K_before = _kernel_regression(model, train, dev, test, grid, metric)
+    parts = {"train": train, "dev": dev, "test": test}
+    f0 = {name: logits_of(model, part.batch).double().numpy() for name, part in parts.items()}
+    kernel_score, K_before = _kernel_regression(model, parts, f0, grid, metric)
     pretrained = snapshot(model)
     found = search(model, train, dev, schedules, metric=metric, progress=progress).best
     after = logits_of(model, test.batch).double().numpy()
     taylor = linearized_logits(model, pretrained, found.state, test.batch).double().numpy()
-    scores = [score(y, logits.argmax(axis=1), metric) for logits in (before, taylor, after)]
-    chi = np.abs(output_derivative(before, y)[np.arange(len(y)), y])
+    scores = [score(y, logits.argmax(axis=1), metric) for logits in (f0["test"], taylor, after)]
+    chi = true_label_derivative(f0["test"], y)
     worst = np.sort(chi)[-max(len(chi) // 10, 1) :]
-    moved = float(np.linalg.norm(after - before))
-    K_after = entk(model, train.batch, outputs=_outputs(before), progress=False).values
+    moved = float(np.linalg.norm(after - f0["test"]))
+    K_after = entk(model, train.batch, outputs=_outputs(f0["test"]), progress=False).values
     present = K_before != 0
     return KernelBehavior(
         zero_shot=scores[0],
-        chi=mean_output_derivative(before, y),
+        chi=float(chi.mean()),
         chi_worst=float(worst.mean()),
         kernel=kernel_score,
         finetuned=scores[2],
@@ -138,11 +138,14 @@ def _outputs(logits: Array) -> str:
 
 
 def _kernel_regression(
-    model: nn.Module, train: Labelled, dev: Labelled, test: Labelled, grid: Grid, metric: str
+    model: nn.Module,
+    parts: Mapping[str, Labelled],
+    f0: Mapping[str, Array],
+    grid: Grid,
+    metric: str,
 ) -> tuple[float, Array]:
     """The test score of the kernel regression chosen on dev, and the training kernel."""
-    parts = {"train": train, "dev": dev, "test": test}
-    f0 = {name: logits_of(model, part.batch).double().numpy() for name, part in parts.items()}
+    train, dev, test = (parts[name] for name in ("train", "dev", "test"))
     outputs = _outputs(f0["train"])
     if outputs == "difference":
         f0 = {name: difference(logits) for name, logits in f0.items()}

@@ -33,6 +33,19 @@ class Labelled:
         return len(self.labels)
 
 
+def word_tokens(tokenizer: Any, word: str) -> list[int]:
+    """The tokens of a word as it stands after a blank, which is how a mask is filled.
+
+    Args:
+        tokenizer: A tokenizer of transformers.
+        word: The word.
+
+    Returns:
+        Token ids.
+    """
+    return list(tokenizer(" " + word, add_special_tokens=False)["input_ids"])
+
+
 def label_word_ids(task: Task, tokenizer: Any) -> list[int]:
     """The token of each label word, with the leading blank where the tokenizer marks blanks.
 
@@ -48,7 +61,7 @@ def label_word_ids(task: Task, tokenizer: Any) -> list[int]:
     """
     ids = []
     for word in task.label_words:
-        tokens = tokenizer(" " + word, add_special_tokens=False)["input_ids"]
+        tokens = word_tokens(tokenizer, word)
         if len(tokens) != 1 or tokens[0] == tokenizer.unk_token_id:
             shown = tokenizer.convert_ids_to_tokens(tokens)
             raise InputError(

@@ -103,7 +103,7 @@ def write_record(
     Args:
         run: The run's parameters.
         inputs: What it read, with its checksum, e.g. ``Split.facts``.
-        metrics: Numbers, text, lists and mappings of such, by name.
+        metrics: Numbers, text, tables, lists and mappings of such, by name.
         arrays: Arrays to keep beside the record, by name (written as ``arrays.npz``).
 
     Returns:
@@ -140,6 +140,8 @@ def write_record(
 
 def _plain(value: Any, where: str) -> Any:
     """The value as JSON can hold it; a NaN or infinity is refused by its name."""
+    if isinstance(value, pd.DataFrame):  # an empty cell is null
+        value = value.astype(object).where(value.notna(), None).to_dict("records")
     if isinstance(value, Mapping):
         return {str(k): _plain(v, f"{where}.{k}") for k, v in value.items()}
     if isinstance(value, list | tuple):

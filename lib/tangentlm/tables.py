@@ -117,6 +117,35 @@ def _table(head: str, body: Sequence[str], kind: str = "") -> HTML:
     )
 
 
+def readable(rows: pd.DataFrame, names: Mapping[str, str]) -> HTML:
+    """Some columns of a table under names for people; "not run" where there are no rows.
+
+    Args:
+        rows: Any table.
+        names: The heading of each column that is shown; one that is missing stays empty.
+
+    Returns:
+        The table, floats with three digits, whole numbers in full.
+    """
+    if rows.empty:
+        return HTML('<p class="not-run">Not run.</p>')
+    shown = rows.reindex(columns=list(names))
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in names.values())
+    body = [
+        "<tr>" + "".join(f"<td>{_readable_cell(value)}</td>" for value in row) + "</tr>"
+        for row in shown.itertuples(index=False)
+    ]
+    return _table(head, body)
+
+
+def _readable_cell(value: Any) -> str:
+    if pd.isna(value):
+        return ""
+    if isinstance(value, str | bool):
+        return html.escape(str(value))
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.3g}"
+
+
 def paper_beside_ours(
     studies: Mapping[str, str],
     tasks: Sequence[str],

@@ -4,16 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tangentlm.fast_tokenizer import SPECIAL_TOKENS, as_fast_tokenizer
 from tangentlm.minilang.lexicon import LEXICON
-
-SPECIAL = {
-    "bos_token": "<s>",
-    "pad_token": "<pad>",
-    "eos_token": "</s>",
-    "unk_token": "<unk>",
-    "mask_token": "<mask>",
-}
-"""The special tokens, in the order of their ids 0 to 4."""
 
 
 def make_tokenizer() -> Any:
@@ -23,21 +15,14 @@ def make_tokenizer() -> Any:
         The tokenizer; ``save_pretrained`` writes some 10 kB.
     """
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
 
-    ids = {token: number for number, token in enumerate((*SPECIAL.values(), *LEXICON.words))}
-    core = Tokenizer(models.WordLevel(ids, unk_token=SPECIAL["unk_token"]))
+    ids = {token: number for number, token in enumerate((*SPECIAL_TOKENS.values(), *LEXICON.words))}
+    core = Tokenizer(models.WordLevel(ids, unk_token=SPECIAL_TOKENS["unk_token"]))
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    start, end = SPECIAL["bos_token"], SPECIAL["eos_token"]
+    start, end = SPECIAL_TOKENS["bos_token"], SPECIAL_TOKENS["eos_token"]
     core.post_processor = processors.TemplateProcessing(
         single=f"{start} $A {end}",
         pair=f"{start} $A {end} $B {end}",
         special_tokens=[(start, ids[start]), (end, ids[end])],
     )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core,
-        cls_token=start,
-        sep_token=end,
-        model_input_names=["input_ids", "attention_mask"],
-        **SPECIAL,
-    )
+    return as_fast_tokenizer(core, model_input_names=["input_ids", "attention_mask"])

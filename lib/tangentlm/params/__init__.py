@@ -7,7 +7,7 @@ with the nearest known one, and numbers are numbers before anything is computed.
 
 from tangentlm.params.files import named_file, names, project_root, read_yaml
 from tangentlm.params.grids import Grid, load_grid
-from tangentlm.params.recipes import Recipe, load_recipe
+from tangentlm.params.recipes import Parametrization, Recipe, load_recipe
 from tangentlm.params.runs import (
     RUN_PREFIX,
     RUNS,
@@ -35,6 +35,7 @@ __all__ = [
     "KernelRun",
     "MinilangRun",
     "NaturalTaskRun",
+    "Parametrization",
     "PositiveRate",
     "PretrainRun",
     "ProbeRun",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
 from tangentlm.params.files import named_file, read_yaml
 from tangentlm.params.strict import PositiveRate, Strict
+
+Parametrization = Literal["standard", "mup"]
+"""How initial scales and learning rates depend on the width."""
 
 
 class Recipe(Strict):
@@ -74,6 +77,11 @@ class Recipe(Strict):
     def feed_forward_width(self) -> int:
         """Size of the feed-forward layer."""
         return round(self.feed_forward * self.width)
+
+    @property
+    def tokens_a_step(self) -> int:
+        """How many tokens one step reads."""
+        return self.batch_size * self.length
 
     @property
     def max_length(self) -> int:

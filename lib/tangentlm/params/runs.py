@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -11,7 +12,7 @@ from pydantic import Field, PositiveInt, field_validator, model_validator
 from tangentlm.errors import unknown_name
 from tangentlm.params.files import named_file, project_root
 from tangentlm.params.grids import load_grid
-from tangentlm.params.recipes import Recipe, load_recipe
+from tangentlm.params.recipes import Parametrization, Recipe, load_recipe
 from tangentlm.params.strict import PositiveRate, Strict, digest
 
 Prompt = Literal["manual", "null", "unrelated"]
@@ -53,9 +54,9 @@ class Run(Strict):
         return str(getattr(self, self.method_parameter))
 
     @property
+    @abstractmethod
     def name(self) -> str:
         """The run's name for people."""
-        raise NotImplementedError
 
     def folder(self, study: str) -> Path:
         """Where this run of a study lives once it is done: ``runs/<study>/<experiment>/<run>``."""
@@ -172,7 +173,7 @@ class RecipeRun(Run):
 
     recipe: str
     width: PositiveInt | None = None
-    parametrization: Literal["standard", "mup"] = "standard"
+    parametrization: Parametrization = "standard"
     steps: PositiveInt | None = None
     minutes: PositiveRate | None = None
 

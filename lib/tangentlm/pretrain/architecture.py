@@ -28,9 +28,8 @@ import torch
 from torch import nn
 
 from tangentlm.errors import InputError, unknown_name
-from tangentlm.params import Recipe
+from tangentlm.params import Parametrization, Recipe
 
-Parametrization = Literal["standard", "mup"]
 Role = Literal["input", "hidden", "output"]
 _NORMS = (nn.LayerNorm, nn.RMSNorm)
 

@@ -15,8 +15,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from tangentlm.params import Recipe
-from tangentlm.pretrain.architecture import Parametrization, new_model, parameter_groups
+from tangentlm.params import Parametrization, Recipe
+from tangentlm.pretrain.architecture import new_model, parameter_groups
 from tangentlm.pretrain.loop import BETAS, masked_logits
 from tangentlm.pretrain.rows import MaskedBatch, PackedRows
 

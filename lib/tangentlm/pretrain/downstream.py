@@ -31,6 +31,8 @@ class MaskFeatures(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
+        masked_lm: Any = model.masked_lm
+        self.decoder = masked_lm.get_output_embeddings()
 
     def forward(self, **batch: Tensor) -> Tensor:
         """The hidden state that the label words' logits are linear in.
@@ -42,9 +44,7 @@ class MaskFeatures(nn.Module):
             (N, n).
         """
         seen: list[Tensor] = []
-        masked_lm: Any = self.model.masked_lm
-        decoder = masked_lm.get_output_embeddings()
-        hook = decoder.register_forward_pre_hook(lambda _module, args: seen.append(args[0]))
+        hook = self.decoder.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
         try:
             self.model(**batch)
         finally:
@@ -101,16 +101,16 @@ def _on_task(
     features = MaskFeatures(model)
     test = at_most_per_class(read_part(task, "test", data), task, test_size, 0)[:test_size]
     labels = np.array([example.label for example in test])
-    batch = encode(task, tokenizer, test)
-    predicted = logits_of(model, batch).argmax(dim=1).numpy()
     majority = np.full(len(labels), np.bincount(labels).argmax())
-    test_features = logits_of(features, batch).numpy()
+    test_features = logits_of(features, encode(task, tokenizer, test))
+    # The label words' logits are linear in the features, so one pass gives both.
+    predicted = features.decoder(test_features).argmax(dim=1).numpy()
     train = read_part(task, "train", data)
     probes = []
     for seed in seeds:
         chosen = at_most_per_class(train, task, k, seed)
         trained = logits_of(features, encode(task, tokenizer, chosen)).numpy()
-        probes.append(_probe(trained, chosen, test_features, labels))
+        probes.append(_probe(trained, chosen, test_features.numpy(), labels))
     return {
         "task": task.name,
         "test": len(test),

@@ -301,7 +301,7 @@ def _add_point(
     """Add the mean loss since the last point to the curve, and now and then the held-out loss."""
     point = {
         "step": float(state.step),
-        "tokens": float(state.step * recipe.batch_size * recipe.length),
+        "tokens": float(state.step * recipe.tokens_a_step),
         "seconds": state.seconds,
         "learning_rate": recipe.learning_rate * rate_factor(recipe, used),
         "loss": sum(state.losses) / len(state.losses),

@@ -16,8 +16,11 @@ from torch import Tensor
 
 from tangentlm.errors import InputError
 from tangentlm.params import Strict, project_root, read_yaml
+from tangentlm.prompts import word_tokens
 
 FIELD = "{mask}"
+_LONGEST = 512
+"""Tokens that are read where a tokenizer knows no limit of its model."""
 
 
 class MinimalPairs(Strict):
@@ -94,6 +97,23 @@ class Filler:
     tokenizer: Any
 
     @torch.no_grad()
+    def at_masks(self, text: str) -> Tensor:
+        """What the model expects at every mask of a text.
+
+        Args:
+            text: Text with K mask tokens; what the model is too short for is cut off.
+
+        Returns:
+            Log-probabilities in nats, of shape (K, V).
+        """
+        limit = min(int(self.tokenizer.model_max_length), _LONGEST)
+        encoded = self.tokenizer(text, truncation=True, max_length=limit, return_tensors="pt")
+        ids = encoded["input_ids"]
+        device = next(self.masked_lm.parameters()).device
+        logits: Tensor = self.masked_lm(input_ids=ids.to(device)).logits[0]
+        at = (ids[0] == self.tokenizer.mask_token_id).nonzero()[:, 0]
+        return logits[at.to(device)].float().log_softmax(dim=1).cpu()
+
     def log_probabilities(self, sentence: str) -> Tensor:
         """What the model expects in the gap.
 
@@ -104,12 +124,7 @@ class Filler:
             Log-probabilities in nats, of shape (V,).
         """
         before, after = sentence.split(FIELD)
-        text = before.rstrip() + self.tokenizer.mask_token + after
-        ids = self.tokenizer(text, return_tensors="pt")["input_ids"]
-        at = int((ids[0] == self.tokenizer.mask_token_id).nonzero()[0])
-        device = next(self.masked_lm.parameters()).device
-        logits: Tensor = self.masked_lm(input_ids=ids.to(device)).logits[0, at]
-        return logits.float().log_softmax(dim=0).cpu()
+        return self.at_masks(before.rstrip() + self.tokenizer.mask_token + after)[0]
 
     def is_token(self, word: str) -> bool:
         """Whether a word is a single token after a blank.
@@ -120,7 +135,7 @@ class Filler:
         Returns:
             True if it is.
         """
-        return len(self.tokenizer(" " + word, add_special_tokens=False)["input_ids"]) == 1
+        return len(word_tokens(self.tokenizer, word)) == 1
 
     def token(self, word: str) -> int:
         """The token of a word after a blank.
@@ -134,10 +149,10 @@ class Filler:
         Raises:
             InputError: If it is several tokens.
         """
-        ids = self.tokenizer(" " + word, add_special_tokens=False)["input_ids"]
+        ids = word_tokens(self.tokenizer, word)
         if len(ids) != 1:
             raise InputError(f"{word!r} is {len(ids)} tokens of this model, not one")
-        return int(ids[0])
+        return ids[0]
 
 
 def fillings(filler: Filler, sentences: tuple[str, ...], count: int = 5) -> pd.DataFrame:

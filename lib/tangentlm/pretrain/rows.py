@@ -80,11 +80,9 @@ class Rows(Protocol):
 
     Attributes:
         count: How many rows there are before they begin anew.
-        length: Tokens of the longest row.
     """
 
     count: int
-    length: int
 
     def batch(self, step: int, size: int, share: float) -> MaskedBatch:
         """The masked batch of a step: ``size`` rows, ``share`` of their tokens masked."""

@@ -7,15 +7,9 @@ from itertools import chain, repeat
 from typing import Any
 
 from tangentlm.errors import InputError
+from tangentlm.fast_tokenizer import SPECIAL_TOKENS, as_fast_tokenizer
+from tangentlm.tasks import list_tasks, load_task
 
-SPECIAL_TOKENS = {
-    "bos_token": "<s>",
-    "pad_token": "<pad>",
-    "eos_token": "</s>",
-    "unk_token": "<unk>",
-    "mask_token": "<mask>",
-}
-"""In the order of their ids, 0 to 4."""
 _FIRST_REPEATS, _MOST_REPEATS = 20_000, 20_000_000
 
 
@@ -52,7 +46,7 @@ def train_tokenizer(
         extra = chain.from_iterable(repeat(f" {word}", repeats) for word in words)
         tokenizer = _train(chain(documents(), extra), size)
         if _first_split(tokenizer, words) is None:
-            return _wrap(tokenizer, max_length)
+            return as_fast_tokenizer(tokenizer, model_max_length=max_length, padding_side="right")
         repeats *= 10
     split = _first_split(tokenizer, words)
     raise InputError(f"a vocabulary of {size} is too small to hold {split!r} as one token")
@@ -91,25 +85,10 @@ def _train(text: Iterator[str], size: int) -> Any:
     return tokenizer
 
 
-def _wrap(tokenizer: Any, max_length: int) -> Any:
-    from transformers import PreTrainedTokenizerFast
-
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        cls_token="<s>",
-        sep_token="</s>",
-        model_max_length=max_length,
-        padding_side="right",
-        **SPECIAL_TOKENS,
-    )
-
-
 def label_words_of_all_tasks() -> list[str]:
     """The label words of every task in ``params/tasks``.
 
     Returns:
         Sorted words.
     """
-    from tangentlm.tasks import list_tasks, load_task
-
     return sorted({word for name in list_tasks() for word in load_task(name).label_words})

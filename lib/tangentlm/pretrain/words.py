@@ -13,7 +13,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from tangentlm.errors import InputError
 from tangentlm.pretrain.probes import Filler
@@ -83,7 +82,7 @@ def word_loss(filler: Filler, texts: Sequence[str], words: Sequence[str]) -> Wor
         targets = torch.tensor([token_of[read[i]] for i in places])
         for i in places:
             read[i] = filler.tokenizer.mask_token
-        found = _log_probabilities(filler, " ".join(read))
+        found = filler.at_masks(" ".join(read))
         if len(found) != len(targets):  # the text holds a mask of its own, or was cut
             continue
         losses += (-found[torch.arange(len(targets)), targets]).tolist()
@@ -95,15 +94,3 @@ def word_loss(filler: Filler, texts: Sequence[str], words: Sequence[str]) -> Wor
 
 def _rank(text: str, place: int) -> bytes:
     return hashlib.sha256(f"{place}\n{text}".encode()).digest()
-
-
-@torch.no_grad()
-def _log_probabilities(filler: Filler, text: str) -> Tensor:
-    """Log-probabilities at the masks of a text, (masks, V)."""
-    limit = min(int(filler.tokenizer.model_max_length), 512)
-    encoded = filler.tokenizer(text, truncation=True, max_length=limit, return_tensors="pt")
-    ids = encoded["input_ids"]
-    device = next(filler.masked_lm.parameters()).device
-    logits: Tensor = filler.masked_lm(input_ids=ids.to(device)).logits[0]
-    at = (ids[0] == filler.tokenizer.mask_token_id).nonzero()[:, 0]
-    return logits[at.to(device)].float().log_softmax(dim=1).cpu()

@@ -1,0 +1,149 @@
+"""What decides a run's result, as one hash: parameters, code, task, model and data.
+
+A done run whose fingerprint is no longer the one in its record is stale.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import os
+from functools import cache
+from pathlib import Path
+
+from tangentlm.data import DATA_VARIABLE, load_split
+from tangentlm.models import checkpoint_location
+from tangentlm.params import (
+    MinilangRun,
+    PretrainRun,
+    ProbeRun,
+    Run,
+    TaskRun,
+    digest,
+    named_file,
+    project_root,
+)
+from tangentlm.pretrain.corpus import open_corpus
+from tangentlm.pretrain.probes import probes_file
+from tangentlm.tasks import Task, task_of
+
+
+def template(experiment: str) -> Path:
+    """The notebook that an experiment's runs execute.
+
+    Args:
+        experiment: The experiment's name.
+
+    Returns:
+        ``book/experiments/<experiment>.py``.
+    """
+    return project_root() / "book" / "experiments" / f"{experiment}.py"
+
+
+def source_files(start: Path) -> list[Path]:
+    """A Python file and every module of the library that it needs, directly or not.
+
+    Args:
+        start: The file.
+
+    Returns:
+        Sorted paths.
+    """
+    package = Path(__file__).parent
+    found: set[Path] = set()
+    waiting = [start]
+    while waiting:
+        path = waiting.pop()
+        if path in found:
+            continue
+        found.add(path)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = []
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            for name in names:
+                if name.split(".")[0] != "tangentlm":
+                    continue
+                module = package.joinpath(*name.split(".")[1:])
+                candidates = (module.with_suffix(".py"), module / "__init__.py")
+                waiting += [file for file in candidates if file.is_file()]
+    return sorted(found)
+
+
+@cache
+def _file_digest(path: Path, _size: int, _mtime: int) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _digest_of(path: Path) -> str:
+    status = path.stat()
+    return _file_digest(path, status.st_size, status.st_mtime_ns)
+
+
+@cache
+def _split_checksum(task: Task, k: int, seed: int, data: str | None, test_size: int) -> str:
+    return load_split(task, k, seed, data=data, test_size=test_size).checksum
+
+
+def fingerprint(run: Run) -> str:
+    """The hash of all that decides a run's result: parameters, code, task, model and data.
+
+    Args:
+        run: The run.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    files = source_files(template(run.experiment))
+    more: list[Path] = []
+    inputs: dict[str, object] = {}
+    if isinstance(run, TaskRun):
+        more, inputs = _inputs_of_task_run(run)
+    elif isinstance(run, PretrainRun):
+        more, inputs = _inputs_of_pretraining(run)
+    elif isinstance(run, MinilangRun):
+        more = [named_file("recipe", run.recipe), named_file("grid", run.grid)]
+    elif isinstance(run, ProbeRun):
+        more, inputs = (
+            [*_model_files(run.model), probes_file()],
+            {"corpus": open_corpus(run.corpus).checksum},
+        )
+    return digest(
+        {
+            "parameters": run.identity(),
+            "files": [[path.name, _digest_of(path)] for path in [*files, *more]],
+            **inputs,
+        }
+    )
+
+
+def _model_files(name: str) -> list[Path]:
+    """The files of a model that is in a folder, but for its card."""
+    folder = Path(checkpoint_location(name)[0])
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.suffix != ".md")
+
+
+def _inputs_of_task_run(run: TaskRun) -> tuple[list[Path], dict[str, object]]:
+    """The files and the other inputs of a run on a task."""
+    task = task_of(run)
+    location, revision = checkpoint_location(run.model)
+    files = [named_file("grid", run.grid), *_model_files(run.model)]
+    data = run.data or os.environ.get(DATA_VARIABLE)
+    local = task.bundled or data is not None
+    return files, {
+        "task": task.model_dump(mode="json"),
+        "model": [Path(location).name if Path(location).is_dir() else location, revision],
+        "split": _split_checksum(task, run.k, run.seed, run.data, run.test_size)
+        if local
+        else "hub",
+    }
+
+
+def _inputs_of_pretraining(run: PretrainRun) -> tuple[list[Path], dict[str, object]]:
+    """The files and the other inputs of a pre-training: its recipe, the probes and the text."""
+    files = [named_file("recipe", run.recipe), probes_file()]
+    return files, {"corpus": open_corpus(run.corpus).checksum}

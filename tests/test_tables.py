@@ -1,0 +1,33 @@
+import pandas as pd
+import pytest
+
+from tangentlm.tables import readable
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (12345, "12,345"),
+        (2.0, "2"),
+        (0.12345, "0.123"),
+        (float("nan"), ""),
+        (None, ""),
+        (True, "True"),
+        ("a < b", "a &lt; b"),
+    ],
+)
+def test_a_cell_is_readable(value, shown):
+    table = readable(pd.DataFrame({"x": pd.Series([value], dtype=object)}), {"x": "n"}).data
+    assert f"<td>{shown}</td>" in table
+
+
+def test_a_table_has_the_columns_that_were_asked_for():
+    rows = pd.DataFrame({"a": [1, 2], "b": [3, 4]})
+    table = readable(rows, {"b": "of b", "c": "missing"}).data
+    assert "<th>of b</th><th>missing</th>" in table
+    assert "<td>3</td><td></td>" in table
+    assert "<td>1</td>" not in table
+
+
+def test_no_rows_read_not_run():
+    assert "Not run" in readable(pd.DataFrame(), {"a": "a"}).data
