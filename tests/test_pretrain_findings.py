@@ -346,9 +346,9 @@ FILLED = pd.DataFrame({"sentence": ["It was ____."], "fillings": ["great (0.31),
 TASKS = pd.DataFrame(
     [
         {"task": "reviews", "test": 100, "majority": 50.0, "zero_shot": 60.0, "probe": 70.25,
-         "probe_std": 2.04, "seeds": 5},
+         "probe_std": 2.04, "seeds": 5, "k": 64},
         {"task": "topics", "test": 1000, "majority": 25.0, "zero_shot": 26.0, "probe": 55.0,
-         "probe_std": 1.5, "seeds": 5},
+         "probe_std": 1.5, "seeds": 5, "k": 64},
     ]
 )  # fmt: skip
 

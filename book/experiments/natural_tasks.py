@@ -128,8 +128,8 @@ path = write_record(
         "width": body.config.hidden_size,
         "metric": the_task.metric,
         "num_classes": the_task.num_classes,
+        "chi_by_example": found.chi_by_example.round(4).tolist(),
     },
-    arrays={"chi": found.chi_by_example},
 )
 cost_note(path)
 

@@ -237,17 +237,22 @@ def collect_tables(study: str, runs: list[Run]) -> dict[str, pd.DataFrame]:
         runs: Its runs.
 
     Returns:
-        A data frame for each metric that is a list of rows, named ``<experiment>-<metric>``, with
-        the run's name in the column ``run``.
+        A data frame for each metric that is a list, named ``<experiment>-<metric>``, with the
+        run's name in the column ``run``: of a list of rows its rows, of a list of numbers one row
+        with the numbers in columns ``0``, ``1`` and so on.
     """
     tables: dict[str, list[dict[str, Any]]] = {}
     for run in runs:
         record = read_record(run.folder(study))
         for metric, value in (record or {}).get("metrics", {}).items():
-            if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
-                rows = tables.setdefault(f"{run.experiment}-{metric}", [])
+            if not isinstance(value, list) or not value:
+                continue
+            rows = tables.setdefault(f"{run.experiment}-{metric}", [])
+            if isinstance(value[0], dict):
                 rows += [{"run": run.name, **row} for row in value]
-    return {name: pd.DataFrame(rows) for name, rows in tables.items()}
+            elif isinstance(value[0], int | float):
+                rows.append({"run": run.name, **{str(i): x for i, x in enumerate(value)}})
+    return {name: pd.DataFrame(rows) for name, rows in tables.items() if rows}
 
 
 def results_folder(study: str) -> Path:

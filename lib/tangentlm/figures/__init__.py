@@ -1,7 +1,7 @@
 """Figures of the book: readable in light and dark, by the colour-blind, with their data as CSV."""
 
 from tangentlm.figures.bars import histogram, stacked_bars
-from tangentlm.figures.comparisons import differences, methods_by_task, spread_lines
+from tangentlm.figures.comparisons import differences, methods_by_task, spread_lines, unit_lines
 from tangentlm.figures.curves import lines, pretraining_curve, training_curves
 from tangentlm.figures.links import data_link
 from tangentlm.figures.matrices import heat_map, kernel_matrix, matrix_product, selection_grid
@@ -23,5 +23,6 @@ __all__ = [
     "spread_lines",
     "stacked_bars",
     "training_curves",
+    "unit_lines",
     "use_style",
 ]

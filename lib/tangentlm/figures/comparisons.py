@@ -90,6 +90,56 @@ def spread_lines(
     return figure
 
 
+def unit_lines(
+    table: pd.DataFrame,
+    x: str,
+    y: str,
+    by: str,
+    *,
+    panel: str,
+    unit: str,
+    labels: tuple[str, str],
+) -> Figure:
+    """A faint line for every unit over a setting, and their mean, a colour a method.
+
+    Args:
+        table: One row a measurement; several with the same setting and unit are averaged.
+        x: The column of the setting, numbers on a logarithmic axis of base 2.
+        y: The column of the measurement.
+        by: The column of the method.
+        panel: The column whose values have a panel each, side by side.
+        unit: The column of the unit, e.g. the task.
+        labels: The axes' labels.
+
+    Returns:
+        The figure.
+
+    Raises:
+        InputError: If the table has no rows.
+    """
+    if table.empty:
+        raise InputError(f"no measurement of {y} over {x} to draw")
+    panels = list(table[panel].unique())
+    figure, axes = subplots(
+        1, len(panels), figsize=(7.4, 3.4), sharey=True, sharex=True, squeeze=False
+    )
+    for name, one in zip(panels, axes[0], strict=True):
+        here = table[table[panel] == name]
+        for number, (method, rows) in enumerate(here.groupby(by, sort=False)):
+            lines = rows.pivot_table(index=x, columns=unit, values=y)
+            colour = COLOURS[number % len(COLOURS)]
+            one.plot(lines.index, lines, color=colour, linewidth=0.7, alpha=0.35)
+            marker = MARKERS[number % len(MARKERS)]
+            one.plot(lines.mean(axis=1), color=colour, marker=marker, linewidth=2.4, label=method)
+        one.set_xscale("log", base=2)
+        one.set_xticks(sorted(table[x].unique()), [f"{v:g}" for v in sorted(table[x].unique())])
+        one.minorticks_off()
+        one.set(xlabel=labels[0], title=name)
+    axes[0, 0].set_ylabel(labels[1])
+    axes[0, -1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
 def differences(table: pd.DataFrame, *, labels: tuple[str, str]) -> Figure:
     """What each of several choices changes: a share, and a difference with its interval.
 

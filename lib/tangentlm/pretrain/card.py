@@ -134,8 +134,8 @@ def _can_and_cannot(findings: Findings) -> str:
     unknown = [name for name, good in zip(pairs["phenomenon"], better, strict=True) if not good]
     lines = [
         "## What it can and cannot do\n",
-        f"Of ten kinds of minimal pairs it is better than guessing (one-sided binomial test, 5 %) "
-        f"in {len(known)}: {'; '.join(known) or 'none'}. It is not in {len(unknown)}: "
+        f"Of {len(pairs)} kinds of minimal pairs it is better than guessing (one-sided binomial "
+        f"test, 5 %) in {len(known)}: {'; '.join(known) or 'none'}. It is not in {len(unknown)}: "
         f"{'; '.join(unknown) or 'none'}.\n",
         _markdown(pairs.assign(accuracy=pairs["accuracy"].map("{:.0f}".format))),
         "\nWhat it puts into a gap, with its probability:\n",
@@ -156,8 +156,9 @@ def _can_and_cannot(findings: Findings) -> str:
     lines += [
         f"\nZero-shot, its prompt beats the majority class (binomial test, 5 %) on "
         f"{len(above)} of {len(tasks)} tasks: {', '.join(above) or 'none'}. The probe is logistic "
-        f"regression on its hidden state at the mask, 64 training examples a class, mean over "
-        f"{int(tasks['seeds'].max())} samples of them (standard deviation).\n",
+        f"regression on its hidden state at the mask, {int(tasks['k'].max())} training "
+        f"examples a class, mean over {int(tasks['seeds'].max())} samples of them (standard "
+        f"deviation).\n",
         _markdown(_readable(tasks)),
         "",
     ]

@@ -77,7 +77,7 @@ def downstream(
 
     Returns:
         A row a task: ``task``, ``test`` (rows), ``majority``, ``zero_shot``, ``probe`` (mean over
-        seeds), ``probe_std``, ``seeds``; accuracies in percent.
+        seeds), ``k``, ``probe_std``, ``seeds``; accuracies in percent.
     """
     rows = []
     for name in tasks:
@@ -117,6 +117,7 @@ def _on_task(
         "majority": score(labels, majority),
         "zero_shot": score(labels, predicted),
         "probe": float(np.mean(probes)),
+        "k": k,
         "probe_std": float(np.std(probes, ddof=1)) if len(probes) > 1 else None,
         "seeds": len(probes),
     }

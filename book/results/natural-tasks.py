@@ -1,0 +1,338 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: py:percent,md:myst
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Natural tasks
+#
+# Why should fine-tuning behave like its kernel at all? A pre-trained model is not at random weights,
+# and the usual argument for kernels needs those. Malladi et al. give another one. If the prompt turns
+# the task into something like pre-training, then a wide model has next to nothing left to learn from
+# it. So the logits need to move little, so the weights move little, so the features stay where they
+# are. They call such a task *natural*.
+#
+# **You will learn** how that assumption is put into one number, whether the number does fall as models
+# grow wider, and whether kernel behaviour grows with it.
+#
+# **You need** the experiment {doc}`/book/experiments/natural_tasks`, where every number here comes
+# from, and {doc}`/book/theory/parametrization`. Nothing is computed on this page: it shows the records
+# of the studies *ladder* and *natural*.
+
+# %% [markdown]
+# ## The assumption
+#
+# Let $f_n$ be a pre-trained model of width $n$. The output derivative of a sample is
+# $\chi = \partial \ell / \partial f$, and its entry at the true label has the size $1 - p_y$. A task is
+# natural in the limit (Definition 3.6 of {cite:t}`malladi2023kernel`) if
+#
+# $$\lim_{n \to \infty} \chi(s, y; f_n) = 0 \quad \text{for every sample } (s, y)
+# \text{ of the task} .$$ (eq-natural)
+#
+# Then, in the maximal-update parametrization, fine-tuning shows kernel behaviour in the limit
+# (Theorem 3.7).
+#
+# The authors could not test {eq}`eq-natural`: public models that differ in width differ in depth,
+# too. A ladder of our own does not have that problem. Its models differ in width and in nothing else:
+# the same text in the same order, the same masks, the same number of steps. There is one ladder in
+# the standard parametrization and one in the maximal-update one.
+
+# %% tags=["hide-input"]
+import pandas as pd
+from IPython.display import Markdown, display
+
+from tangentlm import figures
+from tangentlm.figures import data_link
+from tangentlm.ladder import (
+    examples_over_width,
+    ladder_measures,
+    per_doubling,
+)
+from tangentlm.ledger import reported
+from tangentlm.records import read_collected, read_collected_table
+from tangentlm.tables import readable
+from tangentlm.tasks import load_task
+
+figures.use_style()
+STUDY, LADDER = "natural", "ladder"
+BY = ["parametrization", "prompt"]
+models = read_collected(LADDER, "pretrain")
+measures = ladder_measures(STUDY, LADDER)
+if not models.empty:
+    models = models.sort_values(["parametrization", "width"])
+readable(
+    models,
+    {
+        "parametrization": "parametrization",
+        "width": "width",
+        "parameters": "parameters",
+        "tokens": "tokens seen",
+        "held_out_loss": "held-out loss (nats)",
+        "held_out_accuracy": "guessed right",
+        "minimal_pairs": "minimal pairs (%)",
+        "training_seconds": "seconds",
+    },
+)
+
+# %% mystnb={"figure": {"caption": "Training loss of the models of the ladder over the tokens seen."}, "image": {"alt": "Falling lines, one a width and parametrization; wider models are lower."}} tags=["hide-input"]
+curve = read_collected_table(LADDER, "pretrain-curve")
+if not curve.empty:
+    wide = curve.pivot(index="tokens", columns="run", values="loss")
+    wide = wide.rolling(5, min_periods=1).mean().reset_index()
+    wide["tokens"] /= 1e6
+    names = {run: run for run in models["run"]}
+    display(
+        figures.lines(
+            wide.iloc[::5],
+            "tokens",
+            names,
+            labels=("million tokens", "loss (nats)"),
+        )
+    )
+
+# %% tags=["remove-input"]
+data_link(curve, "ladder-curves")
+
+# %% tags=["hide-input"]
+if measures.empty:
+    display(Markdown("The study *natural*: not run."))
+else:
+    display(
+        Markdown(
+            f"The study *natural* has {len(measures)} runs: {measures['task'].nunique()} tasks, "
+            f"{measures['prompt'].nunique()} prompts, {measures['model'].nunique()} models, "
+            f"{measures['seed'].nunique()} few-shot splits (k = {measures['k'].iloc[0]}), "
+            f"{measures['test_size'].iloc[0]} test examples at most."
+        )
+    )
+
+# %% [markdown]
+# ## Does the output derivative fall with the width?
+#
+# Three prompts: the manual one of the paper; a null prompt, the mask after the text and no word more;
+# and the manual one with label words that mean nothing for the task. If naturalness is what the manual
+# prompt buys, its $\chi$ should fall with the width, and that of the others should not.
+
+# %% mystnb={"figure": {"caption": "Mean output derivative before fine-tuning over the width. Faint: single tasks. Bold: their mean."}, "image": {"alt": "Two panels, one a parametrization; for each of three prompts a bold line over four widths among the faint lines of the tasks."}} tags=["hide-input"]
+if not measures.empty:
+    display(
+        figures.unit_lines(
+            measures,
+            "width",
+            "chi",
+            "prompt",
+            panel="parametrization",
+            unit="task",
+            labels=("width", "output derivative"),
+        )
+    )
+
+# %% tags=["remove-input"]
+data_link(measures, "natural-tasks")
+
+# %% [markdown]
+# The change per doubling of the width: for every task the slope over $\log_2 n$, then the mean over
+# tasks with its 95 % interval (Student's t over tasks).
+
+# %% tags=["hide-input"]
+BEFORE = {
+    "chi": "output derivative, mean",
+    "chi_worst": "output derivative, worst tenth",
+    "zero_shot": "zero-shot score (%)",
+}
+CHANGE = {
+    "parametrization": "parametrization",
+    "prompt": "prompt",
+    "what": "measure",
+    "change": "change per doubling",
+    "low": "low",
+    "high": "high",
+    "tasks": "tasks",
+    "verdict": "verdict",
+}
+
+
+def changes(names: dict[str, str]) -> pd.DataFrame:
+    """The changes per doubling of some measures, with readable names."""
+    if measures.empty:
+        return pd.DataFrame()
+    table = per_doubling(measures, list(names), BY)
+    return table.assign(what=table["measure"].map(names))
+
+
+readable(changes(BEFORE), CHANGE)
+
+# %% [markdown]
+# ### Every example?
+#
+# A mean can fall while some examples get worse. The definition does not allow that. So follow each
+# example over the ladder: for how many does $\chi$ fall from the narrowest to the widest model, for how
+# many at every step, and how many are solved ($\chi < 0.1$) or hopeless ($\chi > 0.9$) for the widest?
+
+# %% tags=["hide-input"]
+readable(
+    examples_over_width(measures, STUDY, BY),
+    {
+        "parametrization": "parametrization",
+        "prompt": "prompt",
+        "examples": "examples",
+        "fell": "fell (%)",
+        "fell_always": "fell at every step (%)",
+        "solved": "solved (%)",
+        "hopeless": "hopeless (%)",
+    },
+)
+
+# %% [markdown]
+# An example counts once for each few-shot split whose test part it is in. Were the width to change
+# nothing, half of the examples would fall by chance.
+#
+# ### Beside the paper
+#
+# Table 8 of {cite:t}`malladi2023kernel` gives the mean output derivative of nine tasks for RoBERTa-base
+# (width 768, 12 layers) and RoBERTa-large (width 1024, 24 layers), with the manual prompt. Two models
+# that differ in both do not make a ladder; ours do.
+
+# %% tags=["hide-input"]
+paper = reported()
+paper = paper[paper["metric"] == "mean output derivative"]
+beside = paper.assign(column=paper["method"].str.removeprefix("zero-shot "))
+beside = beside.pivot(index="task", columns="column", values="mean")
+if not measures.empty:
+    ours = measures[measures["prompt"] == "manual"]
+    ours = ours.assign(
+        title=[load_task(task).title for task in ours["task"]],
+        column=[
+            f"{kind}, {width}"
+            for kind, width in zip(
+                ours["parametrization"], ours["width"], strict=True
+            )
+        ],
+    )
+    order = ours.sort_values(["parametrization", "width"])["column"].unique()
+    ours = ours.pivot_table(index="title", columns="column", values="chi")[order]
+    beside = beside.join(ours, how="outer")
+beside.astype(float).style.format(precision=2, na_rep="")
+
+# %% [markdown]
+# ## Does kernel behaviour grow with the width?
+#
+# Now fine-tune (SGD, the rate chosen on dev) and ask two questions. *Linearization*: how far is the
+# Taylor model at the fine-tuned parameters from the fine-tuned model, relative to how far the logits
+# moved? *Fixed features*: how far has the training kernel moved, entry by entry, relative to what it
+# was? The theory says that both go to zero for natural tasks.
+
+# %% mystnb={"figure": {"caption": "Linearization error after fine-tuning over the width: distance of the Taylor model's logits from the fine-tuned ones, relative to the movement of the logits."}, "image": {"alt": "Two panels, one a parametrization; for each of three prompts a bold line over four widths among the faint lines of the tasks."}} tags=["hide-input"]
+if not measures.empty:
+    display(
+        figures.unit_lines(
+            measures,
+            "width",
+            "linearization_error",
+            "prompt",
+            panel="parametrization",
+            unit="task",
+            labels=("width", "linearization error"),
+        )
+    )
+
+# %% mystnb={"figure": {"caption": "Kernel distance over the width: mean relative change of the entries of the training kernel through fine-tuning."}, "image": {"alt": "Two panels, one a parametrization; for each of three prompts a bold line over four widths among the faint lines of the tasks."}} tags=["hide-input"]
+if not measures.empty:
+    display(
+        figures.unit_lines(
+            measures,
+            "width",
+            "kernel_distance",
+            "prompt",
+            panel="parametrization",
+            unit="task",
+            labels=("width", "kernel distance"),
+        )
+    )
+
+# %% tags=["hide-input"]
+AFTER = {
+    "linearization_error": "linearization error",
+    "kernel_distance": "kernel distance",
+    "finetuned": "fine-tuned (%)",
+    "kernel": "kernel regression (%)",
+    "gap": "fine-tuned minus kernel (points)",
+}
+if not measures.empty:
+    measures["gap"] = measures["finetuned"] - measures["kernel"]
+readable(changes(AFTER), CHANGE)
+
+# %% [markdown]
+# ## Are natural tasks the ones with kernel behaviour?
+#
+# The theory says more than that both change with the width. At one width, too, the tasks and prompts
+# with a small $\chi$ should be those that linearize. So take one model at a time, and correlate its
+# $\chi$ with its linearization error and kernel distance over all tasks and prompts (Spearman's rank
+# correlation, splits averaged).
+
+# %% tags=["hide-input"]
+rows = []
+for (kind, width), of_model in (
+    measures.groupby(["parametrization", "width"]) if len(measures) else ()
+):
+    means = of_model.groupby(["task", "prompt"])[["chi", *AFTER]].mean()
+    correlation = means.corr(method="spearman")["chi"]
+    rows.append(
+        {
+            "kind": kind,
+            "width": width,
+            "pairs": len(means),
+            "error": correlation["linearization_error"],
+            "distance": correlation["kernel_distance"],
+        }
+    )
+readable(
+    pd.DataFrame(rows),
+    {
+        "kind": "parametrization",
+        "width": "width",
+        "pairs": "tasks x prompts",
+        "error": "chi and linearization error",
+        "distance": "chi and kernel distance",
+    },
+)
+
+# %% [markdown]
+# ## How to read this
+#
+# The verdicts are computed, and they say what this ladder shows. Four widths up to 512 are far from a
+# limit, and a model of this size solves few of the tasks zero-shot at any width. A $\chi$ that does not
+# fall here may fall for models that have read more; a $\chi$ that falls only for the mean is what
+# {eq}`eq-natural` does not ask for. The page {doc}`/book/results/minilang` puts the same questions to
+# a language where the tasks *can* be solved from pre-training alone.
+#
+# ## Limits
+#
+# - One pre-training seed for each model. The intervals are over tasks; they do not know of the chance
+#   in pre-training.
+# - Tasks are not independent draws from a population of tasks. Several of them are about sentiment.
+# - The learning rate of pre-training was chosen at one width in the standard parametrization.
+# - Fine-tuning has a small grid (two learning rates), and its best rate changes with the width; so the
+#   distances compare what a practitioner would get, not equal steps.
+# - $\chi$ is taken among the label words alone, as the paper does.
+#
+# ## Exercises
+#
+# 1. Take out the sentiment tasks. Does a verdict change?
+# 2. The manual and the unrelated prompt have the same template. What does their difference in
+#    linearization error say about the label words?
+# 3. Pre-train a ladder of your own (`make study STUDY=ladder`) with twice the steps. Which of the
+#    slopes becomes steeper?
+
+# %% tags=["remove-input"]
+from tangentlm.records import page_cost_note
+
+page_cost_note()

@@ -1,0 +1,120 @@
+"""What changes with width: measures of tasks over models that differ in width alone.
+
+Theorem 3.7 of Malladi-v1 is about a limit, so one model says nothing of it. A ladder of models, the
+same text in the same order at every width, does. The unit of every interval here is the task: a
+ladder has one model a width, so an interval speaks of other tasks, not of other pre-trainings.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from tangentlm.ledger import interval
+from tangentlm.params import RUN_PREFIX
+from tangentlm.records import read_collected, read_collected_table
+
+EXPERIMENT = "natural_tasks"
+_FACTS = ["run", "width", "parametrization", "held_out_loss", "parameters"]
+
+
+def ladder_measures(study: str, ladder: str) -> pd.DataFrame:
+    """The measures of the tasks, beside the facts of the models.
+
+    Args:
+        study: A study with runs of ``natural_tasks``.
+        ladder: The study that pre-trained their models.
+
+    Returns:
+        A row a run, with ``width``, ``parametrization``, ``held_out_loss`` and ``parameters`` of
+        its model; empty where one of the studies has not been run.
+    """
+    runs, models = read_collected(study, EXPERIMENT), read_collected(ladder, "pretrain")
+    if runs.empty or models.empty:
+        return pd.DataFrame()
+    models = models[_FACTS].assign(model=f"{RUN_PREFIX}{ladder}/" + models["run"])
+    return runs.drop(columns="width").merge(models.drop(columns="run"), on="model")
+
+
+def per_doubling(measures: pd.DataFrame, columns: Sequence[str], by: Sequence[str]) -> pd.DataFrame:
+    """By how much a measure changes when the width doubles.
+
+    For every task the least-squares slope over log2(width) of its mean over seeds; then the mean
+    of the slopes over tasks, with its 95 % interval.
+
+    Args:
+        measures: From ``ladder_measures``.
+        columns: The measures.
+        by: Columns that name the ladders, e.g. ``["parametrization", "prompt"]``.
+
+    Returns:
+        Columns ``by``, ``measure``, ``change``, ``low``, ``high``, ``tasks`` and ``verdict``:
+        ``"falls"``, ``"rises"`` or ``"not told apart"`` from no change, or ``"too few tasks"``.
+    """
+    rows = []
+    for names, group in measures.groupby(list(by), sort=False):
+        means = group.groupby(["task", "width"])[list(columns)].mean()
+        for column in columns:
+            slopes = means[column].groupby("task").apply(_slope).dropna()
+            if slopes.empty:
+                continue
+            mean, low, high = interval(slopes)
+            facts = (column, mean, low, high, len(slopes), _verdict(low, high))
+            rows.append((*names, *facts))
+    return pd.DataFrame(rows, columns=[*by, "measure", "change", "low", "high", "tasks", "verdict"])
+
+
+def _slope(of_widths: pd.Series) -> float:
+    """The slope over log2(width) of a series with ``width`` in its index; NaN for one width."""
+    present = of_widths.dropna()
+    if len(present) < 2:
+        return math.nan
+    widths = np.log2(present.index.get_level_values("width").to_numpy(dtype=np.float64))
+    return float(np.polyfit(widths, present.to_numpy(dtype=np.float64), 1)[0])
+
+
+def _verdict(low: float, high: float) -> str:
+    if math.isnan(low):
+        return "too few tasks"
+    return "falls" if high < 0 else "rises" if low > 0 else "not told apart"
+
+
+def examples_over_width(measures: pd.DataFrame, study: str, by: Sequence[str]) -> pd.DataFrame:
+    """What single examples do, for Definition 3.6 speaks of every one of them.
+
+    Args:
+        measures: From ``ladder_measures``.
+        study: The study that they are from.
+        by: Columns that name the ladders.
+
+    Returns:
+        For every ladder, over all examples of all tasks and seeds: how many ``examples``, and in
+        percent those whose output derivative ``fell`` from the narrowest to the widest model, those
+        for which it ``fell_always`` (at every step), and those that are ``solved`` (below 0.1) and
+        ``hopeless`` (above 0.9) for the widest.
+    """
+    chi = read_collected_table(study, f"{EXPERIMENT}-chi_by_example")
+    if measures.empty or chi.empty:
+        return pd.DataFrame()
+    chi = chi.set_index("run")
+    rows = []
+    for names, group in measures.groupby(list(by), sort=False):
+        steps = []
+        for _, same in group.groupby(["task", "seed"]):
+            by_width = same.sort_values("width")
+            if by_width["width"].nunique() > 1:
+                examples = chi.loc[by_width["run"]].to_numpy(dtype=np.float64).T
+                steps.append(examples[~np.isnan(examples).any(axis=1)])
+        if not steps:
+            continue
+        widest = np.concatenate([examples[:, -1] for examples in steps])
+        change = np.concatenate([examples[:, -1] - examples[:, 0] for examples in steps])
+        always = np.concatenate([(np.diff(examples) < 0).all(axis=1) for examples in steps])
+        shares = [100 * float(np.mean(s)) for s in (change < 0, always, widest < 0.1, widest > 0.9)]
+        rows.append((*names, len(widest), *shares))
+    return pd.DataFrame(
+        rows, columns=[*by, "examples", "fell", "fell_always", "solved", "hopeless"]
+    )
