@@ -11,6 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from tangentlm.behavior import (
     kernel_distance,
+    kernel_distances,
     linearization_share,
     mean_output_derivative,
     output_derivative,
@@ -149,3 +150,30 @@ def test_kernel_distance_refuses(before, after, message):
 def test_linearization_share(pretrained, linearized, finetuned, share):
     value = linearization_share(pretrained, linearized, finetuned)
     assert value == (None if share is None else pytest.approx(share))
+
+
+# --- four readings of a relative distance -----------------------------------------------------
+
+
+def test_kernel_distances_by_hand():
+    before, after = np.array([[2.0, -1.0], [0.0, 4.0]]), np.array([[3.0, -1.0], [5.0, 2.0]])
+    found = kernel_distances(before, after)
+    assert found["elementwise"] == pytest.approx((0.5 + 0 + 0.5) / 3)
+    assert found["median"] == 0.5
+    assert found["ratio"] == pytest.approx((1 + 0 + 5 + 2) / 7)
+    assert found["frobenius"] == pytest.approx(np.sqrt(30) / np.sqrt(21))
+
+
+def test_one_small_entry_decides_the_elementwise_distance_alone():
+    before = np.ones((10, 10))
+    before[0, 0] = 1e-6
+    found = kernel_distances(before, np.ones((10, 10)) * 1.01)
+    assert found["elementwise"] > 1000
+    assert max(found["median"], found["ratio"], found["frobenius"]) < 0.2
+
+
+def test_kernels_that_cannot_be_compared_are_refused():
+    with pytest.raises(InputError, match="cannot be compared"):
+        kernel_distances(np.ones(3), np.ones(4))
+    with pytest.raises(InputError, match="the kernel is zero"):
+        kernel_distances(np.zeros(3), np.ones(3))

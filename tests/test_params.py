@@ -9,6 +9,7 @@ import yaml
 from tangentlm.errors import InputError, unknown_name
 from tangentlm.models import checkpoint_location, list_models, load_masked_lm, load_tokenizer
 from tangentlm.params import (
+    RUN_PREFIX,
     RUNS,
     MinilangRun,
     NaturalTaskRun,
@@ -27,7 +28,7 @@ from tangentlm.params import (
     read_yaml,
     run_from_notebook,
 )
-from tangentlm.params.runs import check_model
+from tangentlm.params.base import check_model
 from tangentlm.solvers import SOLVERS
 from tangentlm.tasks import load_task
 from tiny import save_tiny
@@ -209,9 +210,14 @@ def test_batch_size_is_one_or_several(value, expected):
 
 def test_grid_is_table_3_of_malladi():
     grid = load_grid("malladi")
-    assert grid.sgd_learning_rate == (1e-4, 5e-4, 1e-3, 5e-3, 1e-2)
-    assert grid.adam_learning_rate == (1e-5, 2e-5, 5e-5)
-    assert grid.batch_size == (2, 4, 8)
+    rates = {method: own.learning_rate for method, own in grid.finetune.items()}
+    assert rates["sgd"] == (1e-4, 5e-4, 1e-3, 5e-3, 1e-2)
+    assert rates["adam"] == (1e-5, 2e-5, 5e-5)
+    assert rates["sgd-lora"] == (1e-4, 1e-3, 1e-2)
+    assert rates["adam-lora"] == (1e-5, 4e-5, 4e-4)
+    sizes = {method: own.batch_size for method, own in grid.finetune.items()}
+    assert sizes["sgd"] == sizes["adam"] == (2, 4, 8)
+    assert sizes["sgd-lora"] == sizes["adam-lora"] == (4, 16)
     assert grid.regularization == (0, 0.001, 0.01, 0.1, 1)
     assert grid.f0_scale == (10, 100, 1000, 10000, math.inf)
     assert (grid.steps, grid.evaluate_every) == (32, 4)
@@ -220,8 +226,11 @@ def test_grid_is_table_3_of_malladi():
 @pytest.mark.parametrize("name", GRIDS)
 def test_shipped_grid_loads(name):
     grid = load_grid(name)
-    numbers = (*grid.sgd_learning_rate, *grid.adam_learning_rate, *grid.batch_size)
-    assert all(number > 0 and math.isfinite(number) for number in numbers)
+    assert {"sgd", "adam", "signgd", "sgd-lora", "adam-lora"} <= grid.finetune.keys()
+    for own in grid.finetune.values():
+        numbers = (*own.learning_rate, *own.batch_size)
+        assert numbers
+        assert all(number > 0 and math.isfinite(number) for number in numbers)
     assert min(*grid.regularization, *grid.f0_scale) >= 0
     assert grid.steps % grid.evaluate_every == 0
 
@@ -240,7 +249,11 @@ def test_shipped_study_loads(name):
     for task in {run.task for run in on_tasks}:
         load_task(task)
     for model in {run.model for run in on_tasks}:
-        checkpoint_location(model)
+        if model.startswith(RUN_PREFIX):  # one that another study makes
+            study, _, made = model.removeprefix(RUN_PREFIX).partition("/")
+            assert made in {run.name for run in load_study(study)}
+        else:
+            checkpoint_location(model)
 
 
 def test_paper_study_is_the_paper_s():
@@ -316,7 +329,8 @@ def test_wrong_yaml_is_refused(tmp_path, text, match):
     [
         ({"stps": 3}, "grid mine: unknown parameter 'stps'; did you mean 'steps'"),
         ({"steps": 0}, "grid mine: steps = 0"),
-        ({"batch_size": ["two"]}, "grid mine: batch_size"),
+        ({"finetune": {"sgd": {"learning_rate": [1], "batch_size": ["two"]}}}, "batch_size"),
+        ({"finetune": {"sgd": {"learning_rate": [0], "batch_size": [2]}}}, "learning_rate"),
     ],
 )
 def test_wrong_grid_is_refused(root, change, match):

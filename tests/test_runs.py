@@ -77,8 +77,8 @@ def command(*arguments: str, root: Path) -> subprocess.CompletedProcess[str]:
         (
             "finetune",
             {"training.py", "linearize.py", "behavior.py", "solvers/labels.py", "models.py",
-             "errors.py"},
-            {"runs.py", "__main__.py", "kernels/reference.py"},
+             "errors.py", "adaptation.py", "kernels/entk.py"},
+            {"runs.py", "__main__.py", "kernel_behavior.py"},
         ),
         (
             "pretrain",
@@ -175,7 +175,8 @@ def test_fingerprint_depends_on_the_files_of_the_run_alone(root, file, changes):
 @pytest.mark.parametrize(
     ("file", "kernel", "finetune"),
     [
-        ("kernels/reference.py", True, False),
+        ("kernels/reference.py", True, True),
+        ("kernel_behavior.py", False, False),
         ("training.py", False, True),
         ("solvers.py", True, True),
         ("runs.py", False, False),
@@ -480,7 +481,7 @@ REFUSALS = {
     "optimizer": (
         lambda root: study_of(root, "task: reviews\nk: 2\noptimizer: adma\n", "finetune"),
         "mine",
-        "optimizer = 'adma': Input should be 'sgd' or 'adam'",
+        "optimizer = 'adma': Input should be 'sgd', 'adam' or 'signgd'",
     ),
     "learning rate": (
         lambda root: study_of(root, "task: reviews\nlearning_rate: fast\n", "finetune"),

@@ -395,10 +395,43 @@ def test_a_grid_has_a_schedule_for_every_point():
     grid = load_grid("quick")
     points = grid_schedules(grid, "adam", 10, 3)
     assert [(p.learning_rate, p.batch_size) for p in points] == [
-        (rate, size) for rate in grid.adam_learning_rate for size in grid.batch_size
+        (rate, size)
+        for rate in grid.of_method("adam").learning_rate
+        for size in grid.of_method("adam").batch_size
     ]
     assert {(p.optimizer, p.steps, p.evaluate_every, p.seed) for p in points} == {
         ("adam", 10 * grid.steps, 10 * grid.evaluate_every, 3)
     }
     (one,) = grid_schedules(grid, "sgd", 10, 3, learning_rate=(0.5,), batch_size=(7,))
     assert (one.learning_rate, one.batch_size) == (0.5, 7)
+
+
+def test_a_grid_has_points_of_its_own_for_lora():
+    grid = load_grid("malladi")
+    points = grid_schedules(grid, "adam", 10, 3, adaptation="lora")
+    assert {p.learning_rate for p in points} == set(grid.of_method("adam-lora").learning_rate)
+    assert {p.optimizer for p in points} == {"adam"}
+
+
+def test_a_method_that_the_grid_lacks_is_refused():
+    with pytest.raises(InputError, match="unknown fine-tuning method in the grid 'signgd-lora'"):
+        grid_schedules(load_grid("quick"), "signgd", 10, 3, adaptation="lora")
+
+
+def test_signgd_moves_every_entry_by_the_rate():
+    model = Mlp()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    optimizer = make_optimizer(model, "signgd", 0.25)
+    model(**TRAIN.batch).square().sum().backward()
+    gradients = {name: p.grad.clone() for name, p in model.named_parameters()}
+    optimizer.step()
+    for name, p in model.named_parameters():
+        assert torch.equal(p.detach(), before[name] - 0.25 * gradients[name].sign())
+
+
+def test_signgd_leaves_what_has_no_gradient():
+    model = Mlp()
+    optimizer = make_optimizer(model, "signgd", 0.25)
+    before = snapshot(model)
+    optimizer.step()
+    assert same_state(before, snapshot(model))

@@ -33,7 +33,9 @@
 # %% tags=["parameters"]
 task = "reviews"  # a task of params/tasks
 model = "pocket"  # a model of params/models, or a folder
-head = "prompt"  # prompt: label words at the mask
+head = (
+    "prompt"  # prompt: label words at the mask; linear: a layer on the first token
+)
 prompt = "manual"  # manual, null or unrelated
 k = 16  # examples a class, for train and again for dev
 seed = 13  # the split: 13, 21, 42, 87 or 100 in the papers
@@ -42,6 +44,10 @@ formula = "sgd"  # which kernel: sgd, signgd or asymmetric-signgd
 solver = (
     "least-squares"  # or logistic, rows-logistic; asymmetric kernels have their own
 )
+adaptation = "full"  # full, lora or intrinsic: what fine-tuning would move
+rank = 8  # of LoRA
+alpha = 16.0  # of LoRA
+dimension = 200  # of the random subspace
 grid = "quick"  # regularisation and f0 scales, from params/grids
 device = "auto"  # auto, cpu or cuda
 data = None  # a data folder; the variable TANGENTLM_DATA otherwise
@@ -108,19 +114,31 @@ pd.Series(zero_shot, name=f"zero-shot {the_task.metric} (%)").round(1).to_frame(
 # kernels replace one gradient (`asymmetric-signgd`, the training sample's) or both (`signgd`) by
 # their signs. {doc}`/book/theory/computing-kernels` shows how all three are computed.
 #
+# With `adaptation = "lora"` only the gradients of LoRA's matrices count, with `"intrinsic"` those of
+# coordinates in a random subspace.
+#
 # For two classes only the difference of the logits matters, so one output is enough:
 # $f_1 - f_0$. For more classes each logit is an output of its own, and a sample is C rows.
 
 # %%
-from tangentlm.kernels import entk
+import functools
+
+from tangentlm.adaptation import adapted_kernel
 
 two_classes = the_task.num_classes == 2
-options = {
-    "formula": run.formula,
-    "outputs": "difference" if two_classes else "full",
-}
+kernel_of = functools.partial(
+    adapted_kernel,
+    shots.model,
+    run.adaptation,
+    formula=run.formula,
+    outputs="difference" if two_classes else "full",
+    rank=run.rank,
+    alpha=run.alpha,
+    dimension=run.dimension,
+    seed=run.seed,
+)
 train = shots.part("train").batch
-kernel = entk(shots.model, train, **options)
+kernel = kernel_of(train)
 K = {"train": kernel.values}
 for part in ("dev", "test"):
     others = shots.part(part).batch
@@ -128,7 +146,7 @@ for part in ("dev", "test"):
     pair = (
         (others, train) if run.formula == "asymmetric-signgd" else (train, others)
     )
-    K[part] = entk(shots.model, *pair, **options).values
+    K[part] = kernel_of(*pair).values
 f0 = {
     part: difference(logits[index]) if two_classes else logits[index]
     for part, index in shots.parts.items()
@@ -225,6 +243,7 @@ pd.Series(
 # tables of the book are made of such records and of nothing else.
 
 # %%
+from tangentlm.behavior import mean_output_derivative
 from tangentlm.records import cost_note, write_record
 
 path = write_record(
@@ -236,6 +255,7 @@ path = write_record(
         "metric": the_task.metric,
         "zero_shot_test": zero_shot["test"],
         "zero_shot_dev": zero_shot["dev"],
+        "chi": mean_output_derivative(logits[shots.parts["test"]], labels["test"]),
         "regularization": chosen.solver.regularization,
         "f0_scale": chosen.solver.f0_scale
         if chosen.solver.f0_scale < float("inf")

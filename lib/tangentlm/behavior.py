@@ -69,13 +69,48 @@ def kernel_distance(before: ArrayLike, after: ArrayLike) -> float:
     Raises:
         InputError: If the shapes differ or K has a zero entry.
     """
+    first, second = _pair(before, after)
+    if not first.all():
+        raise InputError("the kernel has a zero entry, so its relative distance is not defined")
+    return float(np.mean(np.abs(second - first) / np.abs(first)))
+
+
+def kernel_distances(before: ArrayLike, after: ArrayLike) -> dict[str, float]:
+    """How far a kernel has moved, by four readings of "relative distance".
+
+    The papers print one number a task and name the first. It has no upper bound: one entry near
+    zero can decide it. Entries that were exactly zero are left out of the first two.
+
+    Args:
+        before: The kernel K, any shape.
+        after: The kernel K', the same shape.
+
+    Returns:
+        ``elementwise``: the mean of |K' - K| / |K|; ``median``: their median; ``ratio``: the sum of
+        |K' - K| over that of |K|; ``frobenius``: the ratio of the norms of K' - K and K.
+
+    Raises:
+        InputError: If the shapes differ or K is zero.
+    """
+    first, second = _pair(before, after)
+    if not first.any():
+        raise InputError("the kernel is zero, so its relative distance is not defined")
+    change, size = np.abs(second - first), np.abs(first)
+    relative = change[size > 0] / size[size > 0]
+    return {
+        "elementwise": float(relative.mean()),
+        "median": float(np.median(relative)),
+        "ratio": float(change.sum() / size.sum()),
+        "frobenius": float(np.linalg.norm(change) / np.linalg.norm(size)),
+    }
+
+
+def _pair(before: ArrayLike, after: ArrayLike) -> tuple[Array, Array]:
     first = np.asarray(getattr(before, "values", before), dtype=np.float64)
     second = np.asarray(getattr(after, "values", after), dtype=np.float64)
     if first.shape != second.shape:
         raise InputError(f"kernels of shapes {first.shape} and {second.shape} cannot be compared")
-    if not first.all():
-        raise InputError("the kernel has a zero entry, so its relative distance is not defined")
-    return float(np.mean(np.abs(second - first) / np.abs(first)))
+    return first, second
 
 
 def linearization_share(pretrained: float, linearized: float, finetuned: float) -> float | None:

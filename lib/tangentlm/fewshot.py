@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from tangentlm.data import Split, load_split
+from tangentlm.linear_probe import fit_linear_probe
 from tangentlm.models import (
     LinearHeadModel,
     PromptModel,
@@ -69,7 +70,7 @@ class FewShot:
 
 
 def few_shot(run: TaskRun) -> FewShot:
-    """Load what a run computes with.
+    """Load what a run computes with; a linear head is at the linear-probing solution.
 
     Args:
         run: Its parameters.
@@ -88,4 +89,7 @@ def few_shot(run: TaskRun) -> FewShot:
     n, m = len(split.train), len(split.dev)
     parts = {"train": slice(0, n), "dev": slice(n, n + m), "test": slice(n + m, len(samples))}
     batch = encode(task, tokenizer, samples, run.head)
-    return FewShot(task, split, tokenizer, model, batch, labels_of(samples), parts)
+    shots = FewShot(task, split, tokenizer, model, batch, labels_of(samples), parts)
+    if isinstance(model, LinearHeadModel):
+        fit_linear_probe(model, shots.part("train"))
+    return shots

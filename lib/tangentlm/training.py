@@ -10,15 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from tangentlm.errors import InputError, NonFiniteError, unknown_name
+from tangentlm.errors import InputError, NonFiniteError
 from tangentlm.models import logits_of
-from tangentlm.params import Grid
+from tangentlm.optimizers import make_optimizer
+from tangentlm.params import Adaptation, Grid, Optimizer, method_name
 from tangentlm.prompts import Labelled, select_rows
 from tangentlm.solvers import score
 
@@ -29,7 +29,7 @@ MAX_GRADIENT_NORM = 1.0
 class Schedule:
     """How one fine-tuning goes: optimizer, rate, batch, steps, evaluations and its random seed."""
 
-    optimizer: Literal["sgd", "adam"]
+    optimizer: Optimizer
     learning_rate: float
     batch_size: int
     steps: int
@@ -39,10 +39,11 @@ class Schedule:
 
 def grid_schedules(
     grid: Grid,
-    optimizer: Literal["sgd", "adam"],
+    optimizer: Optimizer,
     shots: int,
     seed: int,
     *,
+    adaptation: Adaptation = "full",
     learning_rate: Sequence[float] | None = None,
     batch_size: Sequence[int] | None = None,
 ) -> list[Schedule]:
@@ -50,20 +51,26 @@ def grid_schedules(
 
     Args:
         grid: Learning rates, batch sizes, and steps in units of ``shots``.
-        optimizer: Whose learning rates.
+        optimizer: Of every fine-tuning.
         shots: kC, the number of training examples.
         seed: Of every fine-tuning.
+        adaptation: With the optimizer, whose learning rates and batch sizes.
         learning_rate: Instead of the grid's.
         batch_size: Instead of the grid's.
 
     Returns:
         The schedules.
+
+    Raises:
+        InputError: If the grid has no values for the method, and none are given.
     """
-    default = grid.sgd_learning_rate if optimizer == "sgd" else grid.adam_learning_rate
+    if learning_rate is None or batch_size is None:
+        own = grid.of_method(method_name(optimizer, adaptation))
+        learning_rate, batch_size = learning_rate or own.learning_rate, batch_size or own.batch_size
     return [
         Schedule(optimizer, rate, size, grid.steps * shots, grid.evaluate_every * shots, seed)
-        for rate in learning_rate or default
-        for size in batch_size or grid.batch_size
+        for rate in learning_rate
+        for size in batch_size
     ]
 
 
@@ -98,28 +105,6 @@ def snapshot(model: nn.Module) -> dict[str, Tensor]:
         Its state dict, detached and cloned.
     """
     return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
-
-
-def make_optimizer(model: nn.Module, name: str, learning_rate: float) -> torch.optim.Optimizer:
-    """Plain SGD or Adam on all parameters that require a gradient; no momentum, no decay.
-
-    Args:
-        model: The model.
-        name: ``"sgd"`` or ``"adam"`` (beta 0.9 and 0.999, epsilon 1e-8).
-        learning_rate: The rate.
-
-    Returns:
-        A torch optimizer.
-
-    Raises:
-        InputError: If the name is unknown.
-    """
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    if name == "sgd":
-        return torch.optim.SGD(parameters, lr=learning_rate)
-    if name == "adam":
-        return torch.optim.Adam(parameters, lr=learning_rate, fused=True)
-    raise unknown_name("optimizer", name, ("sgd", "adam"))
 
 
 def _minibatches(size: int, batch_size: int, seed: int) -> Iterator[Tensor]:
@@ -158,7 +143,7 @@ def fine_tune(
     observe: Callable[[int, nn.Module], None] | None = None,
     progress: bool = True,
 ) -> FineTuned:
-    """Fine-tune all parameters and keep the checkpoint that is best on dev.
+    """Fine-tune what requires a gradient and keep the checkpoint that is best on dev.
 
     The model is left at its last step, not at the best one. Dropout is as the model's
     configuration says, drawn from the schedule's seed like the order of the samples.

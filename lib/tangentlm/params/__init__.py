@@ -5,36 +5,35 @@ every experiment hands its parameters to a model of this package first: unknown 
 with the nearest known one, and numbers are numbers before anything is computed.
 """
 
+from tangentlm.params.base import RUN_PREFIX, Run
 from tangentlm.params.files import named_file, names, project_root, read_yaml
 from tangentlm.params.grids import Grid, load_grid
+from tangentlm.params.lab_runs import MinilangRun, PretrainRun, ProbeRun, RecipeRun
 from tangentlm.params.recipes import Parametrization, Recipe, load_recipe
-from tangentlm.params.runs import (
-    RUN_PREFIX,
-    RUNS,
-    FineTuneRun,
-    KernelRun,
-    MinilangRun,
-    NaturalTaskRun,
-    PretrainRun,
-    ProbeRun,
-    Prompt,
-    RecipeRun,
-    Run,
-    TaskRun,
-    make_run,
-    run_from_notebook,
-)
+from tangentlm.params.runs import RUNS, make_run, run_from_notebook
 from tangentlm.params.strict import PositiveRate, Strict, digest
 from tangentlm.params.studies import list_studies, load_study
+from tangentlm.params.task_runs import (
+    Adaptation,
+    FineTuneRun,
+    KernelRun,
+    NaturalTaskRun,
+    Optimizer,
+    Prompt,
+    TaskRun,
+    method_name,
+)
 
 __all__ = [
     "RUNS",
     "RUN_PREFIX",
+    "Adaptation",
     "FineTuneRun",
     "Grid",
     "KernelRun",
     "MinilangRun",
     "NaturalTaskRun",
+    "Optimizer",
     "Parametrization",
     "PositiveRate",
     "PretrainRun",
@@ -51,6 +50,7 @@ __all__ = [
     "load_recipe",
     "load_study",
     "make_run",
+    "method_name",
     "named_file",
     "names",
     "project_root",

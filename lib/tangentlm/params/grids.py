@@ -6,26 +6,49 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
+from tangentlm.errors import unknown_name
 from tangentlm.params.files import named_file, read_yaml
 from tangentlm.params.strict import PositiveRate, Strict
+
+
+class FineTuneGrid(Strict):
+    """The learning rates and batch sizes that are tried for one method of fine-tuning."""
+
+    learning_rate: tuple[PositiveRate, ...]
+    batch_size: tuple[PositiveInt, ...]
 
 
 class Grid(Strict):
     """A named grid of hyperparameters, from ``params/grids/<name>.yaml``.
 
+    ``finetune`` has the values of each method, named as ``FineTuneRun.method``, e.g. ``sgd-lora``.
     ``steps`` and ``evaluate_every`` count in units of kC: Malladi et al. train for 32kC steps
     and validate every 4kC steps (Appendix A.3 of Malladi-v1).
     """
 
     about: str
-    sgd_learning_rate: tuple[PositiveRate, ...]
-    adam_learning_rate: tuple[PositiveRate, ...]
-    batch_size: tuple[PositiveInt, ...]
+    finetune: dict[str, FineTuneGrid]
     steps: int = Field(ge=1)
     evaluate_every: int = Field(ge=1)
     regularization: tuple[NonNegativeFloat, ...]
     f0_scale: tuple[PositiveFloat, ...]
     gamma: tuple[PositiveFloat, ...]
+
+    def of_method(self, method: str) -> FineTuneGrid:
+        """The values of a method of fine-tuning.
+
+        Args:
+            method: Its name, e.g. ``"sgd"`` or ``"adam-lora"``.
+
+        Returns:
+            Learning rates and batch sizes.
+
+        Raises:
+            InputError: If the grid has none for it.
+        """
+        if method not in self.finetune:
+            raise unknown_name("fine-tuning method in the grid", method, self.finetune)
+        return self.finetune[method]
 
     def of_solver(self, default: Mapping[str, Sequence[float]]) -> dict[str, tuple[float, ...]]:
         """The values of a solver's hyperparameters.

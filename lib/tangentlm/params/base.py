@@ -1,0 +1,66 @@
+"""What the parameters of every run have, whatever the experiment."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from tangentlm.params.files import named_file, project_root
+from tangentlm.params.strict import Strict
+
+RUN_PREFIX = "run:"
+"""What the name of a model of the project's own runs begins with: ``run:<study>/<run>``."""
+
+
+def check_model(name: str) -> None:
+    """Refuse the name of a model that is neither a parameter file, a folder nor a run.
+
+    Args:
+        name: As for ``tangentlm.models.load_model``.
+
+    Raises:
+        InputError: With the nearest name that there is.
+    """
+    if not Path(name).is_dir() and not name.startswith(RUN_PREFIX):
+        named_file("model", name)
+
+
+class Run(Strict):
+    """What every experiment's run has: a seed, a device and a place to write to."""
+
+    experiment: ClassVar[str]
+    method_parameter: ClassVar[str]
+    elsewhere: ClassVar[frozenset[str]] = frozenset({"out"})
+    """Parameters that say where to read and write and decide no result."""
+
+    seed: int = Field(default=13, ge=0)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    out: str | None = None
+
+    @property
+    def method(self) -> str:
+        """The short name of what is run, e.g. ``sgd`` for the SGD kernel."""
+        return str(getattr(self, self.method_parameter))
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The run's name for people."""
+
+    def folder(self, study: str) -> Path:
+        """Where this run of a study lives once it is done: ``runs/<study>/<experiment>/<run>``."""
+        return project_root() / "runs" / study / self.experiment / self.name
+
+    def output_folder(self) -> Path:
+        """Where this run writes: ``out``, or a folder of its own in the study ``local``."""
+        return Path(self.out) if self.out else self.folder("local")
+
+    def identity(self) -> dict[str, Any]:
+        """The parameters that decide the result: all but where it is written and read."""
+        return self.model_dump(mode="json", exclude=set(self.elsewhere))
+
+    def check_names(self) -> None:
+        """Refuse a name that has no parameter file, with the nearest that has one."""

@@ -1,0 +1,151 @@
+"""The parameters of runs on a few-shot task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import Field, PositiveInt, field_validator, model_validator
+
+from tangentlm.params.base import Run, check_model
+from tangentlm.params.files import named_file
+from tangentlm.params.grids import load_grid
+from tangentlm.params.strict import PositiveRate
+
+Adaptation = Literal["full", "lora", "intrinsic"]
+"""What fine-tuning moves; see ``tangentlm.adaptation.adapted``."""
+Optimizer = Literal["sgd", "adam", "signgd"]
+Prompt = Literal["manual", "null", "unrelated"]
+"""How a task is asked; see ``tangentlm.tasks.with_prompt``."""
+
+
+def method_name(optimizer: Optimizer, adaptation: Adaptation) -> str:
+    """The name of a method of fine-tuning: its optimizer, and what moves unless all does.
+
+    Args:
+        optimizer: The optimizer.
+        adaptation: What moves.
+
+    Returns:
+        E.g. ``"sgd"`` or ``"adam-lora"``.
+    """
+    return optimizer if adaptation == "full" else f"{optimizer}-{adaptation}"
+
+
+class TaskRun(Run):
+    """What a run on a few-shot task has: a task, a model, a split and a grid."""
+
+    elsewhere: ClassVar[frozenset[str]] = frozenset({"out", "data"})
+
+    task: str
+    model: str = "pocket"
+    head: Literal["prompt", "linear"] = "prompt"
+    prompt: Prompt = "manual"
+    k: int = Field(default=16, ge=1)
+    test_size: int = Field(default=1000, ge=1)
+    grid: str = "quick"
+    data: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The run's name for people, e.g. ``reviews-k16-s13-sgd``."""
+        head = "" if self.head == "prompt" else f"-{self.head}"
+        prompt = "" if self.prompt == "manual" else f"-{self.prompt}"
+        model = "" if self.model == "pocket" else f"{Path(self.model).name}-"
+        return f"{model}{self.task}-k{self.k}-s{self.seed}-{self.method}{head}{prompt}"
+
+    def check_names(self) -> None:
+        """Refuse an unknown task, model or grid, with the nearest that is known."""
+        named_file("task", self.task)
+        check_model(self.model)
+        load_grid(self.grid)
+
+
+class AdaptedRun(TaskRun):
+    """What a run has whose fine-tuning, or kernel, may be of LoRA or of a random subspace.
+
+    ``rank`` and ``alpha`` are LoRA's, ``dimension`` is that of the subspace.
+    """
+
+    adaptation: Adaptation = "full"
+    rank: PositiveInt = 8
+    alpha: PositiveRate = 16.0
+    dimension: PositiveInt = 200
+
+
+class KernelRun(AdaptedRun):
+    """One run of ``book/experiments/kernel``: an eNTK and its kernel regression."""
+
+    experiment: ClassVar[str] = "kernel"
+    method_parameter: ClassVar[str] = "formula"
+    formula: Literal["sgd", "signgd", "asymmetric-signgd"] = "sgd"
+    solver: Literal["least-squares", "logistic", "rows-logistic", "asymmetric"] = "least-squares"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _solver_of_formula(cls, values: Any) -> Any:
+        usual = isinstance(values, dict) and values.get("solver") in (None, "least-squares")
+        if usual and values.get("formula") == "asymmetric-signgd":
+            return {**values, "solver": "asymmetric"}
+        return values
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if (self.formula == "asymmetric-signgd") != (self.solver == "asymmetric"):
+            raise ValueError(f"the {self.solver} solver is not for {self.formula} kernels")
+        if self.adaptation != "full" and self.formula != "sgd":
+            raise ValueError(f"the {self.formula} kernel is for adaptation = 'full' only")
+        return self
+
+    @property
+    def method(self) -> str:
+        """The formula, and adaptation and solver where unusual, e.g. ``sgd-lora-logistic``."""
+        adaptation = "" if self.adaptation == "full" else f"-{self.adaptation}"
+        usual = self.solver in ("least-squares", "asymmetric")
+        return self.formula + adaptation + ("" if usual else f"-{self.solver}")
+
+
+class FineTuneRun(AdaptedRun):
+    """One run of ``book/experiments/finetune``: fine-tuning over a grid, chosen on dev.
+
+    ``learning_rate`` and ``batch_size``, one value or several, replace those of the grid.
+    """
+
+    experiment: ClassVar[str] = "finetune"
+    method_parameter: ClassVar[str] = "optimizer"
+    optimizer: Optimizer = "sgd"
+    learning_rate: tuple[PositiveRate, ...] | None = None
+    batch_size: tuple[PositiveInt, ...] | None = None
+
+    @property
+    def method(self) -> str:
+        """Optimizer and, unless all parameters move, what does, e.g. ``adam-lora``."""
+        return (
+            self.optimizer if self.adaptation == "full" else f"{self.optimizer}-{self.adaptation}"
+        )
+
+    def check_names(self) -> None:
+        """Refuse an unknown task, model or grid, or a grid without this method."""
+        super().check_names()
+        if self.learning_rate is None or self.batch_size is None:
+            load_grid(self.grid).of_method(self.method)
+
+    @field_validator("learning_rate", "batch_size", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        return (value,) if isinstance(value, int | float | str) else value
+
+    @field_validator("learning_rate", "batch_size")
+    @classmethod
+    def _not_empty(cls, values: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if values == ():
+            raise ValueError("is empty")
+        return values
+
+
+class NaturalTaskRun(TaskRun):
+    """One run of ``book/experiments/natural_tasks``: is the task natural, and what follows."""
+
+    experiment: ClassVar[str] = "natural_tasks"
+    method_parameter: ClassVar[str] = "optimizer"
+    optimizer: Optimizer = "sgd"
