@@ -140,13 +140,17 @@ def test_field_that_is_missing_is_named():
 # --- other prompts --------------------------------------------------------------------------
 
 PROMPTS = typing.get_args(Prompt)
+WRITTEN = PROMPTS[:3]
+"""Those that depend on no search."""
+SEARCHED = ["sst2", "sst5", "mr", "cr", "mpqa", "subj", "trec", "mnli", "snli", "qnli", "rte",
+            "mrpc", "qqp"]  # fmt: skip
 NULL = {False: "{text_a} {mask}", True: "{text_a} {text_b} {mask}"}
 
 
 @pytest.mark.parametrize("name", list_tasks())
 def test_every_task_can_be_asked_in_every_way(name):
     task = load_task(name)
-    assert PROMPTS == ("manual", "null", "unrelated")
+    assert PROMPTS == ("manual", "null", "unrelated", "searched")
     assert with_prompt(task, "manual") is task
     null, unrelated = with_prompt(task, "null"), with_prompt(task, "unrelated")
     assert null == task.model_copy(update={"template": NULL[task.is_pair]})
@@ -188,7 +192,43 @@ def tokenizer():
     return load_tokenizer("pocket")
 
 
-@pytest.mark.parametrize("prompt", PROMPTS)
+@pytest.mark.parametrize(
+    ("name", "seed", "template", "words"),
+    [
+        ("sst2", 21, "{text_a} A {mask} film.", ("pointless", "spectacular")),
+        ("sst2", 13, "{text_a} And that is {mask}.", ("embarrassing", "exquisite")),
+        ("qnli", 13, "{text_a}? {mask}, it's true, {text_b}", ("Recently", "Fortunately")),
+        (
+            "mnli", 13, "{text_a}. {mask} that's because {text_b}",
+            ("Similarly", "Additionally", "Alternatively"),
+        ),
+        ("sst5", 13, "{text_a} A {mask} movie.",
+         ("disgusting", "simple", "hilarious", "fascinating", "magnificent")),
+    ],
+)  # fmt: skip
+def test_a_searched_prompt_is_that_of_its_split(name, seed, template, words):
+    task = with_prompt(load_task(name), "searched", seed)
+    assert (task.template, task.label_words) == (template, words)
+
+
+@pytest.mark.parametrize("name", SEARCHED)
+def test_every_split_of_the_paper_has_a_searched_prompt(name):
+    plain = load_task(name)
+    for seed in (13, 21, 42, 87, 100):
+        task = with_prompt(plain, "searched", seed)
+        assert task.num_classes == plain.num_classes
+        assert task.is_pair == plain.is_pair
+        assert task.template != plain.template or task.label_words != plain.label_words
+
+
+def test_a_prompt_that_nobody_searched_is_refused():
+    none = "task agnews: a prompt was searched for none of its splits, not for 13"
+    refused(none, with_prompt, load_task("agnews"), "searched")
+    others = r"searched only for the splits \[13, 21, 42, 87, 100\], not for 7"
+    refused(others, with_prompt, load_task("sst2"), "searched", 7)
+
+
+@pytest.mark.parametrize("prompt", WRITTEN)
 @pytest.mark.parametrize("name", list_tasks())
 def test_label_words_of_every_prompt_are_tokens_of_the_pocket_model(name, prompt, tokenizer):
     task = with_prompt(load_task(name), prompt)

@@ -37,7 +37,7 @@ model = "pocket"  # a model of params/models, or a folder
 head = (
     "prompt"  # prompt: label words at the mask; linear: a layer on the first token
 )
-prompt = "manual"  # manual, null or unrelated
+prompt = "manual"  # manual, null, unrelated or searched
 k = 16  # examples a class, for train and again for dev
 seed = 13  # the split, and every random choice of the training
 test_size = 1000  # at most so many test examples

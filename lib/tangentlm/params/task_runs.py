@@ -15,7 +15,7 @@ from tangentlm.params.strict import PositiveRate
 Adaptation = Literal["full", "lora", "intrinsic"]
 """What fine-tuning moves; see ``tangentlm.adaptation.adapted``."""
 Optimizer = Literal["sgd", "adam", "signgd"]
-Prompt = Literal["manual", "null", "unrelated"]
+Prompt = Literal["manual", "null", "unrelated", "searched"]
 """How a task is asked; see ``tangentlm.tasks.with_prompt``."""
 
 
