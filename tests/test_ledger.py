@@ -1,48 +1,107 @@
+"""The papers' numbers beside made-up ones of ours."""
+
+from __future__ import annotations
+
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 
+from made_up_study import SEEDS, MadeUpStudy
 from tangentlm import ledger, tables
-from tangentlm.params import project_root
-
-SEEDS = (13, 21, 42)
+from tangentlm.measurements import measurements, summary
+from tangentlm.paper_tables import paper_table
 
 
 @pytest.fixture
-def results(tmp_path, monkeypatch):
-    """A project with the reported numbers and made-up results of the study ``pocket``."""
-    for name in ("params", "assets", "book"):
-        (tmp_path / name).symlink_to(project_root() / name)
-    (tmp_path / "results").mkdir()
-    (tmp_path / "results" / "reported").symlink_to(project_root() / "results" / "reported")
+def study(tmp_path, monkeypatch):
+    made_up = MadeUpStudy(tmp_path)
     monkeypatch.setenv("TANGENTLM_ROOT", str(tmp_path))
-
-    def write(study="pocket", model="pocket", **scores):
-        folder = tmp_path / "results" / study
-        folder.mkdir(exist_ok=True)
-        for experiment, values in scores.items():
-            pd.DataFrame({
-                "study": study, "run": [f"sst2-k16-s{s}-sgd" for s in SEEDS], "method": "sgd",
-                "task": "sst2", "model": model, "head": "prompt", "k": 16, "seed": SEEDS,
-                "test_score": values, "zero_shot_test": 55.0, "seconds": 1.0,
-            }).to_csv(folder / f"{experiment}.csv", index=False)  # fmt: skip
-
-    return write
+    return made_up
 
 
-def row(table, method="K-SGD", k=16):
-    found = table[(table["task"] == "SST-2") & (table["method"] == method) & (table["k"] == k)]
+def row(table, method="K-SGD", **same):
+    same = {"title": "SST-2", "k": 16, "table": "Table 2a", "version": "malladi2023-icml", **same}
+    found = table[table["method"] == method]
+    for column, value in same.items():
+        found = found[found[column] == value]
     assert len(found) == 1
     return found.iloc[0]
 
 
-def test_all_reported_numbers_of_the_main_tables_are_there(results):
+# --- measurements ---------------------------------------------------------------------------
+
+
+def test_nothing_run_is_nothing_measured(study):
+    assert measurements("pocket").empty
+    assert summary(measurements("pocket")).empty
+
+
+def test_a_kernel_has_its_score_and_the_zero_shot_ones(study):
+    study.add("kernel", "sgd", [60.0, 62.0], chi=0.4)
+    found = summary(measurements("pocket")).set_index("method")
+    assert found.loc["K-SGD", "mean"] == 61.0
+    zero_shot = found.loc[["zero-shot"]].set_index("quantity")
+    assert zero_shot.loc["performance", "mean"] == 55.0
+    assert zero_shot.loc["mean output derivative", "mean"] == 0.4
+    assert set(zero_shot["k"]) == {0}
+
+
+def test_zero_shot_counts_once_a_split(study):
+    study.add("kernel", "sgd", [60.0, 61.0, 62.0])
+    study.add("kernel", "signgd", [60.0, 61.0, 62.0])
+    study.add("kernel", "sgd", [60.0, 61.0, 62.0], k=64)
+    found = summary(measurements("pocket"))
+    (zero_shot,) = found[found["method"] == "zero-shot"].to_dict("records")
+    assert (zero_shot["seeds"], zero_shot["mean"]) == (3, 55.0)
+
+
+def test_a_fine_tuning_has_its_taylor_model_and_its_distance(study):
+    study.add("finetune", "adam", [80.0, 82.0], linearized_test=[70.0, 71.0], distances=[0.3, 0.5])
+    found = summary(measurements("pocket")).set_index("method")["mean"]
+    assert found["Adam-FT"] == 81.0
+    assert found["linearized Adam-FT"] == 70.5
+    assert found["Adam-FT (K-SGD before/after)"] == pytest.approx(0.4)
+
+
+def test_what_is_scored_by_f1_has_its_accuracy_too(study):
+    study.add("kernel", "sgd", [60.0, 62.0], task="mrpc", metric="f1", test_accuracy=[50.0, 52.0])
+    found = summary(measurements("pocket"))
+    of_kernel = found[found["method"] == "K-SGD"].set_index("metric")["mean"]
+    assert of_kernel.to_dict() == {"f1": 61.0, "accuracy": 51.0}
+
+
+def test_settings_and_prompts_are_kept_apart(study):
+    study.add("kernel", "sgd", [60.0])
+    study.add("kernel", "sgd", [61.0], head="linear")
+    study.add("kernel", "sgd", [62.0], prompt="null")
+    study.add("kernel", "sgd", [63.0], prompt="searched")
+    study.add("kernel", "sgd", [64.0], prompt="unrelated")  # no paper has that
+    found = measurements("pocket")
+    kernel = found[found["method"] == "K-SGD"].set_index(["setting", "prompt"])["value"]
+    assert kernel.to_dict() == {
+        ("prompt", "manual"): 60.0, ("standard", ""): 61.0, ("prompt", "null"): 62.0,
+        ("prompt", "search"): 63.0,
+    }  # fmt: skip
+    assert set(found[found["method"] == "zero-shot"]["setting"]) == {"prompt"}
+
+
+# --- the ledger -----------------------------------------------------------------------------
+
+
+def test_all_reported_numbers_are_there(study):
     table = ledger.compare("pocket")
-    assert len(table) == 140
+    assert len(table) == 938
     assert set(table["verdict"]) == {"not run"}
-    assert (row(table)["paper"], row(table)["paper_std"]) == (88.3, 0.3)
+    assert (row(table)["paper_mean"], row(table)["paper_std"]) == (88.3, 0.3)
+
+
+def test_every_number_has_exactly_one_row_whatever_was_run(study):
+    for method in ("sgd", "signgd", "asymmetric-signgd"):
+        for k in (16, 64):
+            study.add("kernel", method, [60.0, 61.0], k=k, chi=0.3)
+    study.add("finetune", "adam", [60.0, 61.0], distances=[0.1, 0.2])
+    assert len(ledger.compare("pocket")) == 938
 
 
 @pytest.mark.parametrize(
@@ -51,68 +110,67 @@ def test_all_reported_numbers_of_the_main_tables_are_there(results):
         ([88.0, 88.5, 88.9], "roberta-base", "reproduced", ""),
         ([80.0, 80.5, 80.9], "roberta-base", "differs", "unexplained"),
         ([60.0, 60.5, 60.9], "pocket", "differs", "another model: pocket"),
+        ([88.0], "roberta-base", "undecided", "one seed has no spread"),
     ],
 )
-def test_verdict(results, scores, model, verdict, reason):
-    results(model=model, kernel=scores)
+def test_verdict(study, scores, model, verdict, reason):
+    study.add("kernel", "sgd", scores, model=model)
     found = row(ledger.compare("pocket"))
     assert (found["verdict"], found["reason"]) == (verdict, reason)
-    assert found["seeds"] == 3
+    assert found["seeds"] == len(scores)
     assert found["ours"] == pytest.approx(np.mean(scores))
-    assert found["ours_std"] == pytest.approx(np.std(scores, ddof=1))
+    if len(scores) > 1:
+        assert found["ours_std"] == pytest.approx(np.std(scores, ddof=1))
     assert found["difference"] == pytest.approx(np.mean(scores) - 88.3)
     assert row(ledger.compare("pocket"), "SGD-FT")["verdict"] == "not run"
 
 
+def test_a_number_of_another_model_is_for_that_model_alone(study):
+    study.add("kernel", "sgd", [60.0, 61.0], chi=0.32)
+    table = ledger.compare("pocket")
+    chi = table[(table["quantity"] == "mean output derivative") & (table["title"] == "SST-2")]
+    by_model = chi.set_index("paper_model")["verdict"]
+    assert by_model.to_dict() == {"roberta-base": "reproduced", "roberta-large": "not run"}
+
+
 def test_tolerance_is_two_standard_errors_and_the_rounding():
     assert ledger.tolerance(1.5, 2.0, 4) == pytest.approx(2 * math.sqrt(2.25 / 5 + 1.0) + 0.05)
+    assert ledger.tolerance(math.nan, 2.0, 4, 0.5) == pytest.approx(2 * math.sqrt(1.0) + 0.5)
 
 
-def test_zero_shot_counts_once_a_split(results):
-    results(kernel=[60.0, 61.0, 62.0], finetune=[63.0, 64.0, 65.0])
-    table = ledger.measured("pocket")
-    zero = table[table["method"] == "zero-shot"].iloc[0]
-    assert (zero["seeds"], zero["mean"]) == (3, 55.0)
+# --- in tables ------------------------------------------------------------------------------
 
 
-def test_gaps_are_paired(results):
-    results(kernel=[60.0, 70.0, 80.0], finetune=[61.0, 71.0, 81.0])
-    gap = ledger.paired_gaps("pocket").iloc[0]
-    assert (gap["gap"], gap["low"], gap["high"], gap["splits"]) == (1.0, 1.0, 1.0, 3)
-
-
-def test_gap_interval_against_scipy(results):
-    from scipy.stats import ttest_rel
-
-    kernel, tuned = [60.0, 66.0, 62.0], [63.0, 64.0, 67.0]
-    results(kernel=kernel, finetune=tuned)
-    gap = ledger.paired_gaps("pocket").iloc[0]
-    interval = ttest_rel(tuned, kernel).confidence_interval(0.95)
-    assert (gap["low"], gap["high"]) == pytest.approx((interval.low, interval.high))
-
-
-def test_table_says_not_run_and_links_every_seed(results):
-    results(kernel=[60.0, 70.0, 80.0])
-    studies = {"paper": "RoBERTa", "pocket": "pocket"}
-    html = tables.paper_beside_ours(studies, ["sst2"], [16], ["K-SGD", "SGD-FT"]).data
-    assert html.count("not run") == 3
+def test_a_table_of_the_paper_has_three_lines_a_method_and_links_to_runs(study):
+    study.add("kernel", "sgd", [60.0, 70.0, 80.0, 60.0, 70.0])
+    ledgers = {"ours, pocket": ledger.compare("pocket"), "RoBERTa": ledger.compare("paper")}
+    html = paper_table(ledgers, "Table 2a", only={"k": 16}).data
+    assert "RoBERTa: not run." in html
+    assert html.count("<td>paper</td>") == html.count("<td>difference</td>") == 5
     assert "88.3" in html
+    assert "68.0" in html
+    assert "-20.3" in html
+    run = f"sst2-k16-s{SEEDS[0]}-sgd-prompt-manual-pocket"
+    assert f'href="../runs.html#pocket-kernel-{run}"' in html
+    assert f'id="pocket-kernel-{run}"' in tables.runs_table("pocket", "kernel").data
+
+
+def test_a_table_without_runs_is_the_paper_s(study):
+    html = paper_table({"ours": ledger.compare("pocket")}, "Table 9").data
+    assert "ours: not run." in html
+    assert "difference" not in html
+
+
+def test_the_ledger_s_table_has_every_row(study):
+    study.add("kernel", "sgd", [60.0, 70.0])
+    html = tables.ledger_table(ledger.compare("pocket")).data
+    assert html.count("<tr>") == 939
+
+
+def test_our_results_link_every_seed(study):
+    study.add("kernel", "sgd", [60.0, 70.0, 80.0], study="quick", task="reviews")
+    html = tables.our_results({"quick": "ours"}, ["reviews"], [16], ["K-SGD", "SGD-FT"]).data
+    assert html.count(">not run<") == 1
     assert "70.0" in html
-    for seed in SEEDS:
-        assert f'href="../runs.html#pocket-kernel-sst2-k16-s{seed}-sgd"' in html
-    rows = tables.runs_table("pocket", "kernel").data
-    assert f'id="pocket-kernel-sst2-k16-s{SEEDS[0]}-sgd"' in rows
-
-
-@pytest.mark.parametrize(
-    ("numbers", "words"),
-    [
-        ((2.0, 1.0, 3.0), ["fine-tuning with SGD is ahead of the kernel by 2.0", "beyond chance"]),
-        ((-2.0, -5.0, 1.0), ["the kernel is ahead of fine-tuning", "do not tell them apart"]),
-        ((2.0, math.nan, math.nan), ["ahead of the kernel by 2.0 points", "too few to say more"]),
-    ],
-)
-def test_gap_in_words(numbers, words):
-    gap = pd.Series(dict(zip(("gap", "low", "high"), numbers, strict=True)))
-    text = ledger.gap_statement(pd.concat([gap, pd.Series({"task": "T", "k": 1, "splits": 5})]))
-    assert all(part in text for part in words)
+    for seed in SEEDS[:3]:
+        assert f'quick-kernel-reviews-k16-s{seed}-sgd-prompt-manual-pocket"' in html

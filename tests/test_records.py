@@ -272,6 +272,17 @@ def test_tables_inside_the_records_are_joined_over_the_runs(root):
     assert read_collected_table("tiny", "finetune-curve").empty
 
 
+def test_the_null_prompt_is_read_back_as_a_name(root):
+    folder = root / "results" / "tiny"
+    folder.mkdir(parents=True)
+    table = pd.DataFrame({"prompt": ["manual", "null"], "score": [None, 1.0]})
+    for name in ("kernel", "kernel-curve"):
+        table.to_csv(folder / f"{name}.csv", index=False)
+    for back in (read_collected("tiny", "kernel"), read_collected_table("tiny", "kernel-curve")):
+        assert back["prompt"].tolist() == ["manual", "null"]
+        assert back["score"].isna().tolist() == [True, False]
+
+
 def test_unknown_experiment_is_refused(root):
     with pytest.raises(InputError, match="unknown experiment 'kernal'"):
         read_collected("tiny", "kernal")

@@ -159,12 +159,16 @@ linearized = linearized_logits(
     network, pretrained, found.best.state, labelled["test"].batch
 )
 test_labels = labelled["test"].labels.numpy()
+
+
+def performance(logits, metric=the_task.metric):
+    return score(test_labels, logits.argmax(1).numpy(), metric)
+
+
 scores = {
     "zero-shot": zero_shot["test"][0],
-    "Taylor model": score(
-        test_labels, linearized.argmax(1).numpy(), the_task.metric
-    ),
-    "fine-tuned": score(test_labels, finetuned.argmax(1).numpy(), the_task.metric),
+    "Taylor model": performance(linearized),
+    "fine-tuned": performance(finetuned),
 }
 share = linearization_share(
     scores["zero-shot"], scores["Taylor model"], scores["fine-tuned"]
@@ -215,7 +219,9 @@ path = write_record(
         "metric": the_task.metric,
         "zero_shot_test": scores["zero-shot"],
         "zero_shot_dev": zero_shot["dev"][0],
+        "test_accuracy": performance(finetuned, "accuracy"),
         "linearized_test": scores["Taylor model"],
+        "linearized_accuracy": performance(linearized, "accuracy"),
         "linearization_share": share,
         "distances": distances,
         "trained_parameters": trained,

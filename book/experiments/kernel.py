@@ -253,7 +253,11 @@ path = write_record(
         "test_score": test_score,
         "dev_score": chosen.dev_score,
         "metric": the_task.metric,
+        "test_accuracy": score(labels["test"], predicted),
         "zero_shot_test": zero_shot["test"],
+        "zero_shot_accuracy": score(
+            labels["test"], logits[shots.parts["test"]].argmax(1)
+        ),
         "zero_shot_dev": zero_shot["dev"],
         "chi": mean_output_derivative(logits[shots.parts["test"]], labels["test"]),
         "regularization": chosen.solver.regularization,

@@ -8,28 +8,22 @@ last digit. With five splits on either side, two equal methods pass 19 times in 
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
+from typing import Any
 
 import pandas as pd
 from scipy.stats import t
 
+from tangentlm.measurements import DERIVATIVE, DISTANCE, PERFORMANCE, measurements, summary
 from tangentlm.params import project_root
-from tangentlm.records import read_collected
-from tangentlm.tasks import list_tasks, load_task
 
 PAPER_SEEDS = 5
 """Malladi et al. average over five splits."""
 PAPER_MODEL = "roberta-base"
 MIN_SPLITS = 3
 """An interval needs at least so many splits."""
-_ROUNDING = 0.05
-METHODS = {
-    ("finetune", "sgd"): "SGD-FT",
-    ("finetune", "adam"): "Adam-FT",
-    ("kernel", "sgd"): "K-SGD",
-    ("kernel", "signgd"): "K-SignGD",
-    ("kernel", "asymmetric-signgd"): "K-A-SignGD",
-}
-"""The paper's names of our methods."""
+_ROUNDING = {PERFORMANCE: 0.05, DISTANCE: 0.005, DERIVATIVE: 0.005}
+"""Half a unit of the last digit that the paper prints."""
 
 
 def reported(name: str = "malladi") -> pd.DataFrame:
@@ -46,121 +40,85 @@ def reported(name: str = "malladi") -> pd.DataFrame:
     )
 
 
-def measured(study: str) -> pd.DataFrame:
-    """Mean, spread and seeds of our runs of a study, by task, k and method.
-
-    Args:
-        study: The study.
+def paper_numbers() -> pd.DataFrame:
+    """All 938 numbers of the two versions of Malladi et al., in the terms of ``measurements``.
 
     Returns:
-        Columns ``task``, ``title``, ``k``, ``method``, ``model``, ``mean``, ``std`` (of a
-        sample; missing for one seed), ``seeds``, their ``seed_list`` and ``runs``; zero-shot is
-        a method, too.
+        ``paper``, ``table``, ``k``, ``setting``, ``prompt``, ``method``, ``title`` (of the task),
+        ``quantity``, ``metric``, ``paper_model``, ``mean`` and ``std`` (missing where the paper
+        gives none).
     """
-    frames = []
-    for experiment in ("kernel", "finetune"):
-        runs = read_collected(study, experiment)
-        if not runs.empty:
-            runs = runs[runs["head"] == "prompt"]
-            frames.append(runs.assign(experiment=experiment, value=runs["test_score"]))
-            zero_shot = runs.assign(
-                experiment=experiment, value=runs["zero_shot_test"], method="zero-shot"
-            )
-            frames.append(zero_shot.drop_duplicates(["task", "k", "seed", "model"]))
-    if not frames:
-        return pd.DataFrame()
-    rows = pd.concat(frames)
-    rows["method"] = [
-        METHODS.get((e, m), m) for e, m in zip(rows["experiment"], rows["method"], strict=True)
-    ]
-    rows = rows.drop_duplicates(["task", "k", "seed", "model", "method"])
-    titles = {name: load_task(name).title for name in list_tasks()}
-    groups = rows.groupby(["task", "k", "method", "model"], sort=False)
-    table = groups.agg(
-        mean=("value", "mean"),
-        std=("value", "std"),
-        seeds=("seed", "nunique"),
-        runs=("run", " ".join),
-        seed_list=("seed", lambda seeds: " ".join(map(str, seeds))),
-        experiment=("experiment", "first"),
-    ).reset_index()
-    return table.assign(title=table["task"].map(titles))
-
-
-def main_results() -> pd.DataFrame:
-    """The numbers of the main results: Tables 2a and 2b of the ICML version of Malladi et al.
-
-    Returns:
-        One row a number.
-    """
-    paper = reported()
-    chosen = paper["table"].isin(["Table 2a", "Table 2b"]) & (paper["prompt"] == "manual")
-    return paper[chosen & (paper["paper"] == "malladi2023-icml")]
+    paper = reported().rename(columns={"task": "title"})
+    zero_shot = paper["method"].str.startswith("zero-shot ")
+    return paper.assign(
+        paper_model=paper["method"].str.removeprefix("zero-shot ").where(zero_shot, PAPER_MODEL),
+        method=paper["method"].mask(zero_shot, "zero-shot"),
+        quantity=paper["metric"].where(paper["metric"].isin([DISTANCE, DERIVATIVE]), PERFORMANCE),
+        mean=pd.to_numeric(paper["mean"]),
+        std=pd.to_numeric(paper["std"], errors="coerce"),
+        k=paper["k"].astype(int),
+    )
 
 
 def compare(study: str) -> pd.DataFrame:
-    """A row for each number of the paper's main results: paper, ours, difference, verdict.
+    """A row for each number of the paper: paper, ours, difference, verdict.
 
     Args:
         study: The study whose runs are ours.
 
     Returns:
-        Columns ``table``, ``k``, ``method``, ``task``, ``paper``, ``paper_std``, ``ours``,
-        ``ours_std``, ``seeds``, ``difference``, ``tolerance``, ``verdict``, ``reason``.
+        The columns of ``paper_numbers`` with ``paper_mean`` and ``paper_std``, and ``task``,
+        ``ours``, ``ours_std``, ``seeds``, ``runs``, ``experiment``, ``model``, ``difference``,
+        ``tolerance``, ``verdict`` and ``reason``.
     """
-    ours = measured(study)
-    rows = []
-    for line in main_results().itertuples():
-        found = pd.DataFrame()
-        if not ours.empty:
-            same = (ours["title"] == line.task) & (ours["method"] == line.method)
-            found = ours[same & (ours["k"] == int(line.k))]
-        rows.append(
-            {
-                "table": line.table,
-                "k": int(line.k),
-                "method": line.method,
-                "task": line.task,
-                "paper": float(line.mean),
-                "paper_std": float(line.std),
-                **_verdict(float(line.mean), float(line.std), found),
-            }
-        )
-    return pd.DataFrame(rows)
+    paper = paper_numbers().rename(
+        columns={"mean": "paper_mean", "std": "paper_std", "paper": "version"}
+    )
+    ours = summary(measurements(study))
+    columns = {"mean": "ours", "std": "ours_std"}
+    keys = ["title", "k", "setting", "prompt", "method", "quantity", "metric"]
+    if ours.empty:
+        nothing = (*columns.values(), "task", "seeds", "runs", "experiment", "model")
+        both = paper.assign(**dict.fromkeys(nothing))
+    else:
+        both = paper.merge(ours.rename(columns=columns), on=keys, how="left")
+    # What the paper prints of another model than its main one is for that model alone.
+    other = (both["paper_model"] != PAPER_MODEL) & (both["model"] != both["paper_model"])
+    both.loc[other, ["ours", "ours_std", "seeds", "runs", "experiment"]] = None
+    verdicts = pd.DataFrame([_verdict(row) for row in both.to_dict("records")], index=both.index)
+    return pd.concat([both, verdicts], axis=1).assign(study=study)
 
 
-def tolerance(paper_std: float, our_std: float, seeds: int) -> float:
+def tolerance(paper_std: float, our_std: float, seeds: int, rounding: float = 0.05) -> float:
     """How far two means may differ and still count as the same.
 
     Args:
-        paper_std: The paper's standard deviation over its splits.
+        paper_std: The paper's standard deviation over its splits; NaN where it gives none.
         our_std: Ours.
         seeds: Our number of splits.
+        rounding: Half a unit of the paper's last digit.
 
     Returns:
-        2 sqrt(paper_std^2 / 5 + our_std^2 / seeds) + 0.05.
+        2 sqrt(paper_std^2 / 5 + our_std^2 / seeds) + rounding.
     """
-    return 2 * math.sqrt(paper_std**2 / PAPER_SEEDS + our_std**2 / seeds) + _ROUNDING
+    paper_variance = 0.0 if math.isnan(paper_std) else paper_std**2
+    return 2 * math.sqrt(paper_variance / PAPER_SEEDS + our_std**2 / seeds) + rounding
 
 
-def _verdict(paper: float, paper_std: float, found: pd.DataFrame) -> dict[str, object]:
-    nothing: dict[str, object] = dict.fromkeys(
-        ("ours", "ours_std", "seeds", "difference", "tolerance")
-    )
-    if found.empty:
-        return {**nothing, "verdict": "not run", "reason": "nobody has run it in this study"}
-    ours = found.iloc[0]
-    if ours["seeds"] < 2:
-        values = {**nothing, "ours": ours["mean"], "seeds": 1, "difference": ours["mean"] - paper}
-        return {**values, "verdict": "undecided", "reason": "one seed has no spread"}
-    allowed = tolerance(paper_std, ours["std"], ours["seeds"])
-    difference = ours["mean"] - paper
-    other = "" if ours["model"] == PAPER_MODEL else f"another model: {ours['model']}"
+def _verdict(row: dict[Hashable, Any]) -> dict[str, object]:
+    if pd.isna(row["ours"]):
+        why = "nobody has run it in this study"
+        return {"difference": None, "tolerance": None, "verdict": "not run", "reason": why}
+    difference = row["ours"] - row["paper_mean"]
+    if row["seeds"] < 2:
+        why = "one seed has no spread"
+        values = {"difference": difference, "tolerance": None}
+        return {**values, "verdict": "undecided", "reason": why}
+    rounding = _ROUNDING[row["quantity"]]
+    allowed = tolerance(row["paper_std"], row["ours_std"], row["seeds"], rounding)
     agrees = abs(difference) <= allowed
+    other = "" if row["model"] == row["paper_model"] else f"another model: {row['model']}"
     return {
-        "ours": ours["mean"],
-        "ours_std": ours["std"],
-        "seeds": int(ours["seeds"]),
         "difference": difference,
         "tolerance": allowed,
         "verdict": "reproduced" if agrees else "differs",
@@ -183,65 +141,3 @@ def interval(values: pd.Series) -> tuple[float, float, float]:
         return mean, math.nan, math.nan
     half = float(t.ppf(0.975, count - 1) * values.std() / math.sqrt(count))
     return mean, mean - half, mean + half
-
-
-def paired_gaps(study: str) -> pd.DataFrame:
-    """How far fine-tuning with SGD is ahead of the SGD kernel, split by split.
-
-    Args:
-        study: The study.
-
-    Returns:
-        For every task and k with at least two common splits: ``gap``, the mean difference in
-        points, its 95 % interval ``low`` to ``high`` (Student's t; missing for fewer than three
-        splits, which say next to nothing of the spread), and ``splits``.
-    """
-    kernel, finetuned = (read_collected(study, name) for name in ("kernel", "finetune"))
-    if kernel.empty or finetuned.empty:
-        return pd.DataFrame()
-    keys = ["task", "model", "head", "k", "seed"]
-    both = finetuned[finetuned["method"] == "sgd"].merge(kernel, on=keys, suffixes=("_ft", "_k"))
-    rows = []
-    for (task, k), group in both.groupby(["task", "k"], sort=False):
-        difference = group["test_score_ft"] - group["test_score_k"]
-        if len(difference) < 2:
-            continue
-        mean, low, high = interval(difference)
-        rows.append(
-            {
-                "study": study,
-                "task": load_task(task).title,
-                "k": k,
-                "splits": len(difference),
-                "SGD-FT": group["test_score_ft"].mean(),
-                "K-SGD": group["test_score_k"].mean(),
-                "gap": mean,
-                "low": low,
-                "high": high,
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def gap_statement(gap: pd.Series) -> str:
-    """A row of ``paired_gaps`` in words.
-
-    Args:
-        gap: The row.
-
-    Returns:
-        One sentence, in Markdown.
-    """
-    leader = "fine-tuning with SGD is ahead of" if gap["gap"] > 0 else "the kernel is ahead of"
-    other = "the kernel" if gap["gap"] > 0 else "fine-tuning with SGD"
-    start = f"**{gap['task']}, k = {gap['k']}**: {leader} {other} by {abs(gap['gap']):.1f} points"
-    if pd.isna(gap["low"]):
-        return f"{start}, on {gap['splits']} splits: too few to say more."
-    decided = gap["low"] > 0 or gap["high"] < 0
-    verdict = (
-        "the difference is beyond chance" if decided else "these splits do not tell them apart"
-    )
-    return (
-        f"{start} (95 % interval {gap['low']:+.1f} to {gap['high']:+.1f} for fine-tuning minus "
-        f"kernel, {gap['splits']} splits): {verdict}."
-    )

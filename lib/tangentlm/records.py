@@ -297,7 +297,7 @@ def read_collected_table(study: str, name: str) -> pd.DataFrame:
         Its rows with the column ``run``; empty, with no columns, where nothing was collected.
     """
     path = results_folder(study) / f"{name}.csv"
-    return pd.read_csv(path) if path.is_file() else pd.DataFrame()
+    return _read(path)
 
 
 def read_collected(study: str, experiment: str) -> pd.DataFrame:
@@ -316,4 +316,11 @@ def read_collected(study: str, experiment: str) -> pd.DataFrame:
     if experiment not in RUNS:
         raise unknown_name("experiment", experiment, RUNS)
     path = results_folder(study) / f"{experiment}.csv"
-    return pd.read_csv(path) if path.is_file() else pd.DataFrame()
+    return _read(path)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """A collected table, if there is one; only an empty cell is missing, "null" is a prompt."""
+    if not path.is_file():
+        return pd.DataFrame()
+    return pd.read_csv(path, keep_default_na=False, na_values=[""])

@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 from IPython.display import HTML
 
-from tangentlm.ledger import PAPER_SEEDS, main_results, measured
+from tangentlm.ledger import PAPER_SEEDS
+from tangentlm.measurements import PERFORMANCE, measurements, summary
 from tangentlm.params import list_studies, project_root
 from tangentlm.records import NOTEBOOK, read_collected, results_folder
 from tangentlm.tasks import load_task
@@ -99,7 +100,7 @@ def runs_table(study: str, experiment: str, to_root: str = "..") -> HTML:
         cells = "".join(f"<td>{_cell(column, row[column])}</td>" for column in columns)
         anchor = run_anchor(study, experiment, row["run"])
         body.append(f'<tr id="{anchor}"><td>{link}</td>{cells}</tr>')
-    return _table(head, body, "sortable")
+    return table_of(head, body, "sortable")
 
 
 def _cell(column: str, value: Any) -> str:
@@ -110,7 +111,17 @@ def _cell(column: str, value: Any) -> str:
     return html.escape(str(value))
 
 
-def _table(head: str, body: Sequence[str], kind: str = "") -> HTML:
+def table_of(head: str, body: Sequence[str], kind: str = "") -> HTML:
+    """A table that scrolls sideways where it is too wide.
+
+    Args:
+        head: The header cells, as HTML.
+        body: The rows, as HTML.
+        kind: A class, e.g. ``"sortable"``.
+
+    Returns:
+        The table.
+    """
     return HTML(
         f'<div class="table-scroll"><table class="{kind}"><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table></div>"
@@ -135,7 +146,7 @@ def readable(rows: pd.DataFrame, names: Mapping[str, str]) -> HTML:
         "<tr>" + "".join(f"<td>{_readable_cell(value)}</td>" for value in row) + "</tr>"
         for row in shown.itertuples(index=False)
     ]
-    return _table(head, body)
+    return table_of(head, body)
 
 
 def _readable_cell(value: Any) -> str:
@@ -146,7 +157,7 @@ def _readable_cell(value: Any) -> str:
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:.3g}"
 
 
-def paper_beside_ours(
+def our_results(
     studies: Mapping[str, str],
     tasks: Sequence[str],
     k: Sequence[int],
@@ -154,46 +165,61 @@ def paper_beside_ours(
     *,
     runs_page: str = "../runs.html",
 ) -> HTML:
-    """Rows of the main results (Table 2a/2b of Malladi, 4a/4b of Malladi-v1), paper beside ours.
+    """What our runs gave with the manual prompt, for tasks that no paper has.
 
     Args:
-        studies: The studies whose runs are ours, each with the heading of its column.
+        studies: The studies, each with the heading of its column.
         tasks: Names of tasks.
         k: Numbers of examples a class.
-        methods: The paper's names of methods, e.g. ``"K-SGD"``.
+        methods: The papers' names of methods, e.g. ``"K-SGD"``.
         runs_page: Where the table of runs is, from the page.
 
     Returns:
-        The table: mean (standard deviation), and behind each of ours its seeds, each a link to
-        its run.
+        The table: mean (standard deviation), and behind it the seeds, each a link to its run.
     """
-    paper = main_results()
-    ours = {study: measured(study) for study in studies}
-    names = ("task", "k", "method", "paper, RoBERTa-base", *studies.values())
-    head = "".join(f"<th>{name}</th>" for name in names)
+    ours = {study: summary(measurements(study)) for study in studies}
+    head = "".join(f"<th>{name}</th>" for name in ("task", "k", "method", *studies.values()))
     body = []
     for task in tasks:
         title = load_task(task).title
         for shots in k:
             for method in methods:
-                cells = _paper_cell(paper, title, shots, method)
-                for study, table in ours.items():
-                    cells += _our_cell(table, study, task, shots, method, runs_page)
+                cells = "".join(
+                    _our_cell(table, study, task, shots, method, runs_page)
+                    for study, table in ours.items()
+                )
                 body.append(f"<tr><td>{title}</td><td>{shots}</td><td>{method}</td>{cells}</tr>")
-    return _table(head, body)
+    return table_of(head, body)
 
 
-def _spread(mean: float, std: float) -> str:
-    spread = "" if pd.isna(std) else f' <span class="spread">({std:.1f})</span>'
-    return f"{mean:.1f}{spread}"
+def spread(mean: float, std: float, digits: int = 1) -> str:
+    """A mean and, in brackets, its standard deviation, as HTML.
+
+    Args:
+        mean: The mean.
+        std: The standard deviation; NaN where there is none.
+        digits: Behind the point.
+
+    Returns:
+        E.g. ``88.3 (0.3)``.
+    """
+    behind = "" if pd.isna(std) else f' <span class="spread">({std:.{digits}f})</span>'
+    return f"{mean:.{digits}f}{behind}"
 
 
-def _paper_cell(paper: pd.DataFrame, title: str, k: int, method: str) -> str:
-    found = paper[(paper["task"] == title) & (paper["k"] == k) & (paper["method"] == method)]
-    if found.empty:
-        return '<td class="not-run">not in the paper</td>'
-    row = found.iloc[0]
-    return f"<td>{_spread(float(row['mean']), float(row['std']))}</td>"
+def link_to_run(runs_page: str, study: str, experiment: str, run: str) -> str:
+    """The address of a run's row.
+
+    Args:
+        runs_page: Where the table of runs is.
+        study: The study.
+        experiment: The experiment.
+        run: The run's name.
+
+    Returns:
+        A relative address.
+    """
+    return f"{runs_page}#{run_anchor(study, experiment, run)}"
 
 
 def _our_cell(
@@ -201,16 +227,18 @@ def _our_cell(
 ) -> str:
     if ours.empty:
         return NOT_RUN
-    found = ours[(ours["task"] == task) & (ours["k"] == k) & (ours["method"] == method)]
+    shots = 0 if method == "zero-shot" else k
+    same = (ours["task"] == task) & (ours["k"] == shots) & (ours["method"] == method)
+    found = ours[same & (ours["quantity"] == PERFORMANCE) & (ours["prompt"] == "manual")]
     if found.empty:
         return NOT_RUN
     row = found.iloc[0]
     links = " ".join(
-        f'<a href="{runs_page}#{run_anchor(study, row["experiment"], run)}">{seed}</a>'
+        f'<a href="{link_to_run(runs_page, study, row["experiment"], run)}">{seed}</a>'
         for run, seed in zip(row["runs"].split(), row["seed_list"].split(), strict=True)
     )
     return (
-        f'<td>{_spread(row["mean"], row["std"])} <br><span class="spread">seeds {links}</span></td>'
+        f'<td>{spread(row["mean"], row["std"])} <br><span class="spread">seeds {links}</span></td>'
     )
 
 
@@ -223,33 +251,25 @@ def ledger_table(ledger: pd.DataFrame) -> HTML:
     Returns:
         The table.
     """
-    head = "".join(
-        f"<th>{name}</th>"
-        for name in (
-            "task",
-            "k",
-            "method",
-            f"paper ({PAPER_SEEDS} seeds)",
-            "ours",
-            "seeds",
-            "difference",
-            "tolerance",
-            "verdict",
-            "reason",
-        )
-    )
+    names = ("table", "task", "k", "setting", "prompt", "method", "quantity")
+    more = (f"paper ({PAPER_SEEDS} seeds)", "ours", "seeds", "difference", "tolerance", "verdict")
+    head = "".join(f"<th>{name}</th>" for name in (*names, *more, "reason"))
     body = []
     for row in ledger.itertuples():
+        digits = 1 if row.quantity == PERFORMANCE else 2
         numbers = [
-            "" if pd.isna(value) else f"{value:+.1f}" if signed else f"{value:.1f}"
-            for value, signed in ((row.difference, True), (row.tolerance, False))
+            "" if pd.isna(value) else f"{value:{sign}.{digits}f}"
+            for value, sign in ((row.difference, "+"), (row.tolerance, ""))
         ]
-        ours = NOT_RUN if pd.isna(row.ours) else f"<td>{_spread(row.ours, row.ours_std)}</td>"
+        facts = (row.table, row.title, row.k, row.setting, row.prompt, row.method, row.quantity)
+        ours = (
+            NOT_RUN if pd.isna(row.ours) else f"<td>{spread(row.ours, row.ours_std, digits)}</td>"
+        )
         seeds = 0 if pd.isna(row.seeds) else int(row.seeds)
         body.append(
-            f"<tr><td>{row.task}</td><td>{row.k}</td><td>{row.method}</td>"
-            f"<td>{_spread(row.paper, row.paper_std)}</td>{ours}<td>{seeds}</td>"
+            f"<tr>{''.join(f'<td>{html.escape(str(fact))}</td>' for fact in facts)}"
+            f"<td>{spread(row.paper_mean, row.paper_std, digits)}</td>{ours}<td>{seeds}</td>"
             f"<td>{numbers[0]}</td><td>{numbers[1]}</td><td>{row.verdict}</td>"
             f"<td>{html.escape(row.reason)}</td></tr>"
         )
-    return _table(head, body, "sortable")
+    return table_of(head, body, "sortable")

@@ -1,0 +1,63 @@
+"""A project whose results are made up: what the tests of ledger, claims and tables share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from tangentlm.params import project_root
+
+SEEDS = (13, 21, 42, 87, 100)
+KERNELS = ("sgd", "signgd", "asymmetric-signgd", "sgd-lora")
+
+
+class MadeUpStudy:
+    """Writes runs of a study, one call a method, task and k."""
+
+    def __init__(self, root: Path) -> None:
+        for name in ("params", "assets", "book"):
+            (root / name).symlink_to(project_root() / name)
+        (root / "results").mkdir()
+        (root / "results" / "reported").symlink_to(project_root() / "results" / "reported")
+        self.root = root
+
+    def add(
+        self,
+        experiment: str,
+        method: str,
+        values: Sequence[float],
+        *,
+        study: str = "pocket",
+        task: str = "sst2",
+        k: int = 16,
+        model: str = "pocket",
+        head: str = "prompt",
+        prompt: str = "manual",
+        metric: str = "accuracy",
+        zero_shot: float = 55.0,
+        distances: Sequence[float] | None = None,
+        **more: Sequence[float] | float,
+    ) -> None:
+        """Runs on as many splits as there are values; ``distances`` are of the SGD kernel."""
+        folder = self.root / "results" / study
+        folder.mkdir(exist_ok=True)
+        seeds = SEEDS[: len(values)]
+        names = [f"{task}-k{k}-s{s}-{method}-{head}-{prompt}-{model}" for s in seeds]
+        table = pd.DataFrame({
+            "study": study, "run": names, "method": method, "task": task, "model": model,
+            "head": head, "prompt": prompt, "k": k, "seed": seeds, "metric": metric,
+            "test_score": values, "zero_shot_test": zero_shot, "seconds": 1.0, **more,
+        })  # fmt: skip
+        if experiment == "finetune" and "linearized_test" not in table:
+            table["linearized_test"] = table["test_score"]
+        self._append(folder / f"{experiment}.csv", table)
+        if distances is not None:
+            moved = pd.DataFrame({"run": names, "formula": "sgd", "elementwise": distances})
+            self._append(folder / f"{experiment}-distances.csv", moved)
+
+    @staticmethod
+    def _append(path: Path, table: pd.DataFrame) -> None:
+        before = [pd.read_csv(path, keep_default_na=False)] if path.is_file() else []
+        pd.concat([*before, table]).to_csv(path, index=False)

@@ -1,0 +1,169 @@
+"""The paper's claims and properties on made-up numbers whose verdicts are known."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from scipy.stats import ttest_rel
+
+from made_up_study import MadeUpStudy
+from tangentlm.claims import CLAIMS, claims_in_short, difference, judge_claims, verdict
+from tangentlm.measurements import measurements
+from tangentlm.properties import MALLADI, MALLADI_V1, properties, table_1
+
+NOISE = (-0.4, 0.1, 0.3, -0.2, 0.2)
+
+
+def around(mean, noise=NOISE):
+    return [mean + e for e in noise]
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    made_up = MadeUpStudy(tmp_path)
+    monkeypatch.setenv("TANGENTLM_ROOT", str(tmp_path))
+    return made_up
+
+
+def of(name, **same):
+    found = judge_claims(measurements("pocket"))
+    found = found[found["claim"] == name]
+    for column, value in same.items():
+        found = found[found[column] == value]
+    assert len(found) == 1
+    return found.iloc[0]
+
+
+def test_nothing_run_leaves_every_claim_open(study):
+    found = judge_claims(measurements("pocket"))
+    assert found["claim"].tolist() == [claim.name for claim in CLAIMS]
+    assert set(found["verdict"]) == {"not run"}
+    assert (claims_in_short(found)["not run"] == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (-1.0, 1.0, "holds"), (3.0, 5.0, "undecided"), (4.1, 5.0, "fails"),
+        (-9.0, -5.0, "fails"), (-5.0, 5.0, "undecided"), (math.nan, math.nan, "too few splits"),
+    ],
+)  # fmt: skip
+def test_an_interval_decides(low, high, expected):
+    assert verdict(low, high, -4.0, 4.0) == expected
+
+
+@pytest.mark.parametrize(
+    ("adam", "expected"), [(81.0, "holds"), (90.0, "fails"), (84.0, "undecided")]
+)
+def test_sgd_against_adam(study, adam, expected):
+    study.add("finetune", "sgd", around(80.0))
+    study.add("finetune", "adam", around(adam, (0.5, -0.5, 0.3, 0.1, -0.4)))
+    found = of("SGD is as good as Adam")
+    assert found["verdict"] == expected
+    assert found["splits"] == 5
+    assert found["value"] == pytest.approx(80.0 - adam)
+
+
+def test_the_interval_is_that_of_a_paired_t_test(study):
+    sgd, adam = around(80.0), around(78.0, (0.5, -0.5, 0.3, 0.1, -0.4))
+    study.add("finetune", "sgd", sgd)
+    study.add("finetune", "adam", adam)
+    found = of("SGD is as good as Adam")
+    expected = ttest_rel(sgd, adam).confidence_interval(0.95)
+    assert (found["low"], found["high"]) == pytest.approx((expected.low, expected.high))
+
+
+@pytest.mark.parametrize(("standard_kernel", "expected"), [(60.0, "holds"), (79.0, "fails")])
+def test_prompting_is_needed(study, standard_kernel, expected):
+    study.add("finetune", "sgd", around(85.0))
+    study.add("kernel", "sgd", around(80.0))
+    study.add("finetune", "sgd", around(80.0), head="linear")
+    study.add("kernel", "sgd", around(standard_kernel), head="linear")
+    assert of("prompting is needed")["verdict"] == expected
+
+
+@pytest.mark.parametrize(("kernel", "expected"), [(80.0, "holds"), (70.0, "fails")])
+def test_the_kernel_solves_the_task(study, kernel, expected):
+    study.add("finetune", "sgd", around(85.0))
+    study.add("kernel", "sgd", around(kernel))
+    assert of("K-SGD solves the task")["verdict"] == expected
+    assert of("K-A-SignGD solves the task")["verdict"] == "not run"
+
+
+def test_null_prompts_are_about_sentiment(study):
+    for task in ("sst2", "qnli"):
+        for prompt, kernel in (("manual", 79.0), ("null", 70.0)):
+            study.add("finetune", "sgd", around(80.0), task=task, prompt=prompt)
+            study.add("kernel", "sgd", around(kernel), task=task, prompt=prompt)
+    found = of("null prompts lose the kernel")
+    assert (found["task"], found["verdict"]) == ("SST-2", "holds")
+
+
+def test_splits_that_only_one_method_has_do_not_count(study):
+    study.add("finetune", "sgd", around(80.0))
+    study.add("finetune", "adam", around(80.0)[:3])
+    table = difference(measurements("pocket"), "SGD-FT", "Adam-FT")
+    assert table["seed"].tolist() == [13, 21, 42]
+    study.add("finetune", "sgd", [1.0], k=64)
+    assert len(difference(measurements("pocket"), "SGD-FT", "Adam-FT")) == 3
+
+
+def test_f1_is_compared_with_f1(study):
+    for method, f1, accuracy in (("sgd", 60.0, 90.0), ("adam", 50.0, 20.0)):
+        study.add(
+            "finetune", method, [f1] * 3, task="mrpc", metric="f1", test_accuracy=accuracy,
+            linearized_accuracy=accuracy,
+        )  # fmt: skip
+    values = difference(measurements("pocket"), "SGD-FT", "Adam-FT")["value"]
+    assert values.tolist() == [10.0] * 3
+
+
+# --- Table 1 --------------------------------------------------------------------------------
+
+
+def kernel_like(
+    study, *, kernel=80.0, linear=75.0, tuned=85.0, distances=(0.5, 0.5, 1.5, 1.5, 2.5)
+):
+    study.add("kernel", "sgd", [kernel] * 5)
+    study.add("finetune", "sgd", [tuned] * 5, linearized_test=linear, distances=distances)
+    return properties(measurements("pocket"), MALLADI), properties(
+        measurements("pocket"), MALLADI_V1
+    )
+
+
+def test_properties_follow_their_thresholds(study):
+    malladi, first = kernel_like(study)
+    assert malladi["solves"].all()
+    assert not first["solves"].any()  # 80 of 85 is 94 %
+    assert malladi["linearization"].all()  # 20 of 30 points
+    assert malladi["fixed_features"].tolist() == [True, True, True, True, False]
+    assert first["fixed_features"].tolist() == [True, True, False, False, False]
+    assert malladi["kernel_behavior"].tolist() == [True, True, True, True, False]
+    assert not first["kernel_behavior"].any()
+
+
+def test_where_nothing_was_gained_nothing_is_recovered(study):
+    malladi, _ = kernel_like(study, tuned=50.0, kernel=50.0, linear=50.0)
+    assert malladi["linearization"].isna().all()
+    assert malladi["kernel_behavior"].isna().all()
+
+
+def test_table_1_counts_splits_beside_the_paper_s(study):
+    malladi, _ = kernel_like(study)
+    table = table_1(malladi)
+    assert len(table) == 224
+    ours = table[(table["optimizer"] == "SGD") & (table["k"] == 16) & (table["task"] == "SST-2")]
+    counts = ours.set_index("property")
+    assert counts["ours"].to_dict() == {
+        "eNTK solves task": 5, "Linearization": 5, "Fixed Features": 4, "Kernel behavior": 4,
+    }  # fmt: skip
+    assert (counts["splits"] == 5).all()
+    assert counts.loc["eNTK solves task", "paper"] == 5
+    assert table["ours"].notna().sum() == 4
+
+
+def test_table_1_without_runs_is_the_paper_s(study):
+    table = table_1(properties(measurements("pocket")))
+    assert len(table) == 224
+    assert table["ours"].isna().all()
