@@ -1,3 +1,4 @@
+import collections
 import math
 import os
 import shutil
@@ -118,7 +119,7 @@ def test_unknown_name_lists_what_is_known_where_nothing_is_near():
         ("kernel", {"task": "sst2", "seed": -1}, "seed = -1"),
         ("kernel", {"task": "sst2", "test_size": 0}, "test_size = 0"),
         ("kernel", {"task": 2}, "task = 2"),
-        ("kernel", {"task": "sst2", "prompt": "nul"}, "prompt = 'nul'.*'manual', 'null' or"),
+        ("kernel", {"task": "sst2", "prompt": "nul"}, "prompt = 'nul'.*'manual', 'null', 'unrelated'"),
         ("natural_tasks", {}, "natural_tasks run: task is missing"),
         ("natural_tasks", {"task": "sst2", "formula": "sgd"}, "unknown parameter 'formula'"),
         ("natural_tasks", {"task": "sst2", "optimizer": "adm"}, "optimizer = 'adm'.*'adam'"),
@@ -258,10 +259,21 @@ def test_shipped_study_loads(name):
 
 def test_paper_study_is_the_paper_s():
     runs = load_study("paper")
-    assert len(runs) == 14 * 2 * len(FEW_SHOT_SEEDS) * 3
     assert {run.seed for run in runs} == set(FEW_SHOT_SEEDS) == {13, 21, 42, 87, 100}
-    assert {run.k for run in runs} == {16, 64}
+    assert {run.k for run in runs} == {16, 64, 512}
     assert {run.grid for run in runs} == {"malladi"}
+    assert {run.model for run in runs} == {"roberta-base"}
+    tables = collections.Counter(
+        (run.experiment, run.head, run.prompt, run.adaptation, run.k) for run in runs
+    )
+    seeds = len(FEW_SHOT_SEEDS)
+    assert tables["kernel", "prompt", "manual", "full", 16] == 14 * 3 * seeds
+    assert tables["finetune", "prompt", "manual", "full", 64] == 14 * 3 * seeds
+    assert tables["finetune", "linear", "manual", "full", 16] == 14 * 2 * seeds
+    assert tables["kernel", "linear", "manual", "full", 512] == 12 * seeds
+    assert tables["kernel", "prompt", "null", "full", 16] == 6 * seeds
+    assert tables["kernel", "prompt", "searched", "full", 16] == 6 * seeds
+    assert tables["finetune", "prompt", "manual", "lora", 64] == 6 * 2 * seeds
 
 
 def test_study_is_the_product_of_its_lists_in_order(root):
@@ -285,9 +297,20 @@ def test_study_is_the_product_of_its_lists_in_order(root):
     ]
 
 
+def test_a_study_may_be_several_products(root):
+    products = [{"task": ["sst2", "mr"]}, {"task": "cr", "k": 4}]
+    write_study(root, "mine", kernel={"k": 2, "products": products})
+    assert [run.name for run in load_study("mine")] == [
+        "sst2-k2-s13-sgd", "mr-k2-s13-sgd", "cr-k4-s13-sgd",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("values", "match"),
     [
+        ({"products": {"task": "sst2"}}, "products has to be a list"),
+        ({"products": ["sst2"]}, "products has to be a list"),
+        ({"task": "sst2", "products": []}, "study mine has no runs"),
         ({"task": "sst2", "seed": [13, 21, 13]}, "mine.*two runs.*kernel/sst2-k16-s13-sgd"),
         ({"task": "sst2", "test_size": [10, 20]}, "two runs are named kernel/sst2-k16-s13-sgd"),
         ({"task": "sst2", "seed": []}, "study mine has no runs"),

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from tangentlm.errors import InputError, unknown_name
 from tangentlm.params.files import project_root, read_yaml
@@ -22,7 +25,8 @@ def load_study(name: str) -> list[Run]:
     """Every run of the study ``params/studies/<name>``, in a fixed order.
 
     A study's folder has one file for each experiment. A parameter whose value is a list is
-    swept; the runs are the product of all sweeps.
+    swept; the runs are the product of its values with those of the others. A file may hold several
+    products: under ``products`` a list of parameters each, added to those of the file.
 
     Args:
         name: The study's name, e.g. ``"quick"``.
@@ -37,12 +41,9 @@ def load_study(name: str) -> list[Run]:
         raise unknown_name("study", name, list_studies())
     runs: list[Run] = []
     for path in sorted((project_root() / "params" / "studies" / name).glob("*.yaml")):
-        sweep = {
-            key: value if isinstance(value, list) else [value]
-            for key, value in read_yaml(path).items()
-        }
-        for values in itertools.product(*sweep.values()):
-            runs.append(make_run(path.stem, dict(zip(sweep, values, strict=True))))
+        shared = read_yaml(path)
+        for own in _products(shared.pop("products", [{}]), path):
+            runs += _product(path.stem, shared | own)
     if not runs:
         raise InputError(f"study {name} has no runs")
     folders = [run.folder(name) for run in runs]
@@ -50,3 +51,17 @@ def load_study(name: str) -> list[Run]:
     if twice is not None:
         raise InputError(f"study {name}: two runs are named {twice.parent.name}/{twice.name}")
     return runs
+
+
+def _products(products: object, path: Path) -> list[dict[str, Any]]:
+    if not isinstance(products, list) or not all(isinstance(own, dict) for own in products):
+        raise InputError(f"{path}: products has to be a list of 'name: value' lines")
+    return products
+
+
+def _product(experiment: str, sweep: Mapping[str, Any]) -> list[Run]:
+    lists = [value if isinstance(value, list) else [value] for value in sweep.values()]
+    return [
+        make_run(experiment, dict(zip(sweep, values, strict=True)))
+        for values in itertools.product(*lists)
+    ]
