@@ -10,7 +10,7 @@ from scipy.stats import ttest_rel
 from made_up_study import MadeUpStudy
 from tangentlm.claims import CLAIMS, claims_in_short, difference, judge_claims, verdict
 from tangentlm.measurements import measurements
-from tangentlm.properties import MALLADI, MALLADI_V1, properties, table_1
+from tangentlm.properties import MALLADI, MALLADI_V1, behavior_claims, properties, table_1
 
 NOISE = (-0.4, 0.1, 0.3, -0.2, 0.2)
 
@@ -167,3 +167,28 @@ def test_table_1_without_runs_is_the_paper_s(study):
     table = table_1(properties(measurements("pocket")))
     assert len(table) == 224
     assert table["ours"].isna().all()
+
+
+def test_what_most_splits_show_is_shown(study):
+    for k in (16, 64):
+        study.add("kernel", "sgd", [80.0] * 5, k=k)
+        moved = [0.5] * 4 + [9.0 if k == 16 else 0.5]
+        study.add("finetune", "sgd", [85.0] * 5, k=k, linearized_test=75.0, distances=moved)
+        study.add("kernel", "sgd", [20.0] * 5, k=k, task="trec")
+        study.add("finetune", "sgd", [85.0] * 5, k=k, task="trec", distances=[0.5] * 5)
+    found = behavior_claims(properties(measurements("pocket")))
+    assert len(found) == 2 * 13 + 2
+    run = found[found["splits"] > 0].set_index("task")
+    assert run["verdict"].to_dict() == {"SST-2": "holds", "TREC": "holds"}
+    assert run["share"].to_dict() == {"SST-2": 0.9, "TREC": 0.0}
+    assert (run["splits"] == 10).all()
+    assert set(found[found["splits"] == 0]["verdict"]) == {"not run"}
+
+
+def test_few_splits_do_not_decide_what_a_task_shows(study):
+    study.add("kernel", "sgd", [80.0] * 3)
+    study.add("finetune", "sgd", [85.0] * 3, linearized_test=75.0, distances=[0.5] * 3)
+    found = behavior_claims(properties(measurements("pocket")))
+    (run,) = found[found["splits"] > 0].to_dict("records")
+    assert (run["share"], run["verdict"]) == (1.0, "undecided")
+    assert run["low"] == pytest.approx(0.4385, abs=1e-3)  # Wilson, by hand

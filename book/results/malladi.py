@@ -133,6 +133,16 @@ else:
     display(Markdown("Not run."))
 
 # %% [markdown]
+# What the paper says of single tasks, from these properties. The share is of splits, k = 16 and 64
+# together, with its 95 % interval (Wilson); a task shows what most of its splits show.
+
+# %% tags=["hide-input"]
+from tangentlm.properties import behavior_claims
+
+of_tasks = behavior_claims(properties(measured, MALLADI))
+readable(of_tasks, {name: name for name in of_tasks.columns})
+
+# %% [markdown]
 # With the thresholds of the first version instead:
 
 # %% tags=["hide-input"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pandas as pd
+from scipy.stats import binomtest
 
 from tangentlm.behavior import linearization_share
 from tangentlm.claims import scores
@@ -119,3 +120,53 @@ def table_1(found: pd.DataFrame) -> pd.DataFrame:
         .rename(columns={"title": "task"})
     )
     return paper.merge(ours, on=["optimizer", "k", "task", "property"], how="left")
+
+
+SHOW_KERNEL_BEHAVIOR = ("SST-2", "SST-5", "MR", "CR", "Subj", "RTE", "MRPC", "QQP")
+"""The eight tasks of which Malladi say so, and the five of which they deny it."""
+DO_NOT = ("TREC", "MNLI", "SNLI", "QNLI", "MPQA")
+
+
+def behavior_claims(found: pd.DataFrame) -> pd.DataFrame:
+    """What the paper says of single tasks: which show kernel behaviour, and what AG News does.
+
+    A property is present where it holds on most splits. The share of splits has a 95 % interval
+    (Wilson); a claim that it is present holds where the interval is above one half, fails where it
+    is below, and is undecided otherwise.
+
+    Args:
+        found: From ``properties``.
+
+    Returns:
+        ``claim``, ``optimizer``, ``task``, ``splits``, ``share``, ``low``, ``high``, ``verdict``.
+    """
+    claims = [
+        ("shows kernel behaviour", "kernel_behavior", True, SHOW_KERNEL_BEHAVIOR, METHODS),
+        ("shows no kernel behaviour", "kernel_behavior", False, DO_NOT, METHODS),
+        ("is solved by the kernel", "solves", True, ("AG News",), ("Adam",)),
+        ("is not linear", "linearization", False, ("AG News",), ("Adam",)),
+    ]
+    rows = []
+    for claim, name, present, tasks, optimizers in claims:
+        for optimizer in optimizers:
+            for task in tasks:
+                same = (found["title"] == task) & (found["optimizer"] == optimizer)
+                values = found.loc[same, name].dropna()
+                about = {"claim": claim, "optimizer": optimizer, "task": task}
+                rows.append({**about, "splits": len(values), **_majority(values, present)})
+    return pd.DataFrame(rows)
+
+
+def _majority(values: pd.Series, present: bool) -> dict[str, object]:
+    if values.empty:
+        return {"share": None, "low": None, "high": None, "verdict": "not run"}
+    count = int(values.sum())
+    interval = binomtest(count, len(values)).proportion_ci(method="wilson")
+    agrees = interval.low > 0.5 if present else interval.high < 0.5
+    contradicts = interval.high < 0.5 if present else interval.low > 0.5
+    return {
+        "share": count / len(values),
+        "low": float(interval.low),
+        "high": float(interval.high),
+        "verdict": "holds" if agrees else "fails" if contradicts else "undecided",
+    }
