@@ -174,6 +174,48 @@ else:
     )
 
 # %% [markdown]
+# ## Beside the model before
+#
+# The book had another small model before this one: same layers and width, twice the vocabulary, an hour
+# of training. Losses a token do not compare across vocabularies, so both are asked for the same hidden
+# words (see {doc}`/book/experiments/probe`). The tasks are those that a model of this size can do
+# something about: SST-2, MR, CR, AG News, Subj and TREC, all test examples up to a thousand.
+
+# %% tags=["hide-input"]
+COMPARED = ("sst2", "mr", "cr", "agnews", "subj", "trec")
+probes = read_collected("models", "probe")
+on_tasks = read_collected_table("models", "probe-tasks_table")
+if not probes.empty:
+    few = on_tasks[on_tasks["task"].isin(COMPARED)]
+    means = few.groupby("run")[["zero_shot", "probe"]].mean()
+    means = means.add_suffix("_mean").reset_index()
+    probes = probes.merge(means, on="run")
+readable(
+    probes,
+    {
+        "model": "model",
+        "parameters": "parameters",
+        "word_loss": "hidden words: loss (nats)",
+        "word_accuracy": "guessed right",
+        "minimal_pairs": "minimal pairs (%)",
+        "zero_shot_mean": "zero-shot, mean (%)",
+        "probe_mean": "64-shot probe, mean (%)",
+    },
+)
+
+# %% tags=["hide-input"]
+if on_tasks.empty:
+    display(Markdown("Not run: the study *models*."))
+else:
+    display(
+        on_tasks.pivot(
+            index=["task", "majority"],
+            columns="run",
+            values=["zero_shot", "probe"],
+        ).style.format(precision=1)
+    )
+
+# %% [markdown]
 # ## Limits
 #
 # - One seed each: the models are objects to study, and differences of a few points between them are
