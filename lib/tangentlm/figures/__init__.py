@@ -5,6 +5,7 @@ from tangentlm.figures.comparisons import differences, methods_by_task, spread_l
 from tangentlm.figures.curves import lines, pretraining_curve, training_curves
 from tangentlm.figures.links import data_link
 from tangentlm.figures.matrices import heat_map, kernel_matrix, matrix_product, selection_grid
+from tangentlm.figures.power_laws import power_laws
 from tangentlm.figures.style import COLOURS, INK, use_style
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "lines",
     "matrix_product",
     "methods_by_task",
+    "power_laws",
     "pretraining_curve",
     "selection_grid",
     "spread_lines",
