@@ -435,3 +435,17 @@ def test_signgd_leaves_what_has_no_gradient():
     before = snapshot(model)
     optimizer.step()
     assert same_state(before, snapshot(model))
+
+
+class FiniteLossWithoutGradient(Mlp):
+    """Its loss is finite and its gradient is not: the square root at zero, times zero."""
+
+    def forward(self, x):
+        logits = super().forward(x)
+        return logits + 0 * (logits - logits.detach()).abs().sqrt()
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "signgd"])
+def test_a_gradient_that_is_not_finite_is_refused(optimizer):
+    with pytest.raises(NonFiniteError, match="the gradient at step 1 .*is not finite"):
+        tune(FiniteLossWithoutGradient(), optimizer=optimizer)

@@ -161,7 +161,7 @@ def fine_tune(
         The best checkpoint and the trace.
 
     Raises:
-        NonFiniteError: If the loss is not finite, naming the step.
+        NonFiniteError: If the loss or the gradient is not finite, naming the step.
     """
     device = next(model.parameters()).device
     torch.manual_seed(schedule.seed)
@@ -191,7 +191,12 @@ def fine_tune(
         losses.append(float(loss.detach()))
         optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM)
+        norm = nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM)
+        if not bool(torch.isfinite(norm)):  # the sign of NaN is 0, so SignGD would go on
+            raise NonFiniteError(
+                f"the gradient at step {step} (samples {index.tolist()}; {schedule.optimizer}, "
+                f"learning rate {schedule.learning_rate:g}) is not finite"
+            )
         optimizer.step()
         decay.step()
         if step % schedule.evaluate_every and step != schedule.steps:
