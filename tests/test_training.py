@@ -447,5 +447,5 @@ class FiniteLossWithoutGradient(Mlp):
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "signgd"])
 def test_a_gradient_that_is_not_finite_is_refused(optimizer):
-    with pytest.raises(NonFiniteError, match="the gradient at step 1 .*is not finite"):
+    with pytest.raises(NonFiniteError, match=r"the gradient at step 1 .*is not finite"):
         tune(FiniteLossWithoutGradient(), optimizer=optimizer)

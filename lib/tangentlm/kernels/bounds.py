@@ -235,8 +235,8 @@ def lora_expected_scale(rank: int, alpha: float, d_in: int, init: str = "kaiming
     E[K_LoRA] = (alpha / r)^2 r Var(A) K for W + (alpha / r) B A with B = 0. Theorem E.5 of
     Malladi-v1 takes it to be 1. It is 0.0139 for PEFT's default at r = 8, alpha = 16, d_in = 768:
     no matter to kernel regression with a relative regularisation, where it cancels, but to an
-    absolute one and to the learning rate. Where layers differ in d_in, so does their factor, and the kernel's
-    expectation is no multiple of K any more but weighs the layers anew.
+    absolute one and to the learning rate. Where layers differ in d_in, so does their factor, and
+    the kernel's expectation is no multiple of K any more but weighs the layers anew.
 
     Args:
         rank: r.
