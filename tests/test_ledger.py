@@ -9,7 +9,9 @@ import pytest
 
 from made_up_study import SEEDS, MadeUpStudy
 from tangentlm import ledger, tables
+from tangentlm.figures import point_panels
 from tangentlm.measurements import measurements, summary
+from tangentlm.paper_figures import FIGURE_1_TASKS, figure_1, figure_2
 from tangentlm.paper_tables import paper_table
 
 
@@ -174,3 +176,39 @@ def test_our_results_link_every_seed(study):
     assert "70.0" in html
     for seed in SEEDS[:3]:
         assert f'quick-kernel-reviews-k16-s{seed}-sgd-prompt-manual-pocket"' in html
+
+
+# --- in figures -----------------------------------------------------------------------------
+
+
+def test_figure_1_has_the_paper_s_points_and_ours(study):
+    before = figure_1(measurements("pocket"), "ours")
+    assert set(before["panel"]) == {"RoBERTa-base, prompt", "RoBERTa-base, standard"}
+    assert len(before) == 2 * 2 * len(FIGURE_1_TASKS)
+    study.add("finetune", "sgd", [80.0, 82.0], k=64)
+    study.add(
+        "kernel", "sgd", [60.0, 64.0], k=64, task="qqp", metric="f1", test_accuracy=[1.0, 2.0]
+    )
+    study.add("kernel", "sgd", [70.0, 72.0], k=64, head="linear")
+    study.add("kernel", "sgd", [0.0, 0.0], k=64, prompt="null")
+    points = figure_1(measurements("pocket"), "ours")
+    ours = points[points["panel"].str.startswith("ours")]
+    assert ours.set_index(["panel", "task", "method"])["value"].to_dict() == {
+        ("ours, prompt", "SST-2", "SGD-FT"): 81.0,
+        ("ours, prompt", "QQP", "K-SGD"): 62.0,
+        ("ours, standard", "SST-2", "K-SGD"): 71.0,
+    }
+    row_of = ours[ours["task"] == "QQP"].iloc[0]
+    assert (row_of["low"], row_of["high"]) == pytest.approx((62 - 2**1.5, 62 + 2**1.5))
+    assert len(point_panels(points, "performance").axes) == 4
+
+
+def test_figure_2_has_medians_and_ranges_of_ours(study):
+    study.add("finetune", "adam", [80.0, 82.0, 90.0], k=64, linearized_test=[70.0, 71.0, 75.0])
+    study.add("kernel", "sgd", [60.0, 61.0, 62.0])
+    points = figure_2(measurements("pocket"), "ours")
+    paper = points[points["panel"] == "RoBERTa-base"]
+    assert len(paper) == 3 * 14
+    ours = points[points["panel"] == "ours"].set_index("method")
+    assert ours["value"].to_dict() == {"Adam-FT": 82.0, "Taylor model": 71.0, "zero-shot": 55.0}
+    assert (ours.loc["Adam-FT", "low"], ours.loc["Adam-FT", "high"]) == (80.0, 90.0)

@@ -204,10 +204,26 @@ figures.data_link(every.drop(columns="runs", errors="ignore"), "methods-by-task"
 # %% tags=["hide-input"]
 paper_table(ledgers, "Table 5")
 
+# %% mystnb={"figure": {"caption": "Figure 2 of the paper: zero-shot, Taylor model and fine-tuned accuracy, k = 64. RoBERTa-base: mean and standard deviation of the paper's Table 5. Ours: median and range over splits."}, "image": {"alt": "Three points a task, for the paper's model and below it for ours where it was run."}} tags=["hide-input"]
+from tangentlm.paper_figures import figure_1, figure_2
+
+points = figure_2(measured, "pocket")
+figures.point_panels(points, "accuracy (%)")
+
+# %% tags=["remove-input"]
+figures.data_link(points, "malladi-figure-2")
+
 # %% [markdown]
 # ## Table 6 and Figure 1: with and without a prompt
 #
 # Without a prompt, a linear head reads the first token; it starts at the linear-probing solution.
+
+# %% mystnb={"figure": {"caption": "Figure 1 of the paper: fine-tuning with SGD and its kernel, with a prompt and without, k = 64; mean and standard deviation over splits."}, "image": {"alt": "Two points a task in each panel: the prompt setting and the standard setting, for the paper's model and for ours where it was run."}} tags=["hide-input"]
+points = figure_1(measured, "pocket")
+figures.point_panels(points, "performance (%)")
+
+# %% tags=["remove-input"]
+figures.data_link(points, "malladi-figure-1")
 
 # %% tags=["hide-input"]
 paper_table(ledgers, "Table 6a")

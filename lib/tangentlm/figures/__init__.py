@@ -1,7 +1,13 @@
 """Figures of the book: readable in light and dark, by the colour-blind, with their data as CSV."""
 
 from tangentlm.figures.bars import histogram, stacked_bars
-from tangentlm.figures.comparisons import differences, methods_by_task, spread_lines, unit_lines
+from tangentlm.figures.comparisons import (
+    differences,
+    methods_by_task,
+    point_panels,
+    spread_lines,
+    unit_lines,
+)
 from tangentlm.figures.curves import lines, pretraining_curve, training_curves
 from tangentlm.figures.links import data_link
 from tangentlm.figures.matrices import heat_map, kernel_matrix, matrix_product, selection_grid
@@ -19,6 +25,7 @@ __all__ = [
     "lines",
     "matrix_product",
     "methods_by_task",
+    "point_panels",
     "power_laws",
     "pretraining_curve",
     "selection_grid",

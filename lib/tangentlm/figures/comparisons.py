@@ -45,6 +45,47 @@ def methods_by_task(table: pd.DataFrame, methods: Sequence[str]) -> Figure:
     return figure
 
 
+def point_panels(table: pd.DataFrame, label: str) -> Figure:
+    """Points with ranges for several methods on each task, a panel a row.
+
+    Args:
+        table: Columns ``panel``, ``task``, ``method``, ``value``, ``low`` and ``high``.
+        label: Of the vertical axes.
+
+    Returns:
+        The figure.
+
+    Raises:
+        InputError: If the table has no rows.
+    """
+    if table.empty:
+        raise InputError("no points to draw")
+    panels, tasks = list(table["panel"].unique()), list(table["task"].unique())
+    methods = list(table["method"].unique())
+    figure, axes = subplots(
+        len(panels), 1, figsize=(7.4, 0.6 + 1.9 * len(panels)), sharex=True, squeeze=False
+    )
+    for name, one in zip(panels, axes[:, 0], strict=True):
+        for number, method in enumerate(methods):
+            rows = table[(table["panel"] == name) & (table["method"] == method)]
+            shift = 0.2 * (number - (len(methods) - 1) / 2)
+            one.errorbar(
+                [tasks.index(task) + shift for task in rows["task"]],
+                rows["value"],
+                yerr=[rows["value"] - rows["low"], rows["high"] - rows["value"]],
+                fmt=MARKERS[number % len(MARKERS)],
+                markersize=4,
+                color=COLOURS[number % len(COLOURS)],
+                capsize=2,
+                label=method,
+            )
+        one.set_title(name, fontsize=10)
+        one.set_ylabel(label)
+    axes[-1, 0].set_xticks(range(len(tasks)), tasks, rotation=30, ha="right")
+    axes[0, 0].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
 def spread_lines(
     table: pd.DataFrame, x: str, y: str, by: str, *, labels: tuple[str, str]
 ) -> Figure:

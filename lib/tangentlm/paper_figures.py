@@ -1,0 +1,100 @@
+"""Figures 1 and 2 of Malladi et al. as tables to draw: the paper's points and ours."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from tangentlm.ledger import paper_numbers
+from tangentlm.measurements import PERFORMANCE
+
+FIGURE_1_TASKS = ("SST-2", "MR", "CR", "QNLI", "QQP", "RTE")
+"""The tasks of Figure 1."""
+FIGURE_2_METHODS = {
+    "zero-shot": "zero-shot", "linearized Adam-FT": "Taylor model", "Adam-FT": "Adam-FT",
+}  # fmt: skip
+"""The three points of Figure 2, and their names on the page."""
+COLUMNS = ["panel", "task", "method", "value", "low", "high"]
+_ICML = "malladi2023-icml"
+
+
+def figure_1(measured: pd.DataFrame, who: str, k: int = 64) -> pd.DataFrame:
+    """SGD fine-tuning and its kernel, with a prompt and without (Figure 1).
+
+    Args:
+        measured: From ``measurements``; may be empty.
+        who: Whose runs they are, for the panel's title.
+        k: Examples a class.
+
+    Returns:
+        ``panel``, ``task``, ``method``, ``value``, ``low`` and ``high``: mean and one standard
+        deviation on either side.
+    """
+    methods = ("SGD-FT", "K-SGD")
+    paper = paper_numbers()
+    paper = paper[(paper["paper"] == _ICML) & paper["table"].isin(["Table 6a", "Table 6b"])]
+    paper = paper[(paper["k"] == k) & paper["method"].isin(methods)]
+    parts = [
+        paper.assign(
+            panel="RoBERTa-base, " + paper["setting"], value=paper["mean"],
+            low=paper["mean"] - paper["std"], high=paper["mean"] + paper["std"],
+        )
+    ]  # fmt: skip
+    if not measured.empty:
+        ours = measured[(measured["k"] == k) & measured["method"].isin(methods)]
+        ours = ours[ours["prompt"].isin(["manual", ""]) & _own_metric(ours)]
+        spread = ours.groupby(["setting", "title", "method"])["value"].agg(["mean", "std"])
+        spread = spread.reset_index().fillna({"std": 0.0})
+        parts.append(
+            spread.assign(
+                panel=f"{who}, " + spread["setting"], value=spread["mean"],
+                low=spread["mean"] - spread["std"], high=spread["mean"] + spread["std"],
+            )
+        )  # fmt: skip
+    return _points(parts, FIGURE_1_TASKS)
+
+
+def figure_2(measured: pd.DataFrame, who: str, k: int = 64) -> pd.DataFrame:
+    """Zero-shot, Taylor model and fine-tuned accuracy (Figure 2).
+
+    Args:
+        measured: From ``measurements``; may be empty.
+        who: Whose runs they are, for the panel's title.
+        k: Examples a class.
+
+    Returns:
+        As ``figure_1``. Of our runs the median and the range over splits, as in the paper's
+        figure; the paper's own points are the means and standard deviations of its table.
+    """
+    paper = paper_numbers()
+    paper = paper[(paper["paper"] == _ICML) & (paper["table"] == "Table 5")]
+    paper = paper[paper["k"].isin([0, k])]
+    spread = paper["std"].fillna(0.0)
+    parts = [
+        paper.assign(
+            panel="RoBERTa-base", value=paper["mean"],
+            low=paper["mean"] - spread, high=paper["mean"] + spread,
+        )
+    ]  # fmt: skip
+    if not measured.empty:
+        ours = measured[measured["k"].isin([0, k]) & measured["method"].isin(FIGURE_2_METHODS)]
+        ours = ours[(ours["prompt"] == "manual") & (ours["metric"] == "accuracy")]
+        ranges = ours.groupby(["title", "method"])["value"].agg(["median", "min", "max"])
+        ranges = ranges.rename(columns={"median": "value", "min": "low", "max": "high"})
+        parts.append(ranges.reset_index().assign(panel=who))
+    points = _points(parts, None)
+    return points.assign(method=points["method"].map(FIGURE_2_METHODS))
+
+
+def _own_metric(table: pd.DataFrame) -> pd.Series:
+    """Performance in the task's own metric: F1 where there is one, accuracy elsewhere."""
+    scored = table[table["quantity"] == PERFORMANCE]
+    by_f1 = set(scored.loc[scored["metric"] == "f1", "task"])
+    wanted = table["task"].map(lambda task: "f1" if task in by_f1 else "accuracy")
+    return (table["quantity"] == PERFORMANCE) & (table["metric"] == wanted)
+
+
+def _points(parts: list[pd.DataFrame], tasks: tuple[str, ...] | None) -> pd.DataFrame:
+    points = pd.concat([part.rename(columns={"title": "task"})[COLUMNS] for part in parts])
+    if tasks is not None:
+        points = points[points["task"].isin(tasks)]
+    return points.reset_index(drop=True)
