@@ -7,7 +7,15 @@ from tangentlm.errors import InputError
 from tangentlm.models import load_tokenizer
 from tangentlm.params import Prompt, make_run
 from tangentlm.prompts import encode_prompts, label_word_ids
-from tangentlm.tasks import UNRELATED_WORDS, Task, list_tasks, load_task, task_of, with_prompt
+from tangentlm.tasks import (
+    UNRELATED_WORDS,
+    Task,
+    list_tasks,
+    load_task,
+    searched_label_words,
+    task_of,
+    with_prompt,
+)
 
 SENTIMENT = "{text_a} It was {mask} ."
 # Malladi-v1 prints no blank before the question mark, the version of ICML 2023 prints one.
@@ -219,6 +227,14 @@ def test_every_split_of_the_paper_has_a_searched_prompt(name):
         assert task.num_classes == plain.num_classes
         assert task.is_pair == plain.is_pair
         assert task.template != plain.template or task.label_words != plain.label_words
+
+
+def test_searched_label_words_are_those_of_the_tasks_and_splits():
+    words = searched_label_words()
+    assert words == sorted(set(words))
+    splits = [(load_task(name), seed) for name in SEARCHED for seed in (13, 21, 42, 87, 100)]
+    tasks = [with_prompt(task, "searched", seed) for task, seed in splits]
+    assert set(words) == {word for task in tasks for word in task.label_words}
 
 
 def test_a_prompt_that_nobody_searched_is_refused():

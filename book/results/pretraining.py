@@ -31,9 +31,10 @@
 # - **Architecture.** With learned absolute positions a small model knows word frequencies, and nothing
 #   else, for thousands of steps: it must first find out that neighbours matter. Rotary positions give
 #   it that almost for free. The recipe takes ModernBERT's layers.
-# - **A small vocabulary.** Every entry of the vocabulary costs a row of the embedding, and in a small
-#   model the embedding is a large part of the whole. With half the entries, more of the parameters
-#   are in the layers that compute.
+# - **The vocabulary.** Every entry costs a row of the embedding, and in a small model the embedding is
+#   a large part of the whole. So a first attempt had half the entries (recipe `pocket-8k`). It was a
+#   mistake: the words that carry the answer to a task fall apart into pieces, and a model this small
+#   does not put them together again. The last section has the numbers.
 # - **Small batches.** At this scale many small steps learn more from the same text than few large ones.
 # - **Logits where they count.** One token in five is masked, and only there are logits computed.
 #
@@ -176,8 +177,9 @@ else:
 # %% [markdown]
 # ## Beside the model before
 #
-# The book had another small model before this one: same layers and width, twice the vocabulary, an hour
-# of training. Losses a token do not compare across vocabularies, so both are asked for the same hidden
+# The book had another small model before this one, `pocket-cpu`: four layers of the same width, an hour
+# of training. `pocket-8k` was the first attempt to do better: four layers, half the vocabulary, three
+# times the text. Losses a token do not compare across vocabularies, so all are asked for the same hidden
 # words (see {doc}`/book/experiments/probe`). The tasks are those that a model of this size can do
 # something about: SST-2, MR, CR, AG News, Subj and TREC, all test examples up to a thousand.
 

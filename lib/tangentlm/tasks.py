@@ -160,12 +160,26 @@ def with_prompt(task: Task, prompt: Prompt, seed: int = 13) -> Task:
     return Task.parse(values, f"task {task.name}")
 
 
-def _searched(task: Task, seed: int) -> dict[str, Any]:
-    """The best template and the best label words of a split, each searched beside a manual one."""
+def searched_label_words() -> list[str]:
+    """The best label words of every split that Gao et al. (2021) searched, for our tasks.
+
+    Returns:
+        Sorted words.
+    """
+    titles = {load_task(name).title.casefold() for name in list_tasks()}
+    best = (r for r in _search_results() if r["rank"] == "1" and r["task"].casefold() in titles)
+    return sorted({word for row in best for word in json.loads(row["label_words"]).values()})
+
+
+def _search_results() -> list[dict[str, str]]:
     path = project_root() / "results" / "reported" / "lmbff_searched_prompts.csv"
     with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    of_task = [row for row in rows if row["task"].casefold() == task.title.casefold()]
+        return list(csv.DictReader(file))
+
+
+def _searched(task: Task, seed: int) -> dict[str, Any]:
+    """The best template and the best label words of a split, each searched beside a manual one."""
+    of_task = [r for r in _search_results() if r["task"].casefold() == task.title.casefold()]
     best = next((r for r in of_task if r["seed"] == str(seed) and r["rank"] == "1"), None)
     if best is None:
         known = sorted({int(row["seed"]) for row in of_task})

@@ -28,9 +28,12 @@ from tangentlm.params import digest, project_root
 from tangentlm.pretrain.corpus import Corpus, is_held_out
 from tangentlm.pretrain.probes import load_probes
 from tangentlm.pretrain.vocabulary import label_words_of_all_tasks, train_tokenizer
+from tangentlm.tasks import searched_label_words
 
 Tokens = NDArray[np.uint16]
 _ENCODED_AT_ONCE = 2000
+_ROOMY = 16384
+"""From so many entries on, the searched label words are single tokens as well."""
 
 
 @dataclass(frozen=True)
@@ -197,7 +200,8 @@ def prepare(corpus: Corpus, vocabulary: int, max_length: int, *, progress: bool 
     """
     from transformers import AutoTokenizer
 
-    words = sorted({*label_words_of_all_tasks(), *load_probes().words})
+    searched = searched_label_words() if vocabulary >= _ROOMY else []
+    words = sorted({*label_words_of_all_tasks(), *load_probes().words, *searched})
     key = digest([corpus.checksum, vocabulary, max_length, words])[:16]
     folder = project_root() / "runs" / ".corpora" / key
     if not folder.is_dir():
