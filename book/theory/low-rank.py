@@ -195,7 +195,7 @@ assert difference(by_formula.numpy(), by_library) < 1e-10
 #
 # Give the entries of $A$ the variance $1/r$ and let $\alpha = r$. Then $\mathbb{E}\, A^\top A = I$, and the mean of
 # $\mathcal{K}_{\mathrm{LoRA}}$ over $A$ is $\mathcal{K}$. Theorem E.5 of the paper says that it is also close to it.
-# Its tool is the lemma of Johnson and Lindenstrauss (Lemma E.3). Here is a form of it with better constants, for
+# Its tool is the lemma of {cite:t}`johnson1984extensions` (Lemma E.3). Here is a form of it with better constants, for
 # matrices, as they come when a weight reads many positions.
 #
 # ```{prf:theorem} Projected matrices
@@ -716,7 +716,7 @@ noticed.round(2)
 #
 # ## One projection of everything
 #
-# IntrinsicDimension fine-tuning takes the idea literally. It trains $\hat\theta \in \mathbb{R}^k$ in
+# IntrinsicDimension fine-tuning {cite:p}`li2018measuring,aghajanyan2021intrinsic` takes the idea literally. It trains $\hat\theta \in \mathbb{R}^k$ in
 # $\theta = \theta_0 + \Pi \hat\theta$ with one fixed random matrix $\Pi$ for all parameters together (Definition
 # E.1). The gradient is $\Pi^\top \nabla_\theta f$, and if the entries of $\Pi$ have variance $1/k$,
 # {prf:ref}`thm-projection` applies with matrices of one row: {eq}`eq-lora-bound` with $k$ in the place of $r$

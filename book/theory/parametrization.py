@@ -186,7 +186,8 @@ growth.rename("change at the largest width over that at the smallest").round(
 #    size of the gradients.
 # 3. The check trains at `learning_rate` from the first step. Does the picture change at a tenth of it?
 #
-# The parametrization is that of {cite:t}`yang2021tensor`.
+# The parametrization is that of {cite:t}`yang2021tensor`; {cite:t}`yang2022tensor` made the recipe of it that
+# practitioners use.
 
 # %% tags=["remove-input"]
 from tangentlm.records import page_cost_note

@@ -16,9 +16,10 @@
 # # Adam's first steps: sign descent and its kernels
 #
 # The kernel of {doc}`/book/theory/kernel-behavior` belongs to SGD: it is made of gradients, because SGD
-# steps along a gradient. Nearly everyone fine-tunes with Adam, and Adam divides every entry of its step by
-# a running size of that entry. So it needs another kernel. Malladi et al. get it in two moves. Early in
-# training, Adam steps along the *sign* of the gradient. And a step along a sign has a kernel, with the
+# steps along a gradient. Nearly everyone fine-tunes with Adam {cite:p}`kingma2015adam`, and Adam divides every
+# entry of its step by a running size of that entry. So it needs another kernel. Malladi et al. get it in two moves. Early in
+# training, Adam steps along the *sign* of the gradient, which is a method of its own
+# {cite:p}`bernstein2018signsgd`. And a step along a sign has a kernel, with the
 # sign on one side only. This chapter takes the two moves apart, measures each on a real model, and
 # finds that they ask for different things.
 #
