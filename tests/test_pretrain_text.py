@@ -369,6 +369,38 @@ def test_documents_stand_whole_in_an_epoch():
     assert sorted(body[at : at + 7] for at in range(0, 63, 7)) == [part.tolist() for part in parts]
 
 
+def test_an_epoch_reads_a_part_as_often_as_it_is_told():
+    parts = [np.array([*range(10 * n + 10, 10 * n + 16), 2], dtype=np.uint16) for n in range(9)]
+    documents = join(parts, [0, 0, 0, 1, 1, 1, 2, 2, 2])
+    rows = PackedRows(documents, tokenizer_of(), 64, seed=3, passes=[2, 0, 1])
+    assert rows.count == 1
+    body = epoch_of(rows, 0)[0].tolist()
+    seen = sorted(body[at : at + 7] for at in range(0, 63, 7))
+    assert seen == sorted(part.tolist() for part in [*parts[:3], *parts[:3], *parts[6:]])
+
+
+def test_once_is_what_is_read_where_nothing_is_said():
+    documents = encoded(sentences(60), tokenizer_of())
+    rows = [PackedRows(documents, tokenizer_of(), 16, 0, passes) for passes in (None, [1])]
+    assert torch.equal(*(epoch_of(each, 1) for each in rows))
+
+
+def test_a_corpus_left_out_as_a_whole_is_refused():
+    documents = encoded(sentences(60), tokenizer_of())
+    with pytest.raises(InputError, match="0 tokens, not one row of 16"):
+        PackedRows(documents, tokenizer_of(), 16, 0, passes=[0])
+
+
+def test_the_parts_of_a_corpus_are_its_files(text, root):
+    assert text.parts == ("a", "b")
+    assert text.passes({"b": 3}) == [1, 3]
+    with pytest.raises(InputError, match="unknown part of the corpus 'books'; known: a, b"):
+        text.passes({"books": 2})
+    prepared = prepare(text, SIZE, 64, progress=False)
+    counted = Counter(part for part, line in text.documents_by_part() if not is_held_out(line))
+    assert Counter(prepared.train.parts.tolist()) == counted == {0: counted[0], 1: counted[1]}
+
+
 def test_a_row_starts_with_the_start_token():
     rows = packed(length=12)
     batch = rows.rows(3, 7)

@@ -64,7 +64,8 @@ from tangentlm.pretrain import PackedRows, open_corpus, prepare
 text = open_corpus(run.corpus)
 prepared = prepare(text, the_recipe.vocabulary, the_recipe.max_length)
 tokenizer = prepared.tokenizer
-rows = PackedRows(prepared.train, tokenizer, the_recipe.length, run.seed)
+passes = text.passes(the_recipe.passes)
+rows = PackedRows(prepared.train, tokenizer, the_recipe.length, run.seed, passes)
 held_out = PackedRows(prepared.held_out, tokenizer, the_recipe.length, seed=0)
 pd.DataFrame(
     {
@@ -77,8 +78,8 @@ pd.DataFrame(
 
 # %% [markdown]
 # Documents are put in a random order and packed one after another into rows of a fixed length, so
-# no computation is spent on padding. This is the task: a row as the model sees it, and the words
-# that it has to find.
+# no computation is spent on padding. A recipe's `passes` say how often an epoch reads each file,
+# if not once. This is the task: a row as the model sees it, and the words that it has to find.
 
 # %%
 batch = rows.batch(0, 1, the_recipe.masked)
@@ -205,6 +206,7 @@ metrics = {
     "tokens": last.step * the_recipe.tokens_a_step,
     "training_seconds": round(last.seconds, 1),
     "corpus_tokens": len(prepared.train.tokens),
+    "epoch_tokens": rows.count * the_recipe.length,
     "held_out_tokens": len(prepared.held_out.tokens),
     "parameters": sum(p.numel() for p in masked_lm.parameters()),
     "vocabulary": len(tokenizer),

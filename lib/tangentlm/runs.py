@@ -37,7 +37,9 @@ def check(runs: list[Run]) -> None:
     seen: set[object] = set()
     for run in runs:
         if isinstance(run, PretrainRun | ProbeRun):
-            open_corpus(run.corpus)
+            corpus = open_corpus(run.corpus)
+        if isinstance(run, PretrainRun):
+            corpus.passes(run.resolved.passes)
         if not isinstance(run, TaskRun):
             continue
         task = task_of(run)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from tangentlm.params.files import named_file, read_yaml
 from tangentlm.params.strict import PositiveRate, Strict
@@ -25,6 +25,8 @@ class Recipe(Strict):
         feed_forward: Size of the feed-forward layer, in widths.
         settings: Further fields of the architecture's configuration.
         vocabulary: Entries of the byte-level BPE, special tokens included.
+        passes: How often an epoch reads a part of the corpus, by the name of its file without
+            ending; once where nothing is said.
         length: Tokens of a packed row.
         masked: Share of the tokens that are masked and predicted.
         masked_verdicts: The same for the verdicts of the generated language's prompts, where it
@@ -47,6 +49,7 @@ class Recipe(Strict):
     feed_forward: PositiveRate
     settings: dict[str, Any] = Field(default_factory=dict)
     vocabulary: int = Field(ge=2, le=65536)
+    passes: dict[str, NonNegativeInt] = Field(default_factory=dict)
     length: int = Field(default=128, ge=8)
     masked: float = Field(default=0.2, gt=0, lt=1)
     masked_verdicts: float | None = Field(default=None, gt=0, lt=1)

@@ -105,14 +105,17 @@ def _what_it_is(recipe: Recipe, metrics: Mapping[str, Any]) -> str:
 
 
 def _training(recipe: Recipe, text: str, metrics: Mapping[str, Any]) -> str:
-    passes = metrics["tokens"] / metrics["corpus_tokens"]
+    epochs = metrics["tokens"] / metrics["epoch_tokens"]
+    passes = ", ".join(f"{part} {times}" for part, times in recipe.passes.items())
+    mixture = f"- **Mixture**: how often an epoch reads a file, if not once: {passes}.\n"
     seconds = metrics["training_seconds"]
     time = f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.1f} minutes"
     return f"""## Training
 
 - **Text**: {text}; {metrics["corpus_tokens"]:,} tokens, and \
 {metrics["held_out_tokens"]:,} held out.
-- **Amount**: {metrics["tokens"]:,} tokens seen ({passes:.2f} passes), in \
+{mixture if passes else ""}\
+- **Amount**: {metrics["tokens"]:,} tokens seen ({epochs:.2f} epochs), in \
 {metrics["steps"]:,} steps of {recipe.batch_size} rows of {recipe.length} tokens.
 - **Objective**: masked language modelling, {100 * recipe.masked:.0f} % of the tokens masked.
 - **Optimizer**: AdamW, peak rate {recipe.learning_rate:g}, warm-up {100 * recipe.warmup:.0f} % \

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import lzma
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from tangentlm.data import read_part
-from tangentlm.errors import InputError
+from tangentlm.errors import InputError, unknown_name
 from tangentlm.params import digest
 from tangentlm.tasks import list_tasks, load_task
 
@@ -36,10 +36,12 @@ class Corpus:
     Attributes:
         source: For people: the names of its files, or the hub's data set.
         checksum: SHA-256 of all of it; for the hub, of its name alone.
+        parts: The names of its files without endings; one name where it has no files.
     """
 
     source: str
     checksum: str
+    parts: tuple[str, ...] = ("text",)
     _files: tuple[Path, ...] = ()
     _hub: str = ""
 
@@ -52,14 +54,44 @@ class Corpus:
         Raises:
             InputError: If a file cannot be read, naming it and the line.
         """
+        for _, text in self.documents_by_part():
+            yield text
+
+    def documents_by_part(self) -> Iterator[tuple[int, str]]:
+        """The same documents, each with the part that it is of.
+
+        Yields:
+            The place of the part in ``parts``, and the text.
+
+        Raises:
+            InputError: If a file cannot be read, naming it and the line.
+        """
         if self._hub:
-            lines = _hub_lines(self._hub)
+            lines = [_hub_lines(self._hub)]
         else:
-            lines = _lines(self._files) if self._files else _bundled_lines()
-        for line in lines:
-            text = " ".join(line.split())
-            if text:
-                yield text
+            lines = [_lines(path) for path in self._files] or [_bundled_lines()]
+        for part, of_part in enumerate(lines):
+            for line in of_part:
+                text = " ".join(line.split())
+                if text:
+                    yield part, text
+
+    def passes(self, given: Mapping[str, int]) -> list[int]:
+        """How often an epoch reads each part.
+
+        Args:
+            given: What a recipe says, by the names of parts.
+
+        Returns:
+            A number a part, 1 where nothing is given.
+
+        Raises:
+            InputError: If there is no part of a name.
+        """
+        for name in given:
+            if name not in self.parts:
+                raise unknown_name("part of the corpus", name, self.parts)
+        return [given.get(name, 1) for name in self.parts]
 
 
 def open_corpus(location: str | Path | None = None) -> Corpus:
@@ -94,7 +126,8 @@ def open_corpus(location: str | Path | None = None) -> Corpus:
     if not files:
         raise InputError(f"the corpus folder {folder} has no .txt or .txt.xz file")
     checksum = digest([[path.name, _sha256(path)] for path in files])
-    return Corpus(", ".join(path.name for path in files), checksum, _files=tuple(files))
+    parts = tuple(path.name.removesuffix(".xz").removesuffix(".txt") for path in files)
+    return Corpus(", ".join(path.name for path in files), checksum, parts, tuple(files))
 
 
 def is_held_out(document: str) -> bool:
@@ -121,19 +154,18 @@ def _sha256_of_state(path: Path, _size: int, _mtime: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _lines(files: tuple[Path, ...]) -> Iterator[str]:
-    for path in files:
-        opener = lzma.open if path.suffix == ".xz" else open
-        number = 0
-        try:
-            # Decoded line by line, so that an error knows its line.
-            with opener(path, "rb") as lines:
-                for line in lines:
-                    text = line.decode("utf-8")
-                    number += 1
-                    yield text
-        except (UnicodeDecodeError, EOFError, OSError, lzma.LZMAError) as error:
-            raise InputError(f"{path} cannot be read after line {number}: {error}") from None
+def _lines(path: Path) -> Iterator[str]:
+    opener = lzma.open if path.suffix == ".xz" else open
+    number = 0
+    try:
+        # Decoded line by line, so that an error knows its line.
+        with opener(path, "rb") as lines:
+            for line in lines:
+                text = line.decode("utf-8")
+                number += 1
+                yield text
+    except (UnicodeDecodeError, EOFError, OSError, lzma.LZMAError) as error:
+        raise InputError(f"{path} cannot be read after line {number}: {error}") from None
 
 
 def _bundled_lines() -> Iterator[str]:

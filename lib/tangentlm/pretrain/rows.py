@@ -2,7 +2,8 @@
 
 A row is ``<s>`` and then ``length - 1`` tokens of the documents one after another, each ended by
 ``</s>``. In every epoch the documents are put in a new order before they are packed, and the rows
-in a new order afterwards, so that a batch does not read one long document. Orders and masks
+in a new order afterwards, so that a batch does not read one long document. A recipe may
+say that an epoch reads some parts of the corpus more than once, or not at all. Orders and masks
 depend on the seed and the step alone: a resumed training needs no other memory of its data.
 """
 
@@ -10,8 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -32,6 +33,8 @@ from tangentlm.tasks import searched_label_words
 
 Tokens = NDArray[np.uint16]
 _ENCODED_AT_ONCE = 2000
+_FORMAT = 2
+"""Of the files under ``runs/.corpora``; another number makes them anew."""
 _ROOMY = 16384
 """From so many entries on, the searched label words are single tokens as well."""
 
@@ -43,19 +46,21 @@ class Documents:
     Attributes:
         tokens: All of them one after another.
         ends: Where each ends, of shape (documents,).
+        parts: The part of the corpus that each is of, of shape (documents,).
     """
 
     tokens: Tokens
     ends: NDArray[np.int64]
+    parts: NDArray[np.uint8]
 
     def in_order(self, order: NDArray[np.int64]) -> Tokens:
         """The documents' tokens in another order of the documents.
 
         Args:
-            order: A permutation of the documents.
+            order: Numbers of documents, one as often as it is wanted.
 
         Returns:
-            Tokens, as many as there are.
+            Tokens.
         """
         starts = np.concatenate([[0], self.ends[:-1]])
         return np.concatenate([self.tokens[starts[d] : self.ends[d]] for d in order])
@@ -95,21 +100,41 @@ class Rows(Protocol):
 class PackedRows:
     """Rows of a fixed length, in an endless order that only the seed decides."""
 
-    def __init__(self, documents: Documents, tokenizer: Any, length: int, seed: int) -> None:
+    def __init__(
+        self,
+        documents: Documents,
+        tokenizer: Any,
+        length: int,
+        seed: int,
+        passes: Sequence[int] | None = None,
+    ) -> None:
+        """Rows of documents.
+
+        Args:
+            documents: The documents.
+            tokenizer: Theirs.
+            length: Tokens of a row.
+            seed: Of orders and masks.
+            passes: How often an epoch reads the documents of each part; once by default.
+
+        Raises:
+            InputError: If there are fewer tokens than one row has.
+        """
         self.length = length
         self._documents = documents
         self._seed = seed
         self._start, self._mask = tokenizer.bos_token_id, tokenizer.mask_token_id
-        self.count = len(documents.tokens) // (length - 1)
+        times = 1 if passes is None else np.array(passes)[documents.parts]
+        self._numbers = np.repeat(np.arange(len(documents.ends)), times)
+        tokens = int((np.diff(documents.ends, prepend=0) * times).sum())
+        self.count = tokens // (length - 1)
         if not self.count:
-            raise InputError(
-                f"the text has {len(documents.tokens)} tokens, not one row of {length}"
-            )
+            raise InputError(f"the text has {tokens} tokens, not one row of {length}")
         self._epoch = lru_cache(maxsize=1)(self._pack)
 
     def _pack(self, epoch: int) -> Tokens:
         random = np.random.default_rng([self._seed, epoch])
-        order = random.permutation(len(self._documents.ends))
+        order = self._numbers[random.permutation(len(self._numbers))]
         stream = self._documents.in_order(order)[: self.count * (self.length - 1)]
         return stream.reshape(self.count, -1)[random.permutation(self.count)]
 
@@ -202,7 +227,7 @@ def prepare(corpus: Corpus, vocabulary: int, max_length: int, *, progress: bool 
 
     searched = searched_label_words() if vocabulary >= _ROOMY else []
     words = sorted({*label_words_of_all_tasks(), *load_probes().words, *searched})
-    key = digest([corpus.checksum, vocabulary, max_length, words])[:16]
+    key = digest([_FORMAT, corpus.checksum, vocabulary, max_length, words])[:16]
     folder = project_root() / "runs" / ".corpora" / key
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -231,36 +256,42 @@ def _prepare(
     for name, documents in _encode(corpus, tokenizer, progress).items():
         if not len(documents.ends):
             raise InputError(f"corpus {corpus.source}: no document for the part {name}")
-        np.save(folder / f"{name}-tokens.npy", documents.tokens)
-        np.save(folder / f"{name}-ends.npy", documents.ends)
+        for field, values in vars(documents).items():
+            np.save(folder / f"{name}-{field}.npy", values)
 
 
 def _load(folder: Path, name: str) -> Documents:
-    return Documents(np.load(folder / f"{name}-tokens.npy"), np.load(folder / f"{name}-ends.npy"))
+    return Documents(*(np.load(folder / f"{name}-{field.name}.npy") for field in fields(Documents)))
 
 
 def _encode(corpus: Corpus, tokenizer: Any, progress: bool) -> dict[str, Documents]:
     tokens: dict[str, list[Tokens]] = {"train": [], "held-out": []}
-    for texts in _groups(tqdm(corpus.documents(), "encoding", unit="doc", disable=not progress)):
+    parts: dict[str, list[int]] = {"train": [], "held-out": []}
+    documents = tqdm(corpus.documents_by_part(), "encoding", unit="doc", disable=not progress)
+    for group in _groups(documents):
+        texts = [text for _, text in group]
         encoded = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
-        for text, ids in zip(texts, encoded, strict=True):
-            part = "held-out" if is_held_out(text) else "train"
-            tokens[part].append(np.array([*ids, tokenizer.eos_token_id], dtype=np.uint16))
-    return {name: join(parts) for name, parts in tokens.items()}
+        for (part, text), ids in zip(group, encoded, strict=True):
+            name = "held-out" if is_held_out(text) else "train"
+            tokens[name].append(np.array([*ids, tokenizer.eos_token_id], dtype=np.uint16))
+            parts[name].append(part)
+    return {name: join(tokens[name], parts[name]) for name in tokens}
 
 
-def join(parts: list[Tokens]) -> Documents:
+def join(documents: list[Tokens], parts: Sequence[int] | None = None) -> Documents:
     """Documents from their token ids.
 
     Args:
-        parts: The token ids of each, with its ``</s>``.
+        documents: The token ids of each, with its ``</s>``.
+        parts: The part of the corpus that each is of; the first one by default.
 
     Returns:
         The documents.
     """
-    lengths = np.array([len(part) for part in parts], dtype=np.int64)
-    tokens = np.concatenate(parts) if parts else np.empty(0, dtype=np.uint16)
-    return Documents(tokens, np.cumsum(lengths))
+    lengths = np.array([len(document) for document in documents], dtype=np.int64)
+    tokens = np.concatenate(documents) if documents else np.empty(0, dtype=np.uint16)
+    of_part = np.array(parts if parts is not None else [0] * len(documents), dtype=np.uint8)
+    return Documents(tokens, np.cumsum(lengths), of_part)
 
 
 def unigram_loss(train: Documents, held_out: Documents, vocabulary: int) -> float:
@@ -279,7 +310,7 @@ def unigram_loss(train: Documents, held_out: Documents, vocabulary: int) -> floa
     return float(surprise[held_out.tokens].mean())
 
 
-def _groups(texts: Iterable[str]) -> Iterator[list[str]]:
-    iterator = iter(texts)
+def _groups(items: Iterable[tuple[int, str]]) -> Iterator[list[tuple[int, str]]]:
+    iterator = iter(items)
     while group := list(islice(iterator, _ENCODED_AT_ONCE)):
         yield group
