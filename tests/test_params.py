@@ -592,6 +592,14 @@ def test_checkpoints_do_not_depend_on_where_the_text_is(root):
     assert one.checkpoint_folder("sum") == other.checkpoint_folder("sum")
 
 
+def test_a_training_is_the_same_whatever_is_asked_of_its_model_afterwards():
+    def folder(**values):
+        return make_run("minilang", {"model": None, **values}).checkpoint_folder("")
+
+    assert folder() == folder(k=64) == folder(test_size=10) == folder(grid="malladi")
+    assert len({folder(), folder(natural="B"), folder(seed=1), folder(cue_strength=0.7)}) == 4
+
+
 def test_a_study_of_pretrainings(root):
     write_study(root, "mine", pretrain={"width": [64, 128], "seed": [0, 1], "steps": 5})
     assert [run.name for run in load_study("mine")] == [

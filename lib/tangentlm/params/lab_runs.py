@@ -17,8 +17,11 @@ from tangentlm.params.strict import PositiveRate, digest
 class RecipeRun(Run):
     """What a run that trains a model from scratch has.
 
-    ``width``, and ``steps`` or ``minutes``, replace those of the recipe.
+    ``width``, and ``steps`` or ``minutes``, replace those of the recipe. ``after_training`` names
+    the parameters that only what follows the training reads.
     """
+
+    after_training: ClassVar[frozenset[str]] = frozenset()
 
     recipe: str
     width: PositiveInt | None = None
@@ -50,7 +53,10 @@ class RecipeRun(Run):
             A folder that only the same training on the same text shares.
         """
         recipe = self.resolved.model_dump(mode="json", exclude_defaults=True)
-        same = [self.identity(), recipe, text_checksum]
+        identity = self.identity()
+        for name in self.after_training:
+            del identity[name]
+        same = [identity, recipe, text_checksum]
         folder = project_root() / "runs" / ".checkpoints"
         return folder / f"{self.name}-{digest(same)[:12]}"
 
@@ -99,6 +105,7 @@ class MinilangRun(RecipeRun):
 
     experiment: ClassVar[str] = "minilang"
     method_parameter: ClassVar[str] = "natural"
+    after_training: ClassVar[frozenset[str]] = frozenset({"k", "test_size", "grid"})
 
     recipe: str = "minilang"
     model: str | None = "minilang"

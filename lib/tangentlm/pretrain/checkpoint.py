@@ -50,6 +50,7 @@ def save(
             "optimizer": optimizer.state_dict(),
             "progress": vars(progress),
             "random": torch.get_rng_state(),
+            "random_of_gpus": torch.cuda.get_rng_state_all(),
         },
         part,
     )
@@ -78,6 +79,8 @@ def restore(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimiz
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(state["random"])
+        if len(state["random_of_gpus"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(state["random_of_gpus"])
         return Progress(**state["progress"])
     except Exception as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
