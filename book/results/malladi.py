@@ -332,6 +332,26 @@ display(
 display(ledger_table(ledger))
 
 # %% [markdown]
+# ## What was run
+#
+# Hours are those of the runs one by one; two or more may have run side by side.
+
+# %% tags=["hide-input"]
+from tangentlm.progress import study_progress
+
+readable(
+    study_progress(["pocket", "paper"]),
+    {
+        "study": "study",
+        "experiment": "experiment",
+        "runs": "runs",
+        "done": "done",
+        "hours": "hours",
+        "machines": "machines",
+    },
+)
+
+# %% [markdown]
 # ## Limits
 #
 # - One model, small; nobody has run RoBERTa-base with this book yet.

@@ -57,6 +57,7 @@ from tangentlm.ladder import (
     per_doubling,
 )
 from tangentlm.ledger import reported
+from tangentlm.progress import study_progress
 from tangentlm.records import read_collected, read_collected_table
 from tangentlm.tables import readable
 from tangentlm.tasks import load_task
@@ -102,15 +103,33 @@ if not curve.empty:
 data_link(curve, "ladder-curves")
 
 # %% tags=["hide-input"]
+readable(
+    study_progress([LADDER, STUDY]),
+    {
+        "study": "study",
+        "experiment": "experiment",
+        "runs": "runs",
+        "done": "done",
+        "hours": "hours",
+        "machines": "machines",
+    },
+)
+
+# %% tags=["hide-input"]
+compared = measures
 if measures.empty:
     display(Markdown("The study *natural*: not run."))
 else:
+    prompts = measures.groupby("task")["prompt"].nunique()
+    in_every_way = prompts.index[prompts == prompts.max()]
+    compared = measures[measures["task"].isin(in_every_way)]
     display(
         Markdown(
-            f"The study *natural* has {len(measures)} runs: {measures['task'].nunique()} tasks, "
-            f"{measures['prompt'].nunique()} prompts, {measures['model'].nunique()} models, "
-            f"{measures['seed'].nunique()} few-shot splits (k = {measures['k'].iloc[0]}), "
-            f"{measures['test_size'].iloc[0]} test examples at most."
+            f"Few-shot splits with k = {measures['k'].iloc[0]}, at most "
+            f"{measures['test_size'].iloc[0]} test examples. {len(in_every_way)} tasks are asked in "
+            f"{prompts.max()} ways ({', '.join(in_every_way)}; "
+            f"{compared['seed'].nunique()} splits); prompts are compared on these. Of "
+            f"{measures['task'].nunique()} tasks in all there is the manual prompt."
         )
     )
 
@@ -125,7 +144,7 @@ else:
 if not measures.empty:
     display(
         figures.unit_lines(
-            measures,
+            compared,
             "width",
             "chi",
             "prompt",
@@ -164,7 +183,9 @@ def changes(names: dict[str, str]) -> pd.DataFrame:
     """The changes per doubling of some measures, with readable names."""
     if measures.empty:
         return pd.DataFrame()
-    table = per_doubling(measures, list(names), BY)
+    everywhere = measures[measures["prompt"] == "manual"]
+    everywhere = everywhere.assign(prompt="manual, every task")
+    table = per_doubling(pd.concat([compared, everywhere]), list(names), BY)
     return table.assign(what=table["measure"].map(names))
 
 
@@ -179,7 +200,7 @@ readable(changes(BEFORE), CHANGE)
 
 # %% tags=["hide-input"]
 readable(
-    examples_over_width(measures, STUDY, BY),
+    examples_over_width(compared, STUDY, BY),
     {
         "parametrization": "parametrization",
         "prompt": "prompt",
@@ -234,7 +255,7 @@ beside.astype(float).style.format(precision=2, na_rep="")
 if not measures.empty:
     display(
         figures.unit_lines(
-            measures,
+            compared,
             "width",
             "linearization_error",
             "prompt",
@@ -248,7 +269,7 @@ if not measures.empty:
 if not measures.empty:
     display(
         figures.unit_lines(
-            measures,
+            compared,
             "width",
             "kernel_distance",
             "prompt",
