@@ -18,7 +18,14 @@ from tangentlm.tables import readable
 )
 def test_a_cell_is_readable(value, shown):
     table = readable(pd.DataFrame({"x": pd.Series([value], dtype=object)}), {"x": "n"}).data
-    assert f"<td>{shown}</td>" in table
+    assert f">{shown}</td>" in table
+
+
+def test_columns_of_words_are_marked():
+    rows = pd.DataFrame({"a": [None, "of words"], "b": [1.5, None]})
+    table = readable(rows, {"a": "first", "b": "second"}).data
+    assert '<th class="words">first</th><th>second</th>' in table
+    assert '<td class="words"></td><td>1.5</td>' in table
 
 
 def test_a_table_has_the_columns_that_were_asked_for():

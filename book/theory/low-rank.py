@@ -204,9 +204,11 @@ assert difference(by_formula.numpy(), by_library) < 1e-10
 # Let $A$ be $r \times n$ with independent entries from $\mathcal{N}(0, 1/r)$. For all matrices $U$, $V$ with $n$
 # columns and all $\epsilon > 0$, with Frobenius norms,
 #
-# $$\Pr\Big[\, \big| \langle U A^\top, V A^\top \rangle - \langle U, V \rangle \big| \ge
-# \epsilon \lVert U \rVert \lVert V \rVert \,\Big] \le
-# 2 \exp\!\Big( -\frac{r}{2} \big( \epsilon - \log(1 + \epsilon) \big) \Big) .$$ (eq-projection)
+# $$\begin{aligned}
+# & \Pr\Big[\, \big| \langle U A^\top, V A^\top \rangle - \langle U, V \rangle \big| \ge
+# \epsilon \lVert U \rVert \lVert V \rVert \,\Big] \\
+# & \qquad \le 2 \exp\!\Big( -\frac{r}{2} \big( \epsilon - \log(1 + \epsilon) \big) \Big) .
+# \end{aligned}$$ (eq-projection)
 # ```
 #
 # ```{prf:proof}
@@ -229,9 +231,11 @@ assert difference(by_formula.numpy(), by_library) < 1e-10
 # Put $U = dW(i)$ and $V = dW(j)$. There are $N (N + 1) / 2$ distinct entries, and the probability that any of them
 # fails is at most the sum:
 #
-# $$\Pr\Big[\, \exists\, i, j:\; | \mathcal{K}_{\mathrm{LoRA}}(i, j) - \mathcal{K}(i, j) | \ge
-# \epsilon \sqrt{\mathcal{K}(i, i)\, \mathcal{K}(j, j)} \,\Big] \le
-# N (N + 1)\, e^{-\frac{r}{2} (\epsilon - \log(1 + \epsilon))} .$$ (eq-lora-bound)
+# $$\begin{aligned}
+# & \Pr\Big[\, \exists\, i, j:\; | \mathcal{K}_{\mathrm{LoRA}}(i, j) - \mathcal{K}(i, j) | \ge
+# \epsilon \sqrt{\mathcal{K}(i, i)\, \mathcal{K}(j, j)} \,\Big] \\
+# & \qquad \le N (N + 1)\, e^{-\frac{r}{2} (\epsilon - \log(1 + \epsilon))} .
+# \end{aligned}$$ (eq-lora-bound)
 #
 # Theorem E.5 has, for one vector a sample with $\lVert dh \rVert^2 \le c$ and $\lVert x \rVert^2 \le c$, an error of
 # $c^2 \epsilon$ or more with probability at most

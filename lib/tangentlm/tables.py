@@ -136,17 +136,28 @@ def readable(rows: pd.DataFrame, names: Mapping[str, str]) -> HTML:
         names: The heading of each column that is shown; one that is missing stays empty.
 
     Returns:
-        The table, floats with three digits, whole numbers in full.
+        The table, floats with three digits, whole numbers in full; columns of words are set left.
     """
     if rows.empty:
         return HTML('<p class="not-run">Not run.</p>')
     shown = rows.reindex(columns=list(names))
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in names.values())
+    kinds = [' class="words"' if _has_words(shown[column]) else "" for column in shown]
+    head = "".join(
+        f"<th{kind}>{html.escape(name)}</th>"
+        for kind, name in zip(kinds, names.values(), strict=True)
+    )
     body = [
-        "<tr>" + "".join(f"<td>{_readable_cell(value)}</td>" for value in row) + "</tr>"
+        "".join(
+            f"<td{kind}>{_readable_cell(value)}</td>"
+            for kind, value in zip(kinds, row, strict=True)
+        )
         for row in shown.itertuples(index=False)
     ]
-    return table_of(head, body)
+    return table_of(head, [f"<tr>{cells}</tr>" for cells in body])
+
+
+def _has_words(column: pd.Series) -> bool:
+    return any(isinstance(value, str) for value in column)
 
 
 def _readable_cell(value: Any) -> str:
