@@ -32,9 +32,11 @@
 #   else, for thousands of steps: it must first find out that neighbours matter. Rotary positions give
 #   it that almost for free. The recipe takes ModernBERT's layers.
 # - **The vocabulary.** Every entry costs a row of the embedding, and in a small model the embedding is
-#   a large part of the whole. So a first attempt had half the entries (recipe `pocket-8k`). It was a
-#   mistake: the words that carry the answer to a task fall apart into pieces, and a model this small
-#   does not put them together again. The last section has the numbers.
+#   a large part of the whole. But with few entries, the rarer words that carry the answer to a task fall
+#   apart into pieces. A first attempt had half the entries (recipe `pocket-8k`); the last section says
+#   what it knew and what it did not.
+# - **The text.** What is to be known must be read about. The recipe says how often an epoch reads each
+#   file: reviews, news and single sentences more often than encyclopedia and books.
 # - **Small batches.** At this scale many small steps learn more from the same text than few large ones.
 # - **Logits where they count.** One token in five is masked, and only there are logits computed.
 #
@@ -177,9 +179,9 @@ else:
 # %% [markdown]
 # ## Beside the model before
 #
-# The book had another small model before this one, `pocket-cpu`: four layers of the same width, an hour
-# of training. `pocket-8k` was the first attempt to do better: four layers, half the vocabulary, three
-# times the text. Losses a token do not compare across vocabularies, so all are asked for the same hidden
+# The book had another small model before the lab, `pocket-cpu`: four layers of the same width, 16,384
+# entries, an hour of training. `pocket-8k` was the first attempt to do better: four layers, half the
+# vocabulary, three times the text. Losses a token do not compare across vocabularies, so all are asked for the same hidden
 # words (see {doc}`/book/experiments/probe`). The tasks are those that a model of this size can do
 # something about: SST-2, MR, CR, AG News, Subj and TREC, all test examples up to a thousand.
 
