@@ -254,6 +254,19 @@ def test_class_with_too_few_examples_is_named(folder, k, match):
     refused(match, load_split, toy_task(), k, 13, data=folder)
 
 
+def test_a_task_may_have_a_short_dev_part(folder):
+    rows = [row for row in ROWS if row["label"] != 1] + [row for row in ROWS if row["label"] == 1][
+        :3
+    ]
+    write(folder / "toy" / "train.jsonl", rows)
+    refused("has 3 examples, 4 are needed", load_split, toy_task(), 2, 13, data=folder)
+    split = load_split(toy_task(short_dev=True), 2, 13, data=folder)
+    count = {name: [e.label for e in getattr(split, name)].count(1) for name in ("train", "dev")}
+    assert count == {"train": 2, "dev": 1}
+    assert [e.label for e in split.dev].count(0) == 2
+    refused("3 examples, 4", load_split, toy_task(short_dev=True), 3, 13, data=folder)
+
+
 def test_exactly_2k_examples_are_enough(folder):
     write(folder / "toy" / "train.jsonl", ROWS[: 3 * 2 * SHOTS])
     split = load_split(toy_task(), SHOTS, 13, data=folder)

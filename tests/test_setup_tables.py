@@ -20,9 +20,8 @@ def test_a_task_stands_beside_the_paper(name):
 
 
 def test_every_task_of_the_paper_was_counted():
-    table = tasks_and_prompts(
-        "sst2 sst5 mr cr mpqa subj trec agnews mnli snli qnli rte mrpc qqp".split()
-    )
+    names = "sst2 sst5 mr cr mpqa subj trec agnews mnli snli qnli rte mrpc qqp"
+    table = tasks_and_prompts(names.split())
     assert table.notna().all(axis=None)
     # A split is drawn from training rows, and every class must have them for k = 64.
     assert (table["smallest_class"] * table["classes"] <= table["train"]).all()

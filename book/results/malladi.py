@@ -154,7 +154,7 @@ readable(first[first["ours"].notna()], SHOWN)
 #
 # Tables 2 and 3 of the first version. The prompts are the paper's. The rows that we could get are fewer
 # for some tasks; a k-shot split takes 2k rows of every class, so the rarest class says which k there can
-# be. A test set of the study *pocket* has at most 500 rows.
+# be (CR has none for k = 512; for TREC and k = 64 dev has what is left of the rarest class). A test set of the study *pocket* has at most 500 rows.
 
 # %% tags=["hide-input"]
 from tangentlm.setup_tables import grid_values, tasks_and_prompts

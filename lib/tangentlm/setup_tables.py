@@ -25,7 +25,7 @@ def tasks_and_prompts(tasks: Sequence[str]) -> pd.DataFrame:
         A row a task: ``title``, ``classes``, ``template``, ``label_words``, ``metric``, the
         paper's ``paper_train`` and ``paper_test``, and what was loaded here: ``train``, ``test``
         and ``smallest_class``, the training rows of the rarest class, of which a k-shot split
-        needs 2k. A task whose data was not counted has no counts.
+        needs 2k (``Task.short_dev``: k + 1). A task whose data was not counted has no counts.
     """
     loaded = [load_task(name) for name in tasks]
     table = pd.DataFrame(

@@ -46,6 +46,8 @@ class Task(Strict):
         label_words: The C words that may fill the mask, in the order of the labels.
         metric: What test performance means: accuracy, or F1 of label 1.
         max_length: The longest row in tokens; texts are cut to fit, never the prompt.
+        short_dev: Whether a class with fewer than 2k examples may have fewer than k as dev, but at
+            least one; elsewhere it is refused.
         bundled: Whether the project ships the task in ``assets/tasks``.
         hub: Where the data is on the hub, if it is there.
         note: What a reader should know.
@@ -58,6 +60,7 @@ class Task(Strict):
     label_words: tuple[str, ...]
     metric: Literal["accuracy", "f1"] = "accuracy"
     max_length: int = Field(default=128, ge=8)
+    short_dev: bool = False
     bundled: bool = False
     hub: Hub | None = None
     note: str = ""
