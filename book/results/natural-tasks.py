@@ -340,7 +340,10 @@ readable(
 # - One pre-training seed for each model. The intervals are over tasks; they do not know of the chance
 #   in pre-training.
 # - Tasks are not independent draws from a population of tasks. Several of them are about sentiment.
-# - The learning rate of pre-training was chosen at one width in the standard parametrization.
+# - One learning rate of pre-training for all, chosen at width 256 in the standard parametrization. In
+#   the maximal-update one it should be chosen at the base width, 64, where the two ladders are the same
+#   model; its wider models may learn less than they could.
+# - The models have read little (see the table), so as to afford eight of them on a CPU.
 # - Fine-tuning has a small grid (two learning rates), and its best rate changes with the width; so the
 #   distances compare what a practitioner would get, not equal steps.
 # - $\chi$ is taken among the label words alone, as the paper does.
