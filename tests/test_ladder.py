@@ -61,6 +61,16 @@ def test_every_run_stands_beside_the_facts_of_its_model(project):
     assert (table["parameters"] == table["width"]).all()
 
 
+def test_what_one_model_was_not_asked_is_left_out(project):
+    path = project / "results" / "nat" / "natural_tasks.csv"
+    runs = pd.read_csv(path)
+    runs[runs["run"] != "l-w128-mup-b-2"].to_csv(path, index=False)
+    table = ladder.ladder_measures("nat", "lad")
+    assert len(table) == 2 * len(WIDTHS) * (4 * 2 - 1)
+    left = table[(table["task"] == "b") & (table["seed"] == 2)]
+    assert left.empty
+
+
 @pytest.mark.parametrize("missing", ["lad", "nat"])
 def test_without_one_of_the_studies_there_is_nothing(project, missing):
     for path in (project / "results" / missing).iterdir():

@@ -24,18 +24,24 @@ _FACTS = ["run", "width", "parametrization", "held_out_loss", "parameters"]
 def ladder_measures(study: str, ladder: str) -> pd.DataFrame:
     """The measures of the tasks, beside the facts of the models.
 
+    What has not been asked of every model yet is left out: a mean over other tasks at every width
+    would show the tasks, not the width.
+
     Args:
         study: A study with runs of ``natural_tasks``.
         ladder: The study that pre-trained their models.
 
     Returns:
-        A row a run, with ``width``, ``parametrization``, ``held_out_loss`` and ``parameters`` of
-        its model; empty where one of the studies has not been run.
+        A row for each run of a task, prompt and seed that every model was asked, with ``width``,
+        ``parametrization``, ``held_out_loss`` and ``parameters`` of its model; empty where one of
+        the studies has not been run.
     """
     runs, models = read_collected(study, EXPERIMENT), read_collected(ladder, "pretrain")
     if runs.empty or models.empty:
         return pd.DataFrame()
     models = models[_FACTS].assign(model=f"{RUN_PREFIX}{ladder}/" + models["run"])
+    asked = runs.groupby(["task", "prompt", "seed"])["model"].transform("nunique")
+    runs = runs[asked == runs["model"].nunique()]
     return runs.drop(columns="width").merge(models.drop(columns="run"), on="model")
 
 
