@@ -39,7 +39,7 @@ install: $(READY) ## the environment alone, in .venv
 
 book: $(READY) ## the quick study and the HTML book
 	$(BIN)/python -m tangentlm study quick --jobs $(JOBS)
-	$(BIN)/python workflow/build_book.py quick
+	$(BIN)/python workflow/build_book.py quick --jobs $(JOBS)
 	@echo "Open _build/html/index.html in a browser, or type: make serve"
 
 study: $(READY) ## run what STUDY lacks, JOBS runs at a time; DRYRUN=1 only lists them
@@ -48,7 +48,7 @@ study: $(READY) ## run what STUDY lacks, JOBS runs at a time; DRYRUN=1 only list
 test: $(READY) lint ## everything that CI checks
 	$(BIN)/python -m pytest
 	$(BIN)/python -m tangentlm study smoke --jobs $(JOBS)
-	$(BIN)/python workflow/build_book.py smoke
+	$(BIN)/python workflow/build_book.py smoke --jobs $(JOBS)
 
 lint: $(READY) ## format, lint and types
 	$(BIN)/ruff format --check lib tests workflow book assets benchmarks

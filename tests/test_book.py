@@ -110,8 +110,37 @@ def test_an_incomplete_study_is_refused(tmp_path, monkeypatch):
         build_book.write_toc("paper")
 
 
+def write_page(path, code):
+    header = {
+        "jupytext": {"text_representation": {"extension": ".md", "format_name": "myst"}},
+        "kernelspec": {"name": "python3", "display_name": "Python 3"},
+    }
+    path.write_text(f"---\n{yaml.safe_dump(header)}---\n# Page\n\n```{{code-cell}}\n{code}\n```\n")
+
+
+def test_pages_are_executed_once_and_a_failing_one_is_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(build_book, "ROOT", tmp_path)
+    monkeypatch.setattr(build_book, "CACHE", tmp_path / "cache")
+    (tmp_path / "_config.yml").write_text((ROOT / "_config.yml").read_text())
+    (tmp_path / "part").mkdir()
+    write_page(tmp_path / "index.md", "open('here', 'a').write('x')")
+    write_page(tmp_path / "part" / "bad.md", "1 / 0")
+    (tmp_path / "plain.md").write_text("# No code\n")
+    toc = tmp_path / "toc.yml"
+    parts = [{"caption": "a", "chapters": [{"file": "part/bad.md"}, {"file": "plain.md"}]}]
+    toc.write_text(yaml.safe_dump({"format": "jb-book", "root": "index.md", "parts": parts}))
+    found = [str(page.relative_to(tmp_path)) for page in build_book.pages_with_code(toc)]
+    assert found == ["index.md", "part/bad.md"]
+    for _ in range(2):
+        build_book.execute_pages(toc, jobs=2)
+    assert (tmp_path / "here").read_text() == "x"
+    kept = build_book.get_cache(tmp_path / "cache").list_cache_records()
+    assert [Path(record.uri).name for record in kept] == ["index.md"]
+
+
 def test_cache_is_emptied_when_an_input_changes(tmp_path, monkeypatch):
     monkeypatch.setattr(build_book, "BUILD", tmp_path)
+    monkeypatch.setattr(build_book, "CACHE", tmp_path / ".jupyter_cache")
     monkeypatch.setattr(build_book, "input_digest", lambda: "one")
     build_book.empty_stale_cache()
     cached = tmp_path / ".jupyter_cache" / "page"
