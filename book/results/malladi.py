@@ -229,6 +229,10 @@ every = pd.concat(
 if not every.empty:
     prompted = (every["prompt"] == "manual") & (every["quantity"] == "performance")
     every = every[prompted & every["method"].isin(METHODS)]
+    zero_shot = every["method"] == "zero-shot"  # stands beside every k
+    trained = every.loc[~zero_shot, ["title", "k"]].drop_duplicates()
+    before = every[zero_shot].drop(columns="k").merge(trained, on="title")
+    every = pd.concat([before, every[~zero_shot]])
     display(figures.methods_by_task(every, METHODS))
 
 # %% tags=["remove-input"]
