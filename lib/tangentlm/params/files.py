@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +45,18 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         InputError: If the file is not valid YAML or holds no mapping.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise InputError(f"{path.name} is not valid YAML: {' '.join(str(error).split())}") from None
+    content = deepcopy(_parsed(path, path.read_text(encoding="utf-8")))
     if not isinstance(content, dict):
         raise InputError(f"{path.name} holds no 'name: value' lines")
     return {str(key): value for key, value in content.items()}
+
+
+@lru_cache(maxsize=256)  # a study reads the same grid for each of its runs
+def _parsed(path: Path, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{path.name} is not valid YAML: {' '.join(str(error).split())}") from None
 
 
 def names(kind: str) -> list[str]:
@@ -77,6 +84,8 @@ def named_file(kind: str, name: str) -> Path:
     Raises:
         InputError: If there is none, with the nearest name that there is.
     """
-    if name not in names(kind):
+    folder = project_root() / "params" / f"{kind}s"
+    path = folder / f"{name}.yaml"
+    if path.parent != folder or not path.is_file():
         raise unknown_name(kind, name, names(kind))
-    return project_root() / "params" / f"{kind}s" / f"{name}.yaml"
+    return path

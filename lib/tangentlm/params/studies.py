@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -46,10 +47,9 @@ def load_study(name: str) -> list[Run]:
             runs += _product(path.stem, shared | own)
     if not runs:
         raise InputError(f"study {name} has no runs")
-    folders = [run.folder(name) for run in runs]
-    twice = next((f for f in folders if folders.count(f) > 1), None)
-    if twice is not None:
-        raise InputError(f"study {name}: two runs are named {twice.parent.name}/{twice.name}")
+    (twice, count), *_ = Counter(f"{run.experiment}/{run.name}" for run in runs).most_common(1)
+    if count > 1:
+        raise InputError(f"study {name}: two runs are named {twice}")
     return runs
 
 
