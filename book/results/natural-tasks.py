@@ -83,6 +83,26 @@ readable(
     },
 )
 
+# %% [markdown]
+# Does a wider model learn more? That is what the maximal-update parametrization promises, and the
+# standard one with a single learning rate does not.
+
+# %% tags=["hide-input"]
+for kind, of_kind in models.groupby("parametrization") if len(models) else ():
+    losses = of_kind.set_index("width")["held_out_loss"]
+    worse = losses.index[losses.diff() > 0]
+    verdict = (
+        "it falls with every doubling"
+        if worse.empty
+        else f"it rises to width {', '.join(map(str, worse))}"
+    )
+    display(
+        Markdown(
+            f"*{kind}*: held-out loss {', '.join(f'{x:.2f}' for x in losses)} at widths "
+            f"{', '.join(map(str, losses.index))}; {verdict}."
+        )
+    )
+
 # %% mystnb={"figure": {"caption": "Training loss of the models of the ladder over the tokens seen."}, "image": {"alt": "Falling lines, one a width and parametrization; wider models are lower."}} tags=["hide-input"]
 curve = read_collected_table(LADDER, "pretrain-curve")
 if not curve.empty:
