@@ -61,6 +61,13 @@ def test_every_run_stands_beside_the_facts_of_its_model(project):
     assert (table["parameters"] == table["width"]).all()
 
 
+def test_a_measure_that_never_changes_neither_rises_nor_falls(project):
+    measures = ladder.ladder_measures("nat", "lad").assign(same=53.1)
+    changes = ladder.per_doubling(measures, ["same"], BY)
+    assert set(changes["verdict"]) == {"not told apart"}
+    assert changes["change"].abs().max() < 1e-9
+
+
 def test_what_one_model_was_not_asked_is_left_out(project):
     path = project / "results" / "nat" / "natural_tasks.csv"
     runs = pd.read_csv(path)

@@ -18,6 +18,8 @@ from tangentlm.params import RUN_PREFIX
 from tangentlm.records import read_collected, read_collected_table
 
 EXPERIMENT = "natural_tasks"
+_ROUNDING = 1e-9
+"""What a fit makes of slopes that are zero."""
 _FACTS = ["run", "width", "parametrization", "held_out_loss", "parameters"]
 
 
@@ -85,7 +87,7 @@ def _slope(of_widths: pd.Series) -> float:
 def _verdict(low: float, high: float) -> str:
     if math.isnan(low):
         return "too few tasks"
-    return "falls" if high < 0 else "rises" if low > 0 else "not told apart"
+    return "falls" if high < -_ROUNDING else "rises" if low > _ROUNDING else "not told apart"
 
 
 def examples_over_width(measures: pd.DataFrame, study: str, by: Sequence[str]) -> pd.DataFrame:
