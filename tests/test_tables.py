@@ -8,6 +8,7 @@ from tangentlm.tables import readable
     ("value", "shown"),
     [
         (12345, "12,345"),
+        (1363.7, "1,364"),
         (2.0, "2"),
         (0.12345, "0.123"),
         (float("nan"), ""),

@@ -67,6 +67,8 @@ STUDY, LADDER = "natural", "ladder"
 BY = ["parametrization", "prompt"]
 models = read_collected(LADDER, "pretrain")
 measures = ladder_measures(STUDY, LADDER)
+if not measures.empty:
+    measures["gap"] = measures["finetuned"] - measures["kernel"]
 if not models.empty:
     models = models.sort_values(["parametrization", "width"])
 readable(
@@ -148,7 +150,7 @@ else:
             f"Few-shot splits with k = {measures['k'].iloc[0]}, at most "
             f"{measures['test_size'].iloc[0]} test examples. {len(in_every_way)} tasks are asked in "
             f"{prompts.max()} ways ({', '.join(in_every_way)}; "
-            f"{compared['seed'].nunique()} splits); prompts are compared on these. Of "
+            f"splits: {compared['seed'].nunique()}); prompts are compared on these. Of "
             f"{measures['task'].nunique()} tasks in all there is the manual prompt."
         )
     )
@@ -203,9 +205,13 @@ def changes(names: dict[str, str]) -> pd.DataFrame:
     """The changes per doubling of some measures, with readable names."""
     if measures.empty:
         return pd.DataFrame()
-    everywhere = measures[measures["prompt"] == "manual"]
-    everywhere = everywhere.assign(prompt="manual, every task")
-    table = per_doubling(pd.concat([compared, everywhere]), list(names), BY)
+    shown = [compared]
+    if len(compared) < len(
+        measures
+    ):  # of some tasks there is the manual prompt alone
+        manual = measures[measures["prompt"] == "manual"]
+        shown.append(manual.assign(prompt="manual, every task"))
+    table = per_doubling(pd.concat(shown), list(names), BY)
     return table.assign(what=table["measure"].map(names))
 
 
@@ -307,8 +313,6 @@ AFTER = {
     "kernel": "kernel regression (%)",
     "gap": "fine-tuned minus kernel (points)",
 }
-if not measures.empty:
-    measures["gap"] = measures["finetuned"] - measures["kernel"]
 readable(changes(AFTER), CHANGE)
 
 # %% [markdown]

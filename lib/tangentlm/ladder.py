@@ -18,8 +18,6 @@ from tangentlm.params import RUN_PREFIX
 from tangentlm.records import read_collected, read_collected_table
 
 EXPERIMENT = "natural_tasks"
-_ROUNDING = 1e-9
-"""What a fit makes of slopes that are zero."""
 _FACTS = ["run", "width", "parametrization", "held_out_loss", "parameters"]
 
 
@@ -81,13 +79,14 @@ def _slope(of_widths: pd.Series) -> float:
     if len(present) < 2:
         return math.nan
     widths = np.log2(present.index.get_level_values("width").to_numpy(dtype=np.float64))
-    return float(np.polyfit(widths, present.to_numpy(dtype=np.float64), 1)[0])
+    slope = np.polyfit(widths, present.to_numpy(dtype=np.float64), 1)[0]
+    return round(float(slope), 12)  # a slope of zero is not exactly zero
 
 
 def _verdict(low: float, high: float) -> str:
     if math.isnan(low):
         return "too few tasks"
-    return "falls" if high < -_ROUNDING else "rises" if low > _ROUNDING else "not told apart"
+    return "falls" if high < 0 else "rises" if low > 0 else "not told apart"
 
 
 def examples_over_width(measures: pd.DataFrame, study: str, by: Sequence[str]) -> pd.DataFrame:

@@ -165,7 +165,8 @@ def _readable_cell(value: Any) -> str:
         return ""
     if isinstance(value, str | bool):
         return html.escape(str(value))
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.3g}"
+    whole = float(value).is_integer() or abs(value) >= 1000
+    return f"{value:,.0f}" if whole else f"{value:.3g}"
 
 
 def our_results(
