@@ -30,7 +30,7 @@ from machine import synchronize
 from tangentlm.params import Recipe, load_recipe, project_root
 from tangentlm.pretrain import PackedRows, loop, new_model, parameter_groups
 from tangentlm.pretrain.loop import BETAS
-from tangentlm.pretrain.rows import Documents
+from tangentlm.pretrain.rows import join
 
 STEPS = 12
 BATCHES = 16
@@ -85,8 +85,7 @@ def random_rows(recipe: Recipe) -> PackedRows:
     """Packed rows of one document of random tokens, enough for every step that is measured."""
     count = BATCHES * recipe.tokens_a_step
     tokens = np.random.default_rng(0).integers(5, recipe.vocabulary, count, dtype=np.uint16)
-    document = Documents(tokens, np.array([count]))
-    return PackedRows(document, Vocabulary(recipe.vocabulary), recipe.length, seed=0)
+    return PackedRows(join([tokens]), Vocabulary(recipe.vocabulary), recipe.length, seed=0)
 
 
 def timed(function: Callable[[], object], device: str) -> float:
