@@ -173,7 +173,9 @@ else:
             index=["task", "majority"],
             columns="run",
             values=["zero_shot", "probe"],
-        ).style.format(precision=1)
+        )
+        .style.format(precision=1)
+        .format_index(precision=1)
     )
 
 # %% [markdown]
@@ -216,7 +218,9 @@ else:
             index=["task", "majority"],
             columns="run",
             values=["zero_shot", "probe"],
-        ).style.format(precision=1)
+        )
+        .style.format(precision=1)
+        .format_index(precision=1)
     )
 
 # %% [markdown]
