@@ -110,9 +110,8 @@ def pages_with_code(toc: Path) -> Iterator[Path]:
             yield page
 
 
-def execute(page: Path, timeout: int) -> tuple[Path, Any, Any]:
-    """Execute a page in its folder; the page, its notebook, and how it went."""
-    notebook = read_myst_markdown_notebook(page.read_text(encoding="utf-8"))
+def execute(page: Path, notebook: Any, timeout: int) -> tuple[Path, Any, Any]:
+    """Execute a page in its folder; the page, its executed notebook, and how it went."""
     result = single_nb_execution(
         notebook, cwd=str(page.parent), timeout=timeout, allow_errors=False
     )
@@ -124,20 +123,18 @@ def execute_pages(toc: Path, jobs: int) -> None:
 
     One that fails is left to Jupyter Book, which executes it again and shows where it failed.
     """
-    timeout = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["execute"][
-        "timeout"
-    ]
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    timeout = config["execute"]["timeout"]
     cache = get_cache(CACHE)
     waiting = []
     for page in pages_with_code(toc):
+        notebook = read_myst_markdown_notebook(page.read_text(encoding="utf-8"))
         try:
-            cache.match_cache_notebook(
-                read_myst_markdown_notebook(page.read_text(encoding="utf-8"))
-            )
+            cache.match_cache_notebook(notebook)
         except KeyError:
-            waiting.append(page)
+            waiting.append((page, notebook))
     with ProcessPoolExecutor(jobs) as pool:
-        running = [pool.submit(execute, page, timeout) for page in waiting]
+        running = [pool.submit(execute, page, notebook, timeout) for page, notebook in waiting]
         for done in tqdm(as_completed(running), "pages", len(running), unit="page"):
             page, notebook, result = done.result()
             if result.err is None:

@@ -105,7 +105,7 @@ for kind, of_kind in models.groupby("parametrization") if len(models) else ():
         )
     )
 
-# %% mystnb={"figure": {"caption": "Training loss of the models of the ladder over the tokens seen."}, "image": {"alt": "Falling lines, one a width and parametrization; wider models are lower."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Training loss of the models of the ladder over the tokens seen."}, "image": {"alt": "Falling lines, one a width and parametrization."}} tags=["hide-input"]
 curve = read_collected_table(LADDER, "pretrain-curve")
 if not curve.empty:
     wide = curve.pivot(index="tokens", columns="run", values="loss")
@@ -125,17 +125,7 @@ if not curve.empty:
 data_link(curve, "ladder-curves")
 
 # %% tags=["hide-input"]
-readable(
-    study_progress([LADDER, STUDY]),
-    {
-        "study": "study",
-        "experiment": "experiment",
-        "runs": "runs",
-        "done": "done",
-        "hours": "hours",
-        "machines": "machines",
-    },
-)
+readable(study_progress([LADDER, STUDY]))
 
 # %% tags=["hide-input"]
 compared = measures
@@ -206,9 +196,8 @@ def changes(names: dict[str, str]) -> pd.DataFrame:
     if measures.empty:
         return pd.DataFrame()
     shown = [compared]
-    if len(compared) < len(
-        measures
-    ):  # of some tasks there is the manual prompt alone
+    if len(compared) < len(measures):
+        # Of some tasks there is the manual prompt alone.
         manual = measures[measures["prompt"] == "manual"]
         shown.append(manual.assign(prompt="manual, every task"))
     table = per_doubling(pd.concat(shown), list(names), BY)

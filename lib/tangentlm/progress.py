@@ -9,6 +9,8 @@ import pandas as pd
 from tangentlm.params import load_study
 from tangentlm.records import read_collected
 
+_NEEDED = ["run", "seconds", "device"]
+
 
 def study_progress(studies: Iterable[str]) -> pd.DataFrame:
     """What studies consist of, what of it is done, and the hours that took.
@@ -26,16 +28,16 @@ def study_progress(studies: Iterable[str]) -> pd.DataFrame:
     for study in studies:
         runs = pd.DataFrame([(run.experiment, run.name) for run in load_study(study)])
         for experiment, of_experiment in runs.groupby(0, sort=False):
-            collected = read_collected(study, str(experiment))
-            done = collected[collected["run"].isin(of_experiment[1])] if len(collected) else None
+            done = read_collected(study, str(experiment)).reindex(columns=_NEEDED)
+            done = done[done["run"].isin(of_experiment[1])]
             rows.append(
                 {
                     "study": study,
                     "experiment": experiment,
                     "runs": len(of_experiment),
-                    "done": 0 if done is None else len(done),
-                    "hours": 0.0 if done is None else float(done["seconds"].sum()) / 3600,
-                    "machines": "" if done is None else ", ".join(sorted(set(done["device"]))),
+                    "done": len(done),
+                    "hours": float(done["seconds"].sum()) / 3600,
+                    "machines": ", ".join(sorted(set(done["device"]))),
                 }
             )
     return pd.DataFrame(rows)

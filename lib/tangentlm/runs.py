@@ -38,8 +38,8 @@ def check(runs: list[Run]) -> None:
     for run in runs:
         if isinstance(run, PretrainRun | ProbeRun):
             corpus = open_corpus(run.corpus)
-        if isinstance(run, PretrainRun):
-            corpus.passes(run.resolved.passes)
+            if isinstance(run, PretrainRun):
+                corpus.passes(run.resolved.passes)
         if not isinstance(run, TaskRun):
             continue
         task = task_of(run)

@@ -22,10 +22,10 @@ def tasks_and_prompts(tasks: Sequence[str]) -> pd.DataFrame:
         tasks: Names of tasks.
 
     Returns:
-        A row a task: ``title``, ``classes``, ``template``, ``label_words``, ``metric``, the
-        paper's ``paper_train`` and ``paper_test``, and what was loaded here: ``train``, ``test``
-        and ``smallest_class``, the training rows of the rarest class, of which a k-shot split
-        needs 2k (``Task.short_dev``: k + 1). A task whose data was not counted has no counts.
+        A row a task: ``title``, ``classes``, ``template``, ``label_words``, the paper's
+        ``paper_train`` and ``paper_test``, and what was loaded here: ``train``, ``test`` and
+        ``smallest_class``, the training rows of the rarest class, of which a k-shot split needs
+        2k (``Task.short_dev``: k + 1). A task whose data was not counted has no counts.
     """
     loaded = [load_task(name) for name in tasks]
     table = pd.DataFrame(
@@ -35,7 +35,6 @@ def tasks_and_prompts(tasks: Sequence[str]) -> pd.DataFrame:
             "classes": [task.num_classes for task in loaded],
             "template": [task.template for task in loaded],
             "label_words": [", ".join(task.label_words) for task in loaded],
-            "metric": [task.metric for task in loaded],
         }
     )
     paper = reported("malladi_table2").drop(columns="classes")

@@ -128,18 +128,20 @@ def table_of(head: str, body: Sequence[str], kind: str = "") -> HTML:
     )
 
 
-def readable(rows: pd.DataFrame, names: Mapping[str, str]) -> HTML:
+def readable(rows: pd.DataFrame, names: Mapping[str, str] | None = None) -> HTML:
     """Some columns of a table under names for people; "not run" where there are no rows.
 
     Args:
         rows: Any table.
-        names: The heading of each column that is shown; one that is missing stays empty.
+        names: The heading of each column that is shown; one that is missing stays empty. By
+            default every column under its own name.
 
     Returns:
         The table, floats with three digits, whole numbers in full; columns of words are set left.
     """
     if rows.empty:
         return HTML('<p class="not-run">Not run.</p>')
+    names = names or {name: name for name in rows.columns}
     shown = rows.reindex(columns=list(names))
     kinds = [' class="words"' if _has_words(shown[column]) else "" for column in shown]
     head = "".join(
