@@ -177,10 +177,11 @@ readable(
 )
 
 # %% [markdown]
-# The paper's grid is `malladi`; `pocket` is what two CPU cores can afford of it.
+# The paper's grid is `malladi`. The study *pocket* uses what two CPU cores can afford of it: `pocket` for
+# k = 16, and for larger k batches of eight and fewer steps.
 
 # %% tags=["hide-input"]
-readable(grid_values(["malladi", "pocket", "quick"]))
+readable(grid_values(["malladi", "pocket", "pocket-64", "pocket-512", "quick"]))
 
 # %% [markdown]
 # The scales of the maximal-update parametrization (Table 11; Table 10 of the first version) are
