@@ -10,7 +10,15 @@ from scipy.stats import ttest_rel
 from made_up_study import MadeUpStudy
 from tangentlm.claims import CLAIMS, claims_in_short, difference, judge_claims, verdict
 from tangentlm.measurements import measurements
-from tangentlm.properties import MALLADI, MALLADI_V1, behavior_claims, properties, table_1
+from tangentlm.properties import (
+    MALLADI,
+    MALLADI_V1,
+    Thresholds,
+    behavior_claims,
+    properties,
+    table_1,
+    tasks_with_kernel_behavior,
+)
 
 NOISE = (-0.4, 0.1, 0.3, -0.2, 0.2)
 
@@ -80,6 +88,10 @@ def test_prompting_is_needed(study, standard_kernel, expected):
     study.add("kernel", "sgd", around(80.0))
     study.add("finetune", "sgd", around(80.0), head="linear")
     study.add("kernel", "sgd", around(standard_kernel), head="linear")
+    study.add("finetune", "sgd", around(85.0), task="trec")  # the paper does not say it of TREC
+    study.add("kernel", "sgd", around(80.0), task="trec")
+    study.add("finetune", "sgd", around(80.0), task="trec", head="linear")
+    study.add("kernel", "sgd", around(79.0), task="trec", head="linear")
     assert of("prompting is needed")["verdict"] == expected
 
 
@@ -146,7 +158,34 @@ def test_properties_follow_their_thresholds(study):
 def test_where_nothing_was_gained_nothing_is_recovered(study):
     malladi, _ = kernel_like(study, tuned=50.0, kernel=50.0, linear=50.0)
     assert malladi["linearization"].isna().all()
-    assert malladi["kernel_behavior"].isna().all()
+    # Where the kernel moved too far there is none, whatever the Taylor model does.
+    assert malladi["kernel_behavior"].isna().tolist() == [True, True, True, True, False]
+    assert malladi["kernel_behavior"].tolist()[4] is False
+
+
+def test_only_runs_with_the_manual_prompt_count(study):
+    study.add("finetune", "sgd", [1.0] * 5, head="linear", distances=[9.0] * 5)
+    study.add("finetune", "sgd", [1.0] * 5, prompt="null", distances=[9.0] * 5)
+    malladi, _ = kernel_like(study)
+    assert malladi["fixed_features"].tolist() == [True, True, True, True, False]
+
+
+def test_linearization_is_judged_by_accuracy(study):
+    study.add("kernel", "sgd", [60.0] * 5, task="mrpc", metric="f1", zero_shot=81.0,
+              zero_shot_accuracy=68.0)  # fmt: skip
+    study.add(
+        "finetune", "sgd", [75.0] * 5, task="mrpc", metric="f1", test_accuracy=70.0,
+        linearized_test=10.0, linearized_accuracy=69.5,
+    )  # fmt: skip
+    assert properties(measurements("pocket"))["linearization"].all()
+
+
+def test_along_adam_the_versions_look_at_other_kernels(study):
+    study.add("finetune", "adam", [85.0] * 5, distances=[0.5] * 5)  # of the SGD kernel
+    found = properties(measurements("pocket"), Thresholds(adam_kernel="K-SGD"))
+    assert found["fixed_features"].all()
+    assert properties(measurements("pocket"))["fixed_features"].isna().all()
+    assert MALLADI_V1.adam_kernel == "K-SGD"
 
 
 def test_table_1_counts_splits_beside_the_paper_s(study):
@@ -170,8 +209,8 @@ def test_table_1_without_runs_is_the_paper_s(study):
 
 
 def test_what_most_splits_show_is_shown(study):
-    for k in (16, 64):
-        study.add("kernel", "sgd", [80.0] * 5, k=k)
+    for k in (16, 64, 512):  # the last of them is not in Table 1
+        study.add("kernel", "sgd", [80.0 if k < 512 else 0.0] * 5, k=k)
         moved = [0.5] * 4 + [9.0 if k == 16 else 0.5]
         study.add("finetune", "sgd", [85.0] * 5, k=k, linearized_test=75.0, distances=moved)
         study.add("kernel", "sgd", [20.0] * 5, k=k, task="trec")
@@ -183,6 +222,9 @@ def test_what_most_splits_show_is_shown(study):
     assert run["share"].to_dict() == {"SST-2": 0.9, "TREC": 0.0}
     assert (run["splits"] == 10).all()
     assert set(found[found["splits"] == 0]["verdict"]) == {"not run"}
+    counts = tasks_with_kernel_behavior(properties(measurements("pocket"))).set_index("optimizer")
+    assert counts.loc["SGD"].to_dict() == {"run": 2, "shows": 1, "does not": 1, "undecided": 0}
+    assert counts.loc["Adam", "run"] == 0
 
 
 def test_few_splits_do_not_decide_what_a_task_shows(study):

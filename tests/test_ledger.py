@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_1samp, ttest_ind
 
 from made_up_study import SEEDS, MadeUpStudy
 from tangentlm import ledger, tables
@@ -112,7 +113,7 @@ def test_every_number_has_exactly_one_row_whatever_was_run(study):
         ([88.0, 88.5, 88.9], "roberta-base", "reproduced", ""),
         ([80.0, 80.5, 80.9], "roberta-base", "differs", "unexplained"),
         ([60.0, 60.5, 60.9], "pocket", "differs", "another model: pocket"),
-        ([88.0], "roberta-base", "undecided", "one seed has no spread"),
+        ([88.0, 88.5], "roberta-base", "undecided", "fewer than 3 splits"),
     ],
 )
 def test_verdict(study, scores, model, verdict, reason):
@@ -128,16 +129,36 @@ def test_verdict(study, scores, model, verdict, reason):
 
 
 def test_a_number_of_another_model_is_for_that_model_alone(study):
-    study.add("kernel", "sgd", [60.0, 61.0], chi=0.32)
-    table = ledger.compare("pocket")
-    chi = table[(table["quantity"] == "mean output derivative") & (table["title"] == "SST-2")]
-    by_model = chi.set_index("paper_model")["verdict"]
-    assert by_model.to_dict() == {"roberta-base": "reproduced", "roberta-large": "not run"}
+    def verdicts():
+        table = ledger.compare("pocket")
+        assert len(table) == 938
+        chi = table[(table["quantity"] == "mean output derivative") & (table["title"] == "SST-2")]
+        return chi.set_index("paper_model")["verdict"].to_dict()
+
+    study.add("kernel", "sgd", [60.0, 61.0, 62.0], chi=0.32)
+    assert verdicts() == {"roberta-base": "reproduced", "roberta-large": "not run"}
+    study.add("kernel", "sgd", [60.0, 61.0, 62.0], chi=0.44, model="roberta-large")
+    assert verdicts() == {"roberta-base": "reproduced", "roberta-large": "undecided"}
+    assert row(ledger.compare("pocket"))["ours"] == 61.0  # the small model's
 
 
-def test_tolerance_is_two_standard_errors_and_the_rounding():
-    assert ledger.tolerance(1.5, 2.0, 4) == pytest.approx(2 * math.sqrt(2.25 / 5 + 1.0) + 0.05)
-    assert ledger.tolerance(math.nan, 2.0, 4, 0.5) == pytest.approx(2 * math.sqrt(1.0) + 0.5)
+def test_two_numbers_without_spread_differ_or_are_undecided(study):
+    study.add("kernel", "sgd", [60.0] * 3, zero_shot=79.02, model="roberta-base")
+    assert row(ledger.compare("pocket"), "zero-shot", k=0, table="Table 5")["verdict"] == "reproduced"
+    study.add("kernel", "sgd", [60.0] * 3, zero_shot=70.0, task="mr", model="roberta-base")
+    found = row(ledger.compare("pocket"), "zero-shot", k=0, table="Table 5", title="MR")
+    assert (found["verdict"], found["difference"]) == ("undecided", pytest.approx(70.0 - 71.9))
+
+
+def test_tolerance_is_welch_s_interval_and_the_rounding():
+    ours, theirs = np.array([60.0, 61.0, 64.0]), np.array([70.0, 70.5, 72.0, 71.0, 69.0])
+    interval = ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
+    found = ledger.tolerance(theirs.std(ddof=1), ours.std(ddof=1), 3, 0.5)
+    assert found == pytest.approx((interval.high - interval.low) / 2 + 0.5)
+    of_one = ttest_1samp(ours, 0.0).confidence_interval(0.95)
+    found = ledger.tolerance(math.nan, ours.std(ddof=1), 3)
+    assert found == pytest.approx((of_one.high - of_one.low) / 2 + 0.05)
+    assert ledger.tolerance(math.nan, 0.0, 3) == 0.05
 
 
 # --- in tables ------------------------------------------------------------------------------

@@ -1,8 +1,9 @@
 """The ledger: what the papers print beside what our runs give.
 
 The tolerance is stated before looking: two means of independent draws count as the same where
-they differ by at most two standard errors of their difference, plus the rounding of the paper's
-last digit. With five splits on either side, two equal methods pass 19 times in 20.
+their difference lies in its 95 % interval around zero (Welch's t over splits), plus the rounding of
+the paper's last digit. The interval is over splits alone: our test rows are not always the paper's,
+and that is not in it. Fewer than ``MIN_SPLITS`` splits decide nothing.
 """
 
 from __future__ import annotations
@@ -76,15 +77,15 @@ def compare(study: str) -> pd.DataFrame:
     )
     ours = summary(measurements(study))
     columns = {"mean": "ours", "std": "ours_std"}
-    keys = ["title", "k", "setting", "prompt", "method", "quantity", "metric"]
+    keys = ["title", "k", "setting", "prompt", "method", "quantity", "metric", "paper_model"]
     if ours.empty:
         nothing = (*columns.values(), "task", "seeds", "runs", "experiment", "model")
         both = paper.assign(**dict.fromkeys(nothing))
     else:
-        both = paper.merge(ours.rename(columns=columns), on=keys, how="left")
-    # What the paper prints of another model than its main one is for that model alone.
-    other = (both["paper_model"] != PAPER_MODEL) & (both["model"] != both["paper_model"])
-    both.loc[other, ["ours", "ours_std", "seeds", "runs", "experiment"]] = None
+        # What the paper prints of another model than its main one is for that model alone.
+        named = ours["model"].isin(set(paper["paper_model"]))
+        ours["paper_model"] = ours["model"].where(named, PAPER_MODEL)
+        both = paper.merge(ours.rename(columns=columns), on=keys, how="left", validate="m:1")
     verdicts = pd.DataFrame([_verdict(row) for row in both.to_dict("records")], index=both.index)
     return pd.concat([both, verdicts], axis=1).assign(study=study)
 
@@ -95,14 +96,20 @@ def tolerance(paper_std: float, our_std: float, seeds: int, rounding: float = 0.
     Args:
         paper_std: The paper's standard deviation over its splits; NaN where it gives none.
         our_std: Ours.
-        seeds: Our number of splits.
+        seeds: Our number of splits, two at least.
         rounding: Half a unit of the paper's last digit.
 
     Returns:
-        2 sqrt(paper_std^2 / 5 + our_std^2 / seeds) + rounding.
+        t sqrt(v) + rounding: v is the variance of the difference, paper_std^2 / 5 + our_std^2 /
+        seeds, and t the 97.5 % quantile of Student's t with Welch's degrees of freedom.
     """
-    paper_variance = 0.0 if math.isnan(paper_std) else paper_std**2
-    return 2 * math.sqrt(paper_variance / PAPER_SEEDS + our_std**2 / seeds) + rounding
+    parts = ((0.0 if math.isnan(paper_std) else paper_std**2 / PAPER_SEEDS, PAPER_SEEDS),)
+    parts += ((our_std**2 / seeds, seeds),)
+    variance = sum(part for part, _ in parts)
+    if not variance:
+        return rounding
+    freedom = variance**2 / sum(part**2 / (count - 1) for part, count in parts)
+    return float(t.ppf(0.975, freedom)) * math.sqrt(variance) + rounding
 
 
 def _verdict(row: dict[Hashable, Any]) -> dict[str, object]:
@@ -110,14 +117,15 @@ def _verdict(row: dict[Hashable, Any]) -> dict[str, object]:
         why = "nobody has run it in this study"
         return {"difference": None, "tolerance": None, "verdict": "not run", "reason": why}
     difference = row["ours"] - row["paper_mean"]
-    if row["seeds"] < 2:
-        why = "one seed has no spread"
-        values = {"difference": difference, "tolerance": None}
-        return {**values, "verdict": "undecided", "reason": why}
+    undecided = {"difference": difference, "tolerance": None, "verdict": "undecided"}
+    if row["seeds"] < MIN_SPLITS:
+        return {**undecided, "reason": f"fewer than {MIN_SPLITS} splits"}
     rounding = _ROUNDING[row["quantity"]]
     allowed = tolerance(row["paper_std"], row["ours_std"], row["seeds"], rounding)
     agrees = abs(difference) <= allowed
     other = "" if row["model"] == row["paper_model"] else f"another model: {row['model']}"
+    if allowed == rounding and not agrees:  # zero-shot: the same number on every split
+        return {**undecided, "reason": other or "no spread over splits to judge it by"}
     return {
         "difference": difference,
         "tolerance": allowed,
