@@ -144,7 +144,9 @@ def test_a_number_of_another_model_is_for_that_model_alone(study):
 
 def test_two_numbers_without_spread_differ_or_are_undecided(study):
     study.add("kernel", "sgd", [60.0] * 3, zero_shot=79.02, model="roberta-base")
-    assert row(ledger.compare("pocket"), "zero-shot", k=0, table="Table 5")["verdict"] == "reproduced"
+    assert (
+        row(ledger.compare("pocket"), "zero-shot", k=0, table="Table 5")["verdict"] == "reproduced"
+    )
     study.add("kernel", "sgd", [60.0] * 3, zero_shot=70.0, task="mr", model="roberta-base")
     found = row(ledger.compare("pocket"), "zero-shot", k=0, table="Table 5", title="MR")
     assert (found["verdict"], found["difference"]) == ("undecided", pytest.approx(70.0 - 71.9))
