@@ -54,7 +54,9 @@ class MadeUpStudy:
             table["linearized_test"] = table["test_score"]
         self._append(folder / f"{experiment}.csv", table)
         if distances is not None:
-            moved = pd.DataFrame({"run": names, "formula": "sgd", "elementwise": distances})
+            moved = pd.DataFrame({
+                "run": names, "formula": "sgd", "samples": "train", "elementwise": distances,
+            })  # fmt: skip
             self._append(folder / f"{experiment}-distances.csv", moved)
 
     @staticmethod

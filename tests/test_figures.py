@@ -123,25 +123,6 @@ def test_training_curves_have_a_line_a_grid_point():
 # --- comparisons ----------------------------------------------------------------------------
 
 
-def test_methods_by_task_are_means_with_their_spread():
-    table = pd.DataFrame(
-        [
-            ("Topics", 8, "kernel", 70.0, 2.0),
-            ("Topics", 16, "kernel", 80.0, np.nan),
-            ("Topics", 16, "tuned", 85.0, 3.0),
-        ],
-        columns=["title", "k", "method", "mean", "std"],
-    )
-    (axes,) = figures.methods_by_task(table, ["kernel", "tuned"]).axes
-    assert ticks(axes.xaxis) == ["Topics\nk = 8", "Topics\nk = 16"]
-    assert legend(axes) == ["kernel", "tuned"]
-    kernel, tuned = error_bars(axes)
-    np.testing.assert_allclose(kernel[0], [[-0.2, 70], [0.8, 80]])
-    np.testing.assert_allclose(kernel[1][:, :, 1], [[68, 72], [80, 80]])
-    np.testing.assert_allclose(tuned[0], [[1.2, 85]])
-    assert [kernel[2], tuned[2]] == [colour.lower() for colour in figures.COLOURS[:2]]
-
-
 def test_spread_lines_stand_side_by_side():
     table = pd.DataFrame(
         {

@@ -12,7 +12,7 @@ from made_up_study import SEEDS, MadeUpStudy
 from tangentlm import ledger, tables
 from tangentlm.figures import point_panels
 from tangentlm.measurements import measurements, summary
-from tangentlm.paper_figures import FIGURE_1_TASKS, figure_1, figure_2
+from tangentlm.paper_figures import FIGURE_1_TASKS, every_task, figure_1, figure_2
 from tangentlm.paper_tables import paper_table
 
 
@@ -23,9 +23,9 @@ def study(tmp_path, monkeypatch):
     return made_up
 
 
-def row(table, method="K-SGD", **same):
+def row(found, method="K-SGD", **same):
     same = {"title": "SST-2", "k": 16, "table": "Table 2a", "version": "malladi2023-icml", **same}
-    found = table[table["method"] == method]
+    found = found[found["method"] == method]
     for column, value in same.items():
         found = found[found[column] == value]
     assert len(found) == 1
@@ -235,3 +235,24 @@ def test_figure_2_has_medians_and_ranges_of_ours(study):
     ours = points[points["panel"] == "ours"].set_index("method")
     assert ours["value"].to_dict() == {"Adam-FT": 82.0, "Taylor model": 71.0, "zero-shot": 55.0}
     assert (ours.loc["Adam-FT", "low"], ours.loc["Adam-FT", "high"]) == (80.0, 90.0)
+
+
+def test_every_task_has_its_own_metric_and_a_panel_for_each_k(study):
+    study.add("kernel", "sgd", [60.0, 62.0], k=64)
+    for k in (16, 64):
+        study.add("finetune", "sgd", [70.0, 74.0], k=k)
+    study.add(
+        "kernel", "sgd", [50.0], task="mrpc", metric="f1", test_accuracy=66.0, zero_shot=81.0,
+        zero_shot_accuracy=68.0,
+    )  # fmt: skip
+    study.add("kernel", "sgd", [1.0], prompt="null")
+    points = every_task(measurements("pocket"), ["zero-shot", "SGD-FT", "K-SGD"])
+    found = points.set_index(["panel", "task", "method"])["value"].to_dict()
+    assert found == {
+        ("k = 16", "SST-2", "zero-shot"): 55.0, ("k = 16", "SST-2", "SGD-FT"): 72.0,
+        ("k = 16", "MRPC", "zero-shot"): 81.0, ("k = 16", "MRPC", "K-SGD"): 50.0,
+        ("k = 64", "SST-2", "zero-shot"): 55.0, ("k = 64", "SST-2", "SGD-FT"): 72.0,
+        ("k = 64", "SST-2", "K-SGD"): 61.0,
+    }  # fmt: skip
+    assert len(point_panels(points, "performance (%)").axes) == 2
+    assert every_task(measurements("quick"), ["K-SGD"]).empty

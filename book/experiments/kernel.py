@@ -104,7 +104,7 @@ pd.Series(zero_shot, name=f"zero-shot {the_task.metric} (%)").round(1).to_frame(
 # %% [markdown]
 # ## The kernel
 #
-# The eNTK (Definition 2.4 of Malladi et al.) between two inputs is the inner product of the
+# The eNTK (Definition 2.4 of Malladi-v1, {cite:t}`malladi2022openreview`) between two inputs is the inner product of the
 # gradients of the logits with respect to all parameters $\theta$, at the pre-trained $\theta_0$:
 #
 # $$\mathcal{K}^{(\mathrm{SGD})}_{cd}(\xi, \xi') =

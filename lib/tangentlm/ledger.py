@@ -103,8 +103,8 @@ def tolerance(paper_std: float, our_std: float, seeds: int, rounding: float = 0.
         t sqrt(v) + rounding: v is the variance of the difference, paper_std^2 / 5 + our_std^2 /
         seeds, and t the 97.5 % quantile of Student's t with Welch's degrees of freedom.
     """
-    parts = ((0.0 if math.isnan(paper_std) else paper_std**2 / PAPER_SEEDS, PAPER_SEEDS),)
-    parts += ((our_std**2 / seeds, seeds),)
+    paper_variance = 0.0 if math.isnan(paper_std) else paper_std**2
+    parts = ((paper_variance / PAPER_SEEDS, PAPER_SEEDS), (our_std**2 / seeds, seeds))
     variance = sum(part for part, _ in parts)
     if not variance:
         return rounding

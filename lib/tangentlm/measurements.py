@@ -101,10 +101,11 @@ def _scores(runs: pd.DataFrame, kind: str, method: pd.Series | str) -> list[pd.D
 
 
 def _distances(study: str, runs: pd.DataFrame) -> list[pd.DataFrame]:
-    """How far kernels moved: that of SGD, and for the sign methods that of their own formula."""
+    """How far training kernels moved: that of SGD, and for sign methods that of their formula."""
     distances = read_collected_table(study, "finetune-distances")
     if distances.empty:
         return []
+    distances = distances[distances["samples"] == "train"]
     both = distances.merge(runs, on="run")
     same = both["formula"] == "sgd"
     kernel = same.map({True: " (K-SGD before/after)", False: " (kernel before/after)"})

@@ -1,6 +1,8 @@
-"""Figures 1 and 2 of Malladi et al. as tables to draw: the paper's points and ours."""
+"""Figures 1 and 2 of Malladi et al. as tables to draw, and all of our runs."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -83,6 +85,36 @@ def figure_2(measured: pd.DataFrame, who: str, k: int = 64) -> pd.DataFrame:
         parts.append(ranges.reset_index().assign(panel=who))
     points = _points(parts, None)
     return points.assign(method=points["method"].map(FIGURE_2_METHODS))
+
+
+def every_task(measured: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
+    """Methods on every task that was run with the manual prompt, a panel for each k.
+
+    Args:
+        measured: From ``measurements``; may be empty.
+        methods: The papers' names; zero-shot numbers stand in every panel.
+
+    Returns:
+        As ``figure_1``.
+    """
+    if measured.empty:
+        return pd.DataFrame(columns=COLUMNS)
+    ours = measured[measured["method"].isin(methods) & _own_metric(measured)]
+    ours = ours[ours["prompt"] == "manual"]
+    spread = ours.groupby(["k", "title", "method"])["value"].agg(["mean", "std"])
+    spread = spread.reset_index().fillna({"std": 0.0})
+    tuned = spread[spread["k"] > 0]
+    zero_shot = spread[spread["k"] == 0].drop(columns="k")
+    zero_shot = zero_shot.merge(tuned[["k", "title"]].drop_duplicates(), on="title")
+    both = pd.concat([zero_shot, tuned])
+    both["method"] = pd.Categorical(both["method"], methods)
+    both["title"] = pd.Categorical(both["title"], ours["title"].unique())
+    both = both.sort_values(["k", "method", "title"]).astype({"method": str, "title": str})
+    points = both.assign(
+        panel="k = " + both["k"].astype(str), value=both["mean"],
+        low=both["mean"] - both["std"], high=both["mean"] + both["std"],
+    )  # fmt: skip
+    return _points([points], None)
 
 
 def _own_metric(table: pd.DataFrame) -> pd.Series:

@@ -22,7 +22,14 @@ _RUN_COLUMNS = (
     "model",
     "k",
     "seed",
+    "head",
+    "prompt",
     "method",
+    "grid",
+    "grid_points",
+    "steps",
+    "best_learning_rate",
+    "test_size",
     "test_score",
     "dev_score",
     "zero_shot_test",
@@ -34,6 +41,7 @@ _RUN_COLUMNS = (
     "transformers",
     "revision",
 )
+_SPLITS_SIDE_BY_SIDE = ("task", "k", "head", "prompt", "method", "model")
 
 
 def run_anchor(study: str, experiment: str, run: str) -> str:
@@ -79,7 +87,7 @@ def collected_studies() -> list[str]:
 
 
 def runs_table(study: str, experiment: str, to_root: str = "..") -> HTML:
-    """Every run of a study's experiment, sortable, each with an anchor of its own.
+    """Every run of a study's experiment, sortable, each with an anchor; splits side by side.
 
     Args:
         study: The study.
@@ -91,6 +99,8 @@ def runs_table(study: str, experiment: str, to_root: str = "..") -> HTML:
     """
     runs = read_collected(study, experiment)
     columns = [name for name in _RUN_COLUMNS if name in runs]
+    alike = [name for name in _SPLITS_SIDE_BY_SIDE if name in runs]
+    runs = runs.sort_values([*alike, "seed"]) if alike else runs
     head = "".join(f"<th>{name.replace('_', ' ')}</th>" for name in ("run", *columns))
     body = []
     for row in runs.to_dict("records"):
@@ -106,6 +116,8 @@ def runs_table(study: str, experiment: str, to_root: str = "..") -> HTML:
 def _cell(column: str, value: Any) -> str:
     if column == "peak_bytes":
         return f"{value / 2**30:.1f} GiB"
+    if column == "best_learning_rate":
+        return f"{float(value):g}"
     if isinstance(value, float):
         return f"{value:.1f}"
     return html.escape(str(value))
@@ -256,11 +268,12 @@ def _our_cell(
     )
 
 
-def ledger_table(ledger: pd.DataFrame) -> HTML:
-    """The ledger as a sortable table.
+def ledger_table(ledger: pd.DataFrame, runs_page: str = "../runs.html") -> HTML:
+    """The ledger as a sortable table; a number of ours links to its first run.
 
     Args:
         ledger: From ``tangentlm.ledger.compare``.
+        runs_page: Where the table of runs is, from the page.
 
     Returns:
         The table.
@@ -276,9 +289,11 @@ def ledger_table(ledger: pd.DataFrame) -> HTML:
             for value, sign in ((row.difference, "+"), (row.tolerance, ""))
         ]
         facts = (row.table, row.title, row.k, row.setting, row.prompt, row.method, row.quantity)
-        ours = (
-            NOT_RUN if pd.isna(row.ours) else f"<td>{spread(row.ours, row.ours_std, digits)}</td>"
-        )
+        ours = NOT_RUN
+        if not pd.isna(row.ours):
+            href = link_to_run(runs_page, row.study, row.experiment, row.runs.split()[0])
+            text = spread(row.ours, row.ours_std, digits)
+            ours = f'<td><a href="{href}">{text}</a></td>'
         seeds = 0 if pd.isna(row.seeds) else int(row.seeds)
         body.append(
             f"<tr>{''.join(f'<td>{html.escape(str(fact))}</td>' for fact in facts)}"

@@ -1,8 +1,9 @@
 """Few-shot fine-tuning as Malladi et al. do it, with hyperparameters chosen on dev.
 
 Schedule (Appendix A.3 of Malladi-v1): 32kC steps, dev evaluated every 4kC, the best checkpoint
-kept; linear decay of the learning rate to zero, no warm-up, no weight decay. The papers do not
-mention gradient clipping; the authors' code clips the norm at 1, and so does this.
+kept. Linear decay of the learning rate to zero, no warm-up and no weight decay are in Appendix A.3
+of Malladi. The papers do not mention gradient clipping; the authors' code clips the norm at 1, and
+so does this.
 """
 
 from __future__ import annotations

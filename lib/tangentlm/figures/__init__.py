@@ -3,7 +3,6 @@
 from tangentlm.figures.bars import histogram, stacked_bars
 from tangentlm.figures.comparisons import (
     differences,
-    methods_by_task,
     point_panels,
     spread_lines,
     unit_lines,
@@ -24,7 +23,6 @@ __all__ = [
     "kernel_matrix",
     "lines",
     "matrix_product",
-    "methods_by_task",
     "point_panels",
     "power_laws",
     "pretraining_curve",

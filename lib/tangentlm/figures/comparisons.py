@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -11,38 +9,6 @@ from pandas.api.types import is_numeric_dtype
 
 from tangentlm.errors import InputError
 from tangentlm.figures.style import COLOURS, INK, MARKERS, subplots
-
-
-def methods_by_task(table: pd.DataFrame, methods: Sequence[str]) -> Figure:
-    """Mean and standard deviation of each method on each task.
-
-    Args:
-        table: From ``tangentlm.ledger.measured``: ``title``, ``k``, ``method``, ``mean``, ``std``.
-        methods: The methods, in order.
-
-    Returns:
-        The figure.
-    """
-    groups = [f"{title}\nk = {k}" for title, k in table[["title", "k"]].drop_duplicates().values]
-    figure, axes = subplots(figsize=(1.6 + 1.3 * len(groups), 3.6))
-    width = 0.8 / len(methods)
-    for number, method in enumerate(methods):
-        rows = table[table["method"] == method]
-        names = [f"{row.title}\nk = {row.k}" for row in rows.itertuples()]
-        places = [groups.index(name) + (number - (len(methods) - 1) / 2) * width for name in names]
-        axes.errorbar(
-            places,
-            rows["mean"],
-            yerr=rows["std"].fillna(0),
-            fmt=MARKERS[number % len(MARKERS)],
-            color=COLOURS[number % len(COLOURS)],
-            capsize=3,
-            label=method,
-        )
-    axes.set_xticks(range(len(groups)), groups)
-    axes.set_ylabel("test performance (%)")
-    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
-    return figure
 
 
 def point_panels(table: pd.DataFrame, label: str) -> Figure:

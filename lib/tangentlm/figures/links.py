@@ -9,7 +9,7 @@ from IPython.display import HTML
 
 
 def data_link(table: pd.DataFrame, name: str) -> HTML:
-    """A link to download a figure's data; the data is in the page itself.
+    """A link to download the data of a figure or table; the data is in the page itself.
 
     Args:
         table: The data.
@@ -21,5 +21,5 @@ def data_link(table: pd.DataFrame, name: str) -> HTML:
     encoded = base64.b64encode(table.to_csv(index=False).encode()).decode()
     return HTML(
         f'<a class="data-link" download="{name}.csv" href="data:text/csv;base64,{encoded}">'
-        f"Data of the figure ({name}.csv, {len(table)} rows)</a>"
+        f"Data ({name}.csv, {len(table)} rows)</a>"
     )
