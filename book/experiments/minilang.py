@@ -59,7 +59,7 @@ pd.Series({**run.identity(), **the_recipe.model_dump()}, name="value").to_frame(
 # ## The language
 #
 # A text is a row of clauses. Its topic shows in the nouns, its sentiment in the last word of each
-# clause, and the relation of two texts in whether the second restates the events of the first. Each
+# clause, and the relation of two texts in whether the second keeps the topic of the first. Each
 # of these words tells the truth with probability `cue_strength`, so the best possible accuracy can
 # be computed.
 

@@ -14,7 +14,7 @@
 # %% [markdown]
 # # Experiment: natural tasks
 #
-# Theorem 3.7 of Malladi et al. rests on one assumption: the task is *natural* for the pre-trained
+# Theorem 3.7 of Malladi-v1 ({cite:t}`malladi2022openreview`) rests on one assumption: the task is *natural* for the pre-trained
 # model. With a prompt that turns it into something like pre-training, a wider and wider model
 # solves it better and better before any fine-tuning, until nothing is left to learn. This page
 # measures how far a model is from that on one task, and whether fine-tuning then behaves like its

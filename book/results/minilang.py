@@ -17,7 +17,7 @@
 # Malladi et al. say that prompts matter because they make a task look like pre-training, and that
 # kernel behaviour follows. With public models nobody can test the "because": their pre-training text
 # is too large to know, and prompts that fit it differ from others in many ways. So make a language in
-# which there is one difference only.
+# which the difference is known.
 #
 # **You will learn** what happens to the output derivative, the kernel, linearization and fixed
 # features when the same model is asked the same questions with a prompt that its pre-training
@@ -42,6 +42,7 @@ from IPython.display import Markdown, display
 from tangentlm import figures
 from tangentlm.ledger import interval
 from tangentlm.records import read_collected, read_collected_table
+from tangentlm.tables import readable
 
 figures.use_style()
 STUDY = "minilang"
@@ -83,6 +84,7 @@ def mean_and_spread(values):
 
 
 if not results.empty:
+    results = results.merge(runs[["run", "seed"]], on="run")
     results["prompt is"] = results["natural"].map(
         {True: "natural", False: "not natural"}
     )
@@ -90,25 +92,41 @@ if not results.empty:
     display(table.agg(mean_and_spread).rename(columns=MEASURES).T)
 
 # %% [markdown]
-# Mean over the models, standard deviation in brackets.
-#
+# Mean over the models, standard deviation in brackets. They include the models that stayed on the plateau of a
+# task, more than ten points below the best possible with the prompt that they know:
+
+# %% tags=["hide-input"]
+if len(results):
+    known = results[results["natural"]]
+    stuck = known[known["zero_shot"] < known["bayes"] - 10]
+    if stuck.empty:
+        display(Markdown("None."))
+    else:
+        display(readable(stuck[["run", "task", "zero_shot", "bayes"]]))
+
+# %% [markdown]
 # ## What the prompt's being natural changes
 #
-# Each model gives one difference: its measure with the natural prompt minus that with the other. Their
-# mean and its 95 % interval (Student's t over models):
+# Each model gives one difference: its measure with the natural prompt minus that with the other. The two models of
+# a seed, one pre-trained on A and one on B, share initial weights, documents and examples, so their mean is one
+# measurement; it also cancels what is special about the words of A and B. Their
+# mean and its 95 % interval (Student's t over seeds; with so many rows a verdict or two is wrong by chance):
 
 # %%
 rows = []
 for task, of_task in results.groupby("task") if len(results) else ():
     for measure, title in MEASURES.items():
-        both = of_task.pivot(index="run", columns="natural", values=measure)
-        mean, low, high = interval(both[True] - both[False])
-        verdict = "too few models"
+        both = of_task.pivot(
+            index=["seed", "run"], columns="natural", values=measure
+        )
+        by_seed = (both[True] - both[False]).groupby("seed").mean()
+        mean, low, high = interval(by_seed)
+        verdict = "too few seeds"
         if low == low:
             verdict = (
                 "lower" if high < 0 else "higher" if low > 0 else "not told apart"
             )
-        rows.append((task, title, mean, low, high, len(both), verdict))
+        rows.append((task, title, mean, low, high, len(by_seed), verdict))
 effects = pd.DataFrame(
     rows,
     columns=[
@@ -117,7 +135,7 @@ effects = pd.DataFrame(
         "difference",
         "low",
         "high",
-        "models",
+        "seeds",
         "natural is",
     ],
 )
@@ -153,7 +171,7 @@ figures.data_link(results, "minilang-results")
 # %% [markdown]
 # ## Width
 #
-# Definition 3.6 speaks of a limit: as the width grows, the output derivative of a natural task goes to
+# Definition 3.6 of {cite:t}`malladi2022openreview` speaks of a limit: as the width grows, the output derivative of a natural task goes to
 # zero, for every example. Here is a ladder of models that differ in width alone, in both
 # parametrizations: same documents, same order, same steps.
 

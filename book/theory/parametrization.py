@@ -19,7 +19,7 @@
 # to the learning rates on the way. Two answers matter here. In the **standard parametrization**
 # nothing happens: every width has the same initial scale and the same rate. In the **maximal-update
 # parametrization** (muP) both follow the width, so that every layer keeps learning features, as much
-# as it can without blowing up. The papers assume the second for pre-training.
+# as it can without blowing up. The paper pictures pre-training in the second, but its theorem does not need it.
 #
 # **You will learn**
 #
@@ -165,9 +165,9 @@ growth.rename("change at the largest width over that at the smallest").round(
 #
 # ## What it means for the book
 #
-# Theorem 3.7 of Malladi et al. takes a model that was pre-trained in muP, so features were learned,
-# and finds kernel behaviour in *fine-tuning*, provided that the downstream task is natural: that its
-# output derivative vanishes with the width. Nothing of this can be seen from two public models that
+# Theorem 3.7 of {cite:t}`malladi2022openreview` takes a pre-trained model that is stable, non-trivial and a tensor
+# program, and finds kernel behaviour in *fine-tuning*, provided that the downstream task is natural: that its
+# output derivative vanishes with the width. A model pre-trained in muP, where features were learned, is the example to have in mind. Nothing of this can be seen from two public models that
 # differ in depth too. It takes a ladder of models that differ in width alone.
 #
 # ## Limits
