@@ -91,13 +91,21 @@ figures.data_link(rest, "pretraining-rest")
 
 # %% tags=["hide-input"]
 if not steps.empty:
+    AIM = 0.6
     at = steps[steps["width"] == load_recipe("pocket").width].iloc[0]
+    enough = steps.loc[steps["share_of_products"] >= AIM, "width"]
+    verdict = (
+        f"it is reached from width {enough.min()} on"
+        if len(enough)
+        else "it is reached at no width"
+    )
     display(
         Markdown(
-            f"At the width of `pocket` the products alone take "
-            f"{100 * at['share_of_products']:.0f} % of the step, at {at['products_gflops']:,.0f} "
-            f"GFLOP/s in bfloat16. The wider the model, the larger the share: the products grow with "
-            f"the square of the width, everything else with the width."
+            f"At the width of `pocket`, in a model of {at['parameters'] / 1e6:.1f} million "
+            f"parameters, the products alone take {100 * at['share_of_products']:.0f} % of the step, "
+            f"at {at['products_gflops']:,.0f} GFLOP/s in bfloat16. The aim was {100 * AIM:.0f} %; "
+            f"{verdict}. The wider the model, the larger the share: the products of the layers grow "
+            f"with the square of the width, most of the rest with the width or less."
         )
     )
 
@@ -118,15 +126,20 @@ readable(
     {
         "run": "run",
         "parameters": "parameters",
+        "vocabulary": "vocabulary",
         "tokens": "tokens seen",
-        "held_out_loss": "held-out loss (nats)",
+        "held_out_loss": "held-out loss (nats a token)",
         "held_out_accuracy": "guessed right",
         "minimal_pairs": "minimal pairs (%)",
         "training_seconds": "seconds",
     },
 )
 
-# %% mystnb={"figure": {"caption": "Training loss of each model over the tokens seen."}, "image": {"alt": "One falling line for each model; wider models are lower."}} tags=["hide-input"]
+# %% [markdown]
+# Mind the vocabularies: with fewer entries a token is a smaller piece of text, and easier to guess. Losses a token
+# compare within one vocabulary only; below, the models are asked for the same words.
+
+# %% mystnb={"figure": {"caption": "Training loss of each model over the tokens seen; models of other vocabularies do not compare."}, "image": {"alt": "One falling line for each model."}} tags=["hide-input"]
 if not curve.empty:
     wide = curve.pivot(index="tokens", columns="run", values="loss")
     wide = wide.rolling(10, min_periods=1).mean().reset_index()

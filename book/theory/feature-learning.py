@@ -271,6 +271,40 @@ pre = pd.concat(
 )
 beside(pre, "optimizer")
 
+# %% mystnb={"figure": {"caption": "All rows of Table 10: sizes before pre-training, their change by pre-training with SGD, and the largest stable rates of SGD and SignGD, over the width. Dashed: the table's powers.", "name": "fig-table-10"}, "image": {"alt": "Four log-log panels with points for U, W and V; all lie on dashed lines of the predicted slopes."}} tags=["hide-input"]
+ROWS = {
+    "size at first": ("initial ", start, MUP["sgd"].initial),
+    "change, SGD": (
+        "",
+        runs["SGD"][runs["SGD"]["phase"] == "pre-training"],
+        [pre_predicted[name] for name in "UWV"],
+    ),
+    "rate, SGD": ("sgd ", start, MUP["sgd"].rate),
+    "rate, SignGD": ("signgd ", start, MUP["signgd"].rate),
+}
+orders = pd.concat(
+    measured.rename(columns={f"{prefix}{name}": name for name in "UWV"})
+    .melt(["n", "seed"], list("UWV"), "weight", "value")
+    .assign(row=row)
+    for row, (prefix, measured, _) in ROWS.items()
+)
+figures.power_laws(
+    orders,
+    "n",
+    "value",
+    "weight",
+    panel="row",
+    slopes={
+        (row, name): power
+        for row, (_, _, powers) in ROWS.items()
+        for name, power in zip("UWV", powers, strict=True)
+    },
+    labels=("width n", "size, change or rate"),
+)
+
+# %% tags=["remove-input"]
+figures.data_link(orders, "table-10")
+
 # %% [markdown]
 # The rows `U`, `W` and `V` are the second row of Table 10. `x`, `h` and `f` are the changes of the
 # activations and the output, `features` is the largest relative change of a gradient, `kernel` the

@@ -804,6 +804,71 @@ at.swaplevel().sort_index().round(4)
 #   and the Taylor model can disagree although both are linear and the parameters are close to $\theta_0$.
 # - Few signs flip, even where the gradient turns: a small turn changes the signs of the smallest entries only.
 #
+# Would another kernel do better over several steps? Run SignGD and Adam over learning rates, a new example in each
+# step, and let all three kernels predict where the held-out reviews are after one, two and six steps. Each may have the
+# scale that suits it best (the rescaled error), since that of the SGD kernel has nothing to do with a sign step.
+
+# %%
+SEVERAL = (1, 2, STEPS)
+
+
+def three_kernels(optimizer: str, eta: float) -> list[dict]:
+    """Rescaled errors of the three kernels along one run."""
+    rows, changes = [], {formula: np.zeros(len(held)) for formula in NAMES}
+    along = make_optimizer(model, optimizer, eta)
+    for t, i in enumerate(order[:STEPS], start=1):
+        backward(model, train, [i])
+        along.step()
+        for formula in NAMES:
+            changes[formula] = changes[formula] + prediction(formula, eta, i)
+        if t in SEVERAL:
+            real = f(held.batch) - f_0
+            errors = {
+                formula: agreement(change, real)["rescaled error"]
+                for formula, change in changes.items()
+            }
+            rows.append(
+                {"optimizer": optimizer, "learning_rate": eta, "step": t, **errors}
+            )
+    model.load_state_dict(start)
+    return rows
+
+
+along_runs = pd.DataFrame(
+    [
+        row
+        for optimizer in ("signgd", "adam")
+        for eta in RATES
+        for row in three_kernels(optimizer, eta)
+    ]
+)
+
+# %% mystnb={"figure": {"caption": "Rescaled error of the three kernels after six steps of SignGD and of Adam, a new example in each, over the learning rate.", "name": "fig-three-kernels-run"}, "image": {"alt": "Log-log plot of six lines over the learning rate, three for each optimizer."}} tags=["hide-input"]
+last = along_runs[along_runs["step"] == STEPS]
+wide = last.pivot(index="learning_rate", columns="optimizer", values=list(NAMES))
+wide.columns = [" ".join(column) for column in wide.columns]
+figures.lines(
+    wide.reset_index(),
+    "learning_rate",
+    {
+        f"{formula} {optimizer}": f"{name}, {title}"
+        for optimizer, title in {"signgd": "SignGD", "adam": "Adam"}.items()
+        for formula, name in NAMES.items()
+    },
+    labels=(r"learning rate $\eta$", "rescaled error after six steps"),
+    xscale="log",
+    yscale="log",
+)
+
+# %% tags=["remove-input"]
+figures.data_link(along_runs, "three-kernels-along-runs")
+
+# %% tags=["hide-input"]
+along_runs.set_index(["optimizer", "step", "learning_rate"]).sort_index().rename(
+    columns=NAMES
+).round(3)
+
+# %% [markdown]
 # ## How long does Adam follow the sign?
 #
 # All this was about SignGD. For Adam there is the first move: its later steps must be sign steps as well. When are
