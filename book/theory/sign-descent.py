@@ -865,7 +865,7 @@ figures.data_link(along_runs, "three-kernels-along-runs")
 
 # %% tags=["hide-input"]
 end = last.set_index(["optimizer", "learning_rate"]).sort_index()
-smallest = end.loc[("signgd", min(RATES))]
+smallest = end.loc["signgd", min(RATES)]
 assert smallest["asymmetric-signgd"] < 0.1 * smallest[["sgd", "signgd"]].min()
 adam_end = end.loc["adam"]
 assert (adam_end["asymmetric-signgd"] > adam_end["sgd"]).all()
