@@ -36,7 +36,7 @@ SEED_OF = {2: 0, 3: 1}
 """Of the weights; with these, fine-tuning gains something on three classes."""
 NAMES = {
     "zero_shot", "chi", "chi_worst", "kernel", "finetuned", "linearized", "linearization_share",
-    "linearization_error", "kernel_distance", "best_learning_rate", "best_step",
+    "logit_change", "linearization_error", "kernel_distance", "kernel_distance_frobenius", "best_learning_rate", "best_step",
 }  # fmt: skip
 
 
@@ -139,6 +139,9 @@ def test_linearization(classes):
     error = float((end - taylor).norm() / (end - start).norm())
     assert found.linearization_error == pytest.approx(error, rel=1e-3)
     assert 0.001 < error < 2
+    assert found.logit_change == pytest.approx(
+        float((end - start).square().mean().sqrt()), rel=1e-4
+    )
     gain = found.finetuned - found.zero_shot
     share = (found.linearized - found.zero_shot) / gain if gain > 0 else None
     assert found.linearization_share == (None if share is None else pytest.approx(share))
@@ -163,6 +166,8 @@ def test_kernel_distance_is_that_of_the_training_kernels(classes):
     assert found.kernel_distance == pytest.approx(expected, rel=1e-2)
     K, K_after = (entk(m, train, outputs=outputs, progress=False).values for m in (before, after))
     assert found.kernel_distance == pytest.approx(np.mean(np.abs(K_after / K - 1)), rel=1e-4)
+    of_norms = np.linalg.norm(K_after - K) / np.linalg.norm(K)
+    assert found.kernel_distance_frobenius == pytest.approx(of_norms, rel=1e-4)
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "f1"])
@@ -228,7 +233,8 @@ def test_a_model_that_does_not_move():
     found = measured(fresh_model(2), 2, [Schedule("sgd", 1e-30, 2, 4, 2, 0)])
     assert found.linearized == found.finetuned == found.zero_shot
     assert found.linearization_share is None
-    assert found.linearization_error == 0.0
+    assert found.linearization_error is None
+    assert found.logit_change == 0.0
     assert found.kernel_distance == 0.0
     assert json.loads(json.dumps(found.metrics())) == found.metrics()
 

@@ -203,6 +203,7 @@ results = pd.DataFrame(
 shown = [
     "task", "prompt", "natural", "bayes", "zero_shot", "chi", "chi_worst", "kernel",
     "finetuned", "linearized", "linearization_error", "kernel_distance",
+    "kernel_distance_frobenius",
 ]  # fmt: skip
 results[shown].style.hide().format(precision=2)
 

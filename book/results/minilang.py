@@ -176,6 +176,14 @@ figures.data_link(results, "minilang-results")
 # parametrizations: same documents, same order, same steps.
 
 # %% tags=["hide-input"]
+OVER_WIDTH = {
+    name: MEASURES[name] for name in ("zero_shot", "chi", "chi_worst")
+} | {
+    "logit_change": "change of the logits (RMS)",
+    "linearization_error": "linearization error",
+    "kernel_distance": "kernel distance",
+    "kernel_distance_frobenius": "kernel distance (Frobenius)",
+}
 ladder = read_collected_table("minilang-width", "minilang-results")
 models = read_collected("minilang-width", "minilang")
 if ladder.empty:
@@ -188,11 +196,7 @@ else:
         {True: "natural", False: "not natural"}
     )
     wide = ladder.groupby(["prompt is", "parametrization", "width"])
-    display(
-        wide[["zero_shot", "chi", "chi_worst", "linearization_error"]]
-        .agg(mean_and_spread)
-        .rename(columns=MEASURES)
-    )
+    display(wide[[*OVER_WIDTH]].agg(mean_and_spread).rename(columns=OVER_WIDTH))
 
 # %% mystnb={"figure": {"caption": "Output derivative of the worst tenth of the examples over the width, for natural prompts; mean and standard deviation over tasks and seeds."}, "image": {"alt": "Lines over width for both parametrizations; or a note that the study was not run."}} tags=["hide-input"]
 if len(ladder):

@@ -7,6 +7,7 @@ what fine-tuning makes of it, and whether the two are the same (linearization, f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from tangentlm.behavior import (
-    kernel_distance,
+    kernel_distances,
     linearization_share,
     true_label_derivative,
 )
@@ -45,9 +46,13 @@ class KernelBehavior:
         linearized: Score of the Taylor model at the fine-tuned parameters.
         linearization_share: The share of the gain that the Taylor model recovers; ``None`` where
             fine-tuning gained nothing.
-        linearization_error: ``|f_FT - f_Taylor| / |f_FT - f_0|`` over all test logits.
+        logit_change: Root mean square of ``f_FT - f_0`` over all test logits.
+        linearization_error: ``|f_FT - f_Taylor| / |f_FT - f_0|`` over all test logits; ``None``
+            where fine-tuning moved nothing.
         kernel_distance: Mean of ``|K_FT - K_0| / |K_0|`` over the entries of the training kernel
-            that are not zero; a linear head at zero has no kernel between two classes.
+            that are not zero; a linear head at zero has no kernel between two classes. One entry
+            near zero can decide it.
+        kernel_distance_frobenius: The ratio of the norms instead, which it cannot.
         best_learning_rate: Of the fine-tuning chosen on dev.
         best_step: Where it was best.
         chi_by_example: ``1 - softmax(f)_y`` of every test example, (M,).
@@ -60,8 +65,10 @@ class KernelBehavior:
     finetuned: float
     linearized: float
     linearization_share: float | None
-    linearization_error: float
+    logit_change: float
+    linearization_error: float | None
     kernel_distance: float
+    kernel_distance_frobenius: float
     best_learning_rate: float
     best_step: int
     chi_by_example: Array = field(repr=False)
@@ -114,8 +121,9 @@ def measure_kernel_behavior(
     chi = true_label_derivative(f0["test"], y)
     worst = np.sort(chi)[-max(len(chi) // 10, 1) :]
     moved = float(np.linalg.norm(after - f0["test"]))
+    missed = float(np.linalg.norm(after - taylor))
     K_after = entk(model, train.batch, outputs=_outputs(f0["test"]), progress=False).values
-    present = K_before != 0
+    distances = kernel_distances(K_before, K_after)
     return KernelBehavior(
         zero_shot=scores[0],
         chi=float(chi.mean()),
@@ -124,8 +132,10 @@ def measure_kernel_behavior(
         finetuned=scores[2],
         linearized=scores[1],
         linearization_share=linearization_share(*scores),
-        linearization_error=float(np.linalg.norm(after - taylor)) / moved if moved else 0.0,
-        kernel_distance=kernel_distance(K_before[present], K_after[present]),
+        logit_change=moved / math.sqrt(after.size),
+        linearization_error=missed / moved if moved else None,
+        kernel_distance=distances["elementwise"],
+        kernel_distance_frobenius=distances["frobenius"],
         best_learning_rate=found.schedule.learning_rate,
         best_step=found.best_step,
         chi_by_example=chi,
