@@ -36,7 +36,8 @@ SEED_OF = {2: 0, 3: 1}
 """Of the weights; with these, fine-tuning gains something on three classes."""
 NAMES = {
     "zero_shot", "chi", "chi_worst", "kernel", "finetuned", "linearized", "linearization_share",
-    "logit_change", "linearization_error", "kernel_distance", "kernel_distance_frobenius", "best_learning_rate", "best_step",
+    "logit_change", "linearization_error", "kernel_distance", "kernel_distance_frobenius",
+    "best_learning_rate", "best_step",
 }  # fmt: skip
 
 
