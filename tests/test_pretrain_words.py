@@ -12,9 +12,9 @@ from torch import nn
 from tangentlm.errors import InputError
 from tangentlm.params import make_run
 from tangentlm.pretrain import Filler
-from tangentlm.pretrain.words import HIDDEN, frequent_words, word_loss
+from tangentlm.pretrain.words import HIDDEN, word_loss
+from tangentlm.prompts import word_tokens
 from tiny import tiny_tokenizer
-from toy_text import sentences
 
 TOKENIZER = tiny_tokenizer("words")
 TEXTS = [
@@ -22,7 +22,6 @@ TEXTS = [
     "It was great and it was not great . It was the film",
     "a dull plot",
 ]
-WORDS = ["was", "great", "the"]
 
 
 class Asked(nn.Module):
@@ -42,14 +41,9 @@ class Asked(nn.Module):
         return type("Output", (), {"logits": logits})()
 
 
-def test_frequent_words_are_counted_after_a_blank_and_without_marks():
-    texts = ["the dog saw the cat", "the cat, the 3 cats", "dog dog"]
-    assert frequent_words(texts, 3) == ["dog", "the", "saw"]
-
-
 def test_loss_and_accuracy_are_of_the_hidden_words():
     model = Asked("was", 0.5)
-    found = word_loss(Filler(model, TOKENIZER), TEXTS, WORDS)
+    found = word_loss(Filler(model, TOKENIZER), TEXTS)
     mask = TOKENIZER.mask_token_id
     hidden = Counter()
     for row, text in zip(model.seen, TEXTS, strict=False):
@@ -59,7 +53,6 @@ def test_loss_and_accuracy_are_of_the_hidden_words():
         assert 1 <= len(places) <= HIDDEN
         assert 1 not in places  # the first word has no blank before it
         hidden.update(TOKENIZER.convert_ids_to_tokens([ids[place] for place in places]))
-    assert set(hidden) <= set(WORDS)
     total = sum(hidden.values())
     assert found.hidden == total
     assert found.accuracy == pytest.approx(hidden["was"] / total)
@@ -71,34 +64,33 @@ def test_loss_and_accuracy_are_of_the_hidden_words():
 def test_every_model_is_asked_the_same():
     one, other = Asked("was", 0.5), Asked("film", 0.9)
     for model in (one, other):
-        word_loss(Filler(model, TOKENIZER), TEXTS, WORDS)
+        word_loss(Filler(model, TOKENIZER), TEXTS)
     assert all(torch.equal(a, b) for a, b in zip(one.seen, other.seen, strict=True))
 
 
 def test_a_text_with_a_mask_of_its_own_is_left_out():
     model = Asked("was", 0.5)
-    whole = word_loss(Filler(model, TOKENIZER), TEXTS, WORDS)
-    again = word_loss(Filler(model, TOKENIZER), [*TEXTS, "it <mask> was great"], WORDS)
+    whole = word_loss(Filler(model, TOKENIZER), TEXTS)
+    again = word_loss(Filler(model, TOKENIZER), [*TEXTS, "it <mask> was great"])
     assert again == whole
 
 
-@pytest.mark.parametrize(
-    ("texts", "words", "match"),
-    [
-        (["a dull plot"], WORDS, "no text has a word to hide"),
-        ([], WORDS, "no text has a word to hide"),
-    ],
-)
-def test_nothing_to_hide_is_refused(texts, words, match):
-    with pytest.raises(InputError, match=match):
-        word_loss(Filler(Asked("was", 0.5), TOKENIZER), texts, words)
+@pytest.mark.parametrize("texts", [[], ["plot"], ["a 3rd 9/10"]])
+def test_nothing_to_hide_is_refused(texts):
+    with pytest.raises(InputError, match="no text has a word to hide"):
+        word_loss(Filler(Asked("was", 0.5), TOKENIZER), texts)
 
 
-def test_a_word_of_several_tokens_is_refused():
-    filler = Filler(Asked("was", 0.5), tiny_tokenizer("bytes"))
-    assert not filler.is_token("floccinaucinihilipilification")
-    with pytest.raises(InputError, match="'floccinaucinihilipilification' is"):
-        word_loss(filler, sentences(3), ["floccinaucinihilipilification"])
+def test_a_word_of_several_tokens_is_the_product_of_them():
+    tokenizer = tiny_tokenizer("bytes")
+    pieces = len(word_tokens(tokenizer, "unforgettable"))
+    assert pieces > 1
+    model = Asked("was", 0.5)
+    model.logits = nn.Parameter(torch.zeros(len(tokenizer)))
+    found = word_loss(Filler(model, tokenizer), ["so unforgettable"])
+    assert (model.seen[0] == tokenizer.mask_token_id).sum() == pieces
+    assert found.hidden == 1
+    assert found.loss == pytest.approx(pieces * math.log(len(tokenizer)))
 
 
 def test_a_probe_is_named_after_its_model():

@@ -1,21 +1,21 @@
 """The loss on whole words, to compare models that cut text into different tokens.
 
-A loss a token says nothing across tokenizers. So words are hidden that are one token in every model
-that is compared: the most frequent ones of the text, each with the blank before it.
+A loss a token says nothing across tokenizers. So words are hidden whole, all their tokens at once,
+and every model is asked for the same words.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from tangentlm.errors import InputError
 from tangentlm.pretrain.probes import Filler
+from tangentlm.prompts import word_tokens
 
 _WORD = re.compile(r"[A-Za-z]+")
 _WORDS_READ = 90
@@ -28,8 +28,8 @@ class WordLoss:
     """How well a model finds hidden words.
 
     Attributes:
-        loss: Mean of -log p(word), in nats.
-        accuracy: Share of words that are the likeliest token.
+        loss: Mean of -log p(word), in nats; p is the product over the word's tokens.
+        accuracy: Share of words whose every token is the likeliest.
         hidden: How many words were hidden.
     """
 
@@ -38,55 +38,40 @@ class WordLoss:
     hidden: int
 
 
-def frequent_words(texts: Iterable[str], count: int) -> list[str]:
-    """The words that occur most often after a blank.
+def word_loss(filler: Filler, texts: Sequence[str]) -> WordLoss:
+    """Hide some words in every text and ask the model for them.
 
-    Args:
-        texts: Documents.
-        count: How many words.
-
-    Returns:
-        Words of letters alone, the most frequent first.
-    """
-    counts = Counter(
-        word for text in texts for word in text.split(" ")[1:] if _WORD.fullmatch(word)
-    )
-    return [word for word, _ in counts.most_common(count)]
-
-
-def word_loss(filler: Filler, texts: Sequence[str], words: Sequence[str]) -> WordLoss:
-    """Hide some of the given words in every text and ask the model for them.
-
-    Which ones are hidden depends on the text alone, so every model is asked the same.
+    Which ones are hidden depends on the text alone, so every model is asked the same. A word of
+    several tokens has as many masks, which are predicted at once and independently; so the model
+    is told how many there are, and not which go together.
 
     Args:
         filler: The model.
         texts: Documents; their first words are read.
-        words: Words that are one token of the model after a blank.
 
     Returns:
         Loss and accuracy.
 
     Raises:
-        InputError: If a word is several tokens, or no text has a word to hide.
+        InputError: If no text has a word to hide.
     """
-    token_of = {word: filler.token(word) for word in words}
     losses: list[float] = []
     right = 0
     for text in texts:
         read = text.split(" ")[:_WORDS_READ]
-        places = [i for i, word in enumerate(read) if i and word in token_of]
+        places = [i for i, word in enumerate(read) if i and _WORD.fullmatch(word)]
         places = sorted(sorted(places, key=lambda i: _rank(text, i))[:HIDDEN])
-        if not places:
+        targets = [word_tokens(filler.tokenizer, read[i]) for i in places]
+        for i, tokens in zip(places, targets, strict=True):
+            read[i] = filler.tokenizer.mask_token * len(tokens)
+        found = filler.at_masks(" ".join(read)) if places else torch.empty(0)
+        lengths = [len(tokens) for tokens in targets]
+        if not places or len(found) != sum(lengths):  # a mask of its own, or cut
             continue
-        targets = torch.tensor([token_of[read[i]] for i in places])
-        for i in places:
-            read[i] = filler.tokenizer.mask_token
-        found = filler.at_masks(" ".join(read))
-        if len(found) != len(targets):  # the text holds a mask of its own, or was cut
-            continue
-        losses += (-found[torch.arange(len(targets)), targets]).tolist()
-        right += int((found.argmax(dim=1) == targets).sum())
+        for expected, tokens in zip(found.split(lengths), targets, strict=True):
+            here = torch.tensor(tokens)
+            losses.append(-float(expected[torch.arange(len(here)), here].sum()))
+            right += bool((expected.argmax(dim=1) == here).all())
     if not losses:
         raise InputError("no text has a word to hide")
     return WordLoss(sum(losses) / len(losses), right / len(losses), len(losses))
