@@ -197,7 +197,8 @@ else:
 # The book had another small model before the lab, `pocket-cpu`: four layers of the same width, 16,384
 # entries, an hour of training. `pocket-8k` was the first attempt to do better: four layers, half the
 # vocabulary, three times the text. Losses a token do not compare across vocabularies, so all are asked
-# for the same hidden words (see {doc}`/book/experiments/probe`). The tasks are those that a model of
+# for the same hidden words (see {doc}`/book/experiments/probe`). That is not quite fair either: a word of several tokens
+# has several masks, filled independently, which counts against a small vocabulary. The tasks are those that a model of
 # this size can do something about: SST-2, MR, CR, AG News, Subj and TREC, all test examples up to a
 # thousand.
 
