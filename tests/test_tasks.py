@@ -5,7 +5,7 @@ import pytest
 from tangentlm.data import Example
 from tangentlm.errors import InputError
 from tangentlm.models import load_tokenizer
-from tangentlm.params import Prompt, make_run
+from tangentlm.params import Prompt, load_study, make_run
 from tangentlm.prompts import encode_prompts, label_word_ids
 from tangentlm.tasks import (
     UNRELATED_WORDS,
@@ -275,3 +275,17 @@ def test_a_null_prompt_is_the_texts_and_then_the_mask(name, tokenizer):
         if length < 24:
             said = tokenizer.decode(row[1 : length - 2])
             assert said.split() == " ".join(texts).split()
+
+
+@pytest.mark.parametrize("experiment", ["kernel", "finetune"])
+def test_the_study_has_every_searched_prompt_that_its_model_can_answer(experiment, tokenizer):
+    def answers(task, seed):
+        try:
+            return bool(label_word_ids(with_prompt(load_task(task), "searched", seed), tokenizer))
+        except InputError:
+            return False
+
+    tasks, seeds = ("sst2", "mr", "cr", "qnli", "rte", "qqp"), (13, 21, 42, 87, 100)
+    possible = {(task, seed) for task in tasks for seed in seeds if answers(task, seed)}
+    runs = [run for run in load_study("pocket") if run.experiment == experiment]
+    assert {(run.task, run.seed) for run in runs if run.prompt == "searched"} == possible
