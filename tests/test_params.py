@@ -262,9 +262,15 @@ def test_paper_study_is_the_paper_s():
     assert {run.seed for run in runs} == set(FEW_SHOT_SEEDS) == {13, 21, 42, 87, 100}
     assert {run.k for run in runs} == {16, 64, 512}
     assert {run.grid for run in runs} == {"malladi"}
-    assert {run.model for run in runs} == {"roberta-base"}
+    large = [run for run in runs if run.model != "roberta-base"]  # Table 8, zero-shot
+    assert {(run.model, run.experiment, run.seed) for run in large} == {
+        ("roberta-large", "kernel", 13)
+    }
+    assert len(large) == len({run.task for run in large}) == 14
     tables = collections.Counter(
-        (run.experiment, run.head, run.prompt, run.adaptation, run.k) for run in runs
+        (run.experiment, run.head, run.prompt, run.adaptation, run.k)
+        for run in runs
+        if run not in large
     )
     seeds = len(FEW_SHOT_SEEDS)
     assert tables["kernel", "prompt", "manual", "full", 16] == 14 * 3 * seeds
