@@ -41,6 +41,7 @@ from IPython.display import Markdown, display
 
 from tangentlm import figures
 from tangentlm.ledger import interval
+from tangentlm.progress import study_progress
 from tangentlm.records import read_collected, read_collected_table
 from tangentlm.tables import readable
 
@@ -173,7 +174,13 @@ figures.data_link(results, "minilang-results")
 #
 # Definition 3.6 of {cite:t}`malladi2022openreview` speaks of a limit: as the width grows, the output derivative of a natural task goes to
 # zero, for every example. Here is a ladder of models that differ in width alone, in both
-# parametrizations: same documents, same order, same steps.
+# parametrizations: same documents, same order, same steps. What of it has been run:
+
+# %% tags=["hide-input"]
+readable(study_progress([STUDY, "minilang-width"]))
+
+# %% [markdown]
+# Mean over tasks and seeds, standard deviation in brackets:
 
 # %% tags=["hide-input"]
 OVER_WIDTH = {
