@@ -183,14 +183,17 @@ if measures.empty:
 else:
     manual = measures[measures["prompt"] == "manual"]
     manual = manual.assign(guessing=100 / manual["num_classes"])
+    able = manual.pivot_table(
+        index=["task", "guessing"],
+        columns=["parametrization", "width"],
+        values="zero_shot",
+    )
+    display(able.style.format(precision=1).format_index(precision=1))
+    alike = int((able.nunique(axis=1) == 1).sum())
     display(
-        manual.pivot_table(
-            index=["task", "guessing"],
-            columns=["parametrization", "width"],
-            values="zero_shot",
+        Markdown(
+            f"On {alike} of {len(able)} tasks all models have one and the same score."
         )
-        .style.format(precision=1)
-        .format_index(precision=1)
     )
 
 # %% [markdown]
