@@ -389,7 +389,7 @@ readable(correlations)
 #   model; its wider models may learn less than they could. So the two ladders compare a choice of scales too.
 # - Fine-tuning has one learning rate for all parameters, and the kernel weights them alike. In the theory of
 #   the maximal-update ladder each role has a rate of its own, also then.
-# - The ladder has the kind of layers of the model `pocket`, but four of them, and 8,192 words.
+# - The ladder has the kind of layers of the model `pocket`, but half its vocabulary and far less text.
 # - Linearization error and kernel distance grow with how far a training went, whatever the task; the best step, chosen
 #   on few examples, scatters. The kernel distance is a mean of ratios, and single entries can decide it.
 # - The models have read little (see the table), so as to afford eight of them on a CPU.

@@ -771,7 +771,7 @@ assert adam[adam["steps"] > 1]["error"].min() > 0.1
 #
 # ## What the paper's proof leaves open
 #
-# Four places in Appendix D are not right as printed. None of them makes the conclusion false; the last
+# Five places in Appendix D are not right as printed. None of them makes the conclusion false; the last
 # one leaves a common loss without it.
 #
 # - *Fixed features.* The proof compares normalised gradients with respect to the activations and
@@ -784,6 +784,7 @@ assert adam[adam["steps"] > 1]["error"].min() > 0.1
 #   as checked above.
 # - *A sign.* Appendix D.4 normalises $\chi_t$ to $n^{-d} \chi_t$ and calls it $\Theta(1)$. As $\chi_t =
 #   \Theta(n^{-d})$, it has to be $n^{d} \chi_t$.
+# - *An index.* The update $\Delta U_2$ is printed with $\chi_1$; the second step has $\chi_2$.
 # - *Cross-entropy.* It is named as a loss that meets the assumptions, but with it "stable" and "natural"
 #   exclude each other, as shown above.
 #

@@ -798,7 +798,7 @@ law["law"] = rms(np.sqrt(1 + cosine**2)) / np.sqrt(law["trained"])
 compared = pd.concat(
     [
         side.rename(columns={"k": "trained"})[
-            ["trained", "entries", "centred shape", "worst of all", "bound"]
+            ["trained", "entries", "centred shape", "bound"]
         ].rename(columns={"entries": "id", "centred shape": "id_centred"}),
         lora_side[["trained", "entries", "centred shape"]].rename(
             columns={"entries": "lora", "centred shape": "lora_centred"}

@@ -138,27 +138,25 @@ check = coordinate_check(recipe, tokenizer, rows, widths, seeds=(0, 1))
 mean = check.groupby(["parametrization", "layer", "width"])["change"].mean()
 mean.unstack("width").round(3)
 
+
 # %% mystnb={"figure": {"caption": "Size of the activations at initialisation, layer by layer, over the width; geometric mean over two seeds."}, "image": {"alt": "Two log-log panels of points over width. In the standard parametrization the logits grow with the width; in muP the head's coordinates fall and the logits do not grow; all other layers are flat in both."}} tags=["hide-input"]
-figures.power_laws(
-    check,
-    "width",
-    "at_start",
-    "layer",
-    panel="parametrization",
-    slopes={("mup", "head"): -1.0},
-    labels=("width", "activation (RMS)"),
-)
+def over_width(measure, label):
+    """A measure of every layer over the width, a panel a parametrization."""
+    return figures.power_laws(
+        check,
+        "width",
+        measure,
+        "layer",
+        panel="parametrization",
+        slopes={("mup", "head"): -1.0},
+        labels=("width", label),
+    )
+
+
+over_width("at_start", "activation (RMS)")
 
 # %% mystnb={"figure": {"caption": "Change of the activations by four steps of AdamW. The dashed line at the head of muP has the slope minus one; all else should be flat in muP."}, "image": {"alt": "Two log-log panels of points over width. In the standard parametrization the changes grow with the width; in muP they are flat but for the head, whose change falls with slope minus one."}} tags=["hide-input"]
-figures.power_laws(
-    check,
-    "width",
-    "change",
-    "layer",
-    panel="parametrization",
-    slopes={("mup", "head"): -1.0},
-    labels=("width", "change (RMS)"),
-)
+over_width("change", "change (RMS)")
 
 # %% tags=["remove-input"]
 figures.data_link(check, "coordinate-check")

@@ -36,22 +36,14 @@ def figure_1(measured: pd.DataFrame, who: str, k: int = 64) -> pd.DataFrame:
     paper = paper[(paper["paper"] == _ICML) & paper["table"].isin(["Table 6a", "Table 6b"])]
     paper = paper[(paper["k"] == k) & paper["method"].isin(methods)]
     parts = [
-        paper.assign(
-            panel="RoBERTa-base, " + paper["setting"], value=paper["mean"],
-            low=paper["mean"] - paper["std"], high=paper["mean"] + paper["std"],
-        )
-    ]  # fmt: skip
+        _with_range(paper).assign(panel="RoBERTa-base, " + paper["setting"]),
+    ]
     if not measured.empty:
         ours = measured[(measured["k"] == k) & measured["method"].isin(methods)]
         ours = ours[ours["prompt"].isin(["manual", ""]) & _own_metric(ours)]
         spread = ours.groupby(["setting", "title", "method"])["value"].agg(["mean", "std"])
-        spread = spread.reset_index().fillna({"std": 0.0})
-        parts.append(
-            spread.assign(
-                panel=f"{who}, " + spread["setting"], value=spread["mean"],
-                low=spread["mean"] - spread["std"], high=spread["mean"] + spread["std"],
-            )
-        )  # fmt: skip
+        spread = _with_range(spread.reset_index())
+        parts.append(spread.assign(panel=f"{who}, " + spread["setting"]))
     return _points(parts, FIGURE_1_TASKS)
 
 
@@ -70,13 +62,7 @@ def figure_2(measured: pd.DataFrame, who: str, k: int = 64) -> pd.DataFrame:
     paper = paper_numbers()
     paper = paper[(paper["paper"] == _ICML) & (paper["table"] == "Table 5")]
     paper = paper[paper["k"].isin([0, k])]
-    spread = paper["std"].fillna(0.0)
-    parts = [
-        paper.assign(
-            panel="RoBERTa-base", value=paper["mean"],
-            low=paper["mean"] - spread, high=paper["mean"] + spread,
-        )
-    ]  # fmt: skip
+    parts = [_with_range(paper).assign(panel="RoBERTa-base")]
     if not measured.empty:
         ours = measured[measured["k"].isin([0, k]) & measured["method"].isin(FIGURE_2_METHODS)]
         ours = ours[(ours["prompt"] == "manual") & (ours["metric"] == "accuracy")]
@@ -102,7 +88,7 @@ def every_task(measured: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
     ours = measured[measured["method"].isin(methods) & _own_metric(measured)]
     ours = ours[ours["prompt"] == "manual"]
     spread = ours.groupby(["k", "title", "method"])["value"].agg(["mean", "std"])
-    spread = spread.reset_index().fillna({"std": 0.0})
+    spread = _with_range(spread.reset_index())
     tuned = spread[spread["k"] > 0]
     zero_shot = spread[spread["k"] == 0].drop(columns="k")
     zero_shot = zero_shot.merge(tuned[["k", "title"]].drop_duplicates(), on="title")
@@ -110,11 +96,13 @@ def every_task(measured: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
     both["method"] = pd.Categorical(both["method"], methods)
     both["title"] = pd.Categorical(both["title"], ours["title"].unique())
     both = both.sort_values(["k", "method", "title"]).astype({"method": str, "title": str})
-    points = both.assign(
-        panel="k = " + both["k"].astype(str), value=both["mean"],
-        low=both["mean"] - both["std"], high=both["mean"] + both["std"],
-    )  # fmt: skip
-    return _points([points], None)
+    return _points([both.assign(panel="k = " + both["k"].astype(str))], None)
+
+
+def _with_range(table: pd.DataFrame) -> pd.DataFrame:
+    """``value`` with ``low`` and ``high`` from ``mean`` and ``std``, which may be missing."""
+    half = table["std"].fillna(0.0)
+    return table.assign(value=table["mean"], low=table["mean"] - half, high=table["mean"] + half)
 
 
 def _own_metric(table: pd.DataFrame) -> pd.Series:

@@ -126,17 +126,6 @@ class Filler:
         before, after = sentence.split(FIELD)
         return self.at_masks(before.rstrip() + self.tokenizer.mask_token + after)[0]
 
-    def is_token(self, word: str) -> bool:
-        """Whether a word is a single token after a blank.
-
-        Args:
-            word: The word.
-
-        Returns:
-            True if it is.
-        """
-        return len(word_tokens(self.tokenizer, word)) == 1
-
     def token(self, word: str) -> int:
         """The token of a word after a blank.
 

@@ -61,12 +61,14 @@ def word_loss(filler: Filler, texts: Sequence[str]) -> WordLoss:
         read = text.split(" ")[:_WORDS_READ]
         places = [i for i, word in enumerate(read) if i and _WORD.fullmatch(word)]
         places = sorted(sorted(places, key=lambda i: _rank(text, i))[:HIDDEN])
+        if not places:
+            continue
         targets = [word_tokens(filler.tokenizer, read[i]) for i in places]
         for i, tokens in zip(places, targets, strict=True):
             read[i] = filler.tokenizer.mask_token * len(tokens)
-        found = filler.at_masks(" ".join(read)) if places else torch.empty(0)
+        found = filler.at_masks(" ".join(read))
         lengths = [len(tokens) for tokens in targets]
-        if not places or len(found) != sum(lengths):  # a mask of its own, or cut
+        if len(found) != sum(lengths):  # the text holds a mask of its own, or was cut
             continue
         for expected, tokens in zip(found.split(lengths), targets, strict=True):
             here = torch.tensor(tokens)
