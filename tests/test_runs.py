@@ -151,50 +151,95 @@ def test_fingerprint_does_not_depend_on_the_place(tmp_path):
     assert here == fingerprints.fingerprint(KERNEL.model_copy(update={"out": str(tmp_path)}))
 
 
+def add_to(path: Path, more: str) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(more)
+
+
+CODE, VALUE = "\nanother = 1\n", "\nanother: 1\n"
+
+
 @pytest.mark.parametrize(
-    ("file", "changes"),
+    ("file", "more", "changes"),
     [
-        ("params/grids/quick.yaml", True),
-        ("params/grids/malladi.yaml", False),
-        ("params/tasks/reviews.yaml", True),
-        ("params/tasks/topics.yaml", False),
-        ("params/studies/smoke/kernel.yaml", False),
-        ("book/experiments/kernel.py", True),
-        ("book/experiments/finetune.py", False),
+        ("params/grids/quick.yaml", VALUE, True),
+        ("params/grids/quick.yaml", "\n# a comment\n", False),
+        ("params/grids/malladi.yaml", VALUE, False),
+        ("params/tasks/topics.yaml", VALUE, False),
+        ("params/studies/smoke/kernel.yaml", VALUE, False),
+        ("book/experiments/kernel.py", CODE, True),
+        ("book/experiments/kernel.py", "\n# %% [markdown]\n# Another sentence.\n", False),
+        ("book/experiments/finetune.py", CODE, False),
     ],
 )
-def test_fingerprint_depends_on_the_files_of_the_run_alone(root, file, changes):
+def test_fingerprint_depends_on_the_files_of_the_run_alone(root, file, more, changes):
     before = fingerprints.fingerprint(KERNEL)
-    path = root / file
-    added = "\nmax_length: 64\n" if file.endswith("tasks/reviews.yaml") else "\n# another line\n"
-    text = path.read_text(encoding="utf-8").replace("max_length: 128\n", "")
-    path.write_text(text + added, encoding="utf-8")
+    add_to(root / file, more)
     assert (fingerprints.fingerprint(KERNEL) != before) is changes
 
 
+def test_fingerprint_depends_on_the_task(root):
+    before = fingerprints.fingerprint(KERNEL)
+    path = root / "params" / "tasks" / "reviews.yaml"
+    text = path.read_text(encoding="utf-8")
+    assert "max_length: 128" in text
+    path.write_text(text.replace("max_length: 128", "max_length: 64"), encoding="utf-8")
+    assert fingerprints.fingerprint(KERNEL) != before
+
+
+def test_fingerprint_does_not_depend_on_what_a_grid_says_of_itself(root):
+    path = root / "params" / "grids" / "quick.yaml"
+    before = fingerprints.fingerprint(KERNEL)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("about: ")
+    path.write_text("\n".join(["about: Other words.", *lines[1:]]), encoding="utf-8")
+    assert fingerprints.fingerprint(KERNEL) == before
+
+
 @pytest.mark.parametrize(
-    ("file", "kernel", "finetune"),
+    ("file", "more", "kernel", "finetune"),
     [
-        ("kernels/reference.py", True, True),
-        ("kernel_behavior.py", False, False),
-        ("training.py", False, True),
-        ("solvers.py", True, True),
-        ("runs.py", False, False),
-        ("__main__.py", False, False),
+        ("kernels/reference.py", CODE, True, True),
+        ("kernels/reference.py", "# a comment\n", False, False),
+        ("kernel_behavior.py", CODE, False, False),
+        ("training.py", CODE, False, True),
+        ("solvers/labels.py", CODE, True, True),
+        ("figures/curves.py", CODE, False, False),
+        ("runs.py", CODE, False, False),
+        ("__main__.py", CODE, False, False),
     ],
 )
 def test_fingerprint_depends_on_the_library_that_is_used(
-    root, tmp_path, monkeypatch, file, kernel, finetune
+    root, tmp_path, monkeypatch, file, more, kernel, finetune
 ):
     library = tmp_path / "lib" / "tangentlm"
     shutil.copytree(PACKAGE, library, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(fingerprints, "__file__", str(library / "fingerprints.py"))
     tuning = FineTuneRun(task="reviews", k=2, test_size=10)
     before = [fingerprints.fingerprint(run) for run in (KERNEL, tuning)]
-    with (library / file).open("a", encoding="utf-8") as source:
-        source.write("# another line\n")
+    add_to(library / file, more)
     after = [fingerprints.fingerprint(run) for run in (KERNEL, tuning)]
     assert [a != b for a, b in zip(after, before, strict=True)] == [kernel, finetune]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("def f():\n    return 1\n", 'def f():\n    """Doc."""\n    return (1)  # why\n', True),
+        ('def f():\n    """Doc."""\n', "def f():\n    pass\n", True),
+        ('"""Doc."""\nx = 1\n', "x = 1\n", True),
+        ('class A:\n    """Doc."""\n    x = 1\n', "class A:\n    x = 1\n", True),
+        ("def f():\n    return 1\n", "def f():\n    return 2\n", False),
+        ('x = "text"\n', 'x = "other"\n', False),
+    ],
+)
+def test_words_about_code_do_not_make_a_run_stale(root, one, other, same):
+    prints = []
+    for source in (one, other):
+        path = root / "book" / "experiments" / "kernel.py"
+        path.write_text(source, encoding="utf-8")
+        prints.append(fingerprints.fingerprint(KERNEL))
+    assert (prints[0] == prints[1]) is same
 
 
 def test_fingerprint_depends_on_the_model(root, tmp_path):
@@ -270,22 +315,22 @@ def test_fingerprint_of_a_pretraining_depends_on_the_text_not_on_its_place(
 
 
 @pytest.mark.parametrize(
-    ("file", "changes"),
+    ("file", "more", "changes"),
     [
-        ("params/recipes/pocket.yaml", True),
-        ("params/recipes/other.yaml", False),
-        ("params/grids/quick.yaml", False),
-        ("book/experiments/pretrain.py", True),
-        ("book/experiments/kernel.py", False),
+        ("params/recipes/pocket.yaml", VALUE, True),
+        ("params/recipes/pocket.yaml", "\n# a comment\n", False),
+        ("params/recipes/other.yaml", VALUE, False),
+        ("params/grids/quick.yaml", VALUE, False),
+        ("book/experiments/pretrain.py", CODE, True),
+        ("book/experiments/kernel.py", CODE, False),
     ],
 )
-def test_fingerprint_of_a_pretraining_depends_on_its_files_alone(root, corpus, file, changes):
+def test_fingerprint_of_a_pretraining_depends_on_its_files_alone(root, corpus, file, more, changes):
     recipes = root / "params" / "recipes"
     shutil.copy(recipes / "pocket.yaml", recipes / "other.yaml")
     run = PretrainRun(recipe="pocket", corpus=str(corpus))
     before = fingerprints.fingerprint(run)
-    with (root / file).open("a", encoding="utf-8") as lines:
-        lines.write("\n# another line\n")
+    add_to(root / file, more)
     assert (fingerprints.fingerprint(run) != before) is changes
 
 
@@ -293,9 +338,8 @@ def test_fingerprint_of_a_pretraining_depends_on_the_probes(corpus, tmp_path, mo
     run = PretrainRun(corpus=str(corpus))
     before = fingerprints.fingerprint(run)
     probes = tmp_path / "probes.yaml"
-    probes.write_text(
-        fingerprints.probes_file().read_text(encoding="utf-8") + "\n", encoding="utf-8"
-    )
+    shutil.copy(fingerprints.probes_file(), probes)
+    add_to(probes, VALUE)
     monkeypatch.setattr(fingerprints, "probes_file", lambda: probes)
     assert fingerprints.fingerprint(run) != before
 

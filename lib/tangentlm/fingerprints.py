@@ -1,6 +1,8 @@
 """What decides a run's result, as one hash: parameters, code, task, model and data.
 
-A done run whose fingerprint is no longer the one in its record is stale.
+A done run whose fingerprint is no longer the one in its record is stale. Runs take hours, so what
+cannot change a result does not count: comments, docstrings and layout of code, the comments and
+the ``about`` of a parameter file, and the modules that draw.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from tangentlm.params import (
     digest,
     named_file,
     project_root,
+    read_yaml,
 )
 from tangentlm.pretrain.corpus import open_corpus
 from tangentlm.pretrain.probes import probes_file
@@ -74,7 +77,22 @@ def source_files(start: Path) -> list[Path]:
 
 @cache
 def _file_digest(path: Path, _size: int, _mtime: int) -> str:
+    if path.suffix == ".py":
+        return digest(_code(path.read_text(encoding="utf-8")))
+    if path.suffix == ".yaml":
+        return digest({k: v for k, v in read_yaml(path).items() if k != "about"})
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _code(source: str) -> str:
+    """Python source without its comments, docstrings and layout."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)
 
 
 def _digest_of(path: Path) -> str:
@@ -96,7 +114,9 @@ def fingerprint(run: Run) -> str:
     Returns:
         64 hexadecimal digits.
     """
-    files = source_files(template(run.experiment))
+    drawing = Path(__file__).parent / "figures"
+    start = template(run.experiment)
+    files = [path for path in source_files(start) if not path.is_relative_to(drawing)]
     more: list[Path] = []
     inputs: dict[str, object] = {}
     if isinstance(run, TaskRun):
