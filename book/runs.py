@@ -25,29 +25,25 @@
 # %% tags=["hide-input"]
 from IPython.display import Markdown, display
 
-from tangentlm.params import RUNS, list_studies, load_study
-from tangentlm.records import read_collected
+from tangentlm.params import list_studies
+from tangentlm.progress import study_progress
 from tangentlm.tables import collected_studies, runs_table
 
 for study in list_studies():
-    total = {
-        name: sum(run.experiment == name for run in load_study(study))
-        for name in RUNS
-    }
+    progress = study_progress([study])
     display(Markdown(f"## Study {study}"))
     if study not in collected_studies():
-        display(Markdown(f"Not run: {sum(total.values())} runs."))
+        display(Markdown(f"Not run: {progress['runs'].sum()} runs."))
         continue
-    for experiment in RUNS:
-        runs = read_collected(study, experiment)
-        seconds = 0 if runs.empty else runs["seconds"].sum()
+    for row in progress.itertuples():
         display(
             Markdown(
-                f"**{experiment}**: {len(runs)} of {total[experiment]} runs, "
-                f"{seconds / 3600:.1f} hours in all."
+                f"**{row.experiment}**: {row.done} of {row.runs} runs, "
+                f"{row.hours:.1f} hours in all."
             )
         )
-        display(runs_table(study, experiment))
+        if row.done:
+            display(runs_table(study, row.experiment))
 
 # %% tags=["remove-input"]
 from tangentlm.records import page_cost_note

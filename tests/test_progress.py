@@ -6,6 +6,7 @@ import yaml
 
 from tangentlm.params import load_study, project_root
 from tangentlm.progress import study_progress
+from tangentlm.records import read_collected
 
 
 @pytest.fixture
@@ -47,3 +48,11 @@ def test_done_runs_and_hours_are_counted(study):
     ]
     assert found.loc["finetune", ["runs", "done", "hours"]].tolist() == [2, 0, 0.0]
     assert found.loc["finetune", "machines"] == ""
+
+
+def test_seconds_of_a_resumed_training_are_those_of_all_its_processes(study):
+    runs = pd.DataFrame(
+        {"run": ["resumed", "at-once"], "seconds": [60.0, 40.0], "training_seconds": [900.0, 30.0]}
+    )
+    runs.to_csv(project_root() / "results" / study / "pretrain.csv", index=False)
+    assert read_collected(study, "pretrain")["seconds"].tolist() == [900.0, 40.0]

@@ -308,15 +308,18 @@ def read_collected(study: str, experiment: str) -> pd.DataFrame:
         experiment: The experiment's name.
 
     Returns:
-        One row a run; empty, with no columns, where nothing was collected.
+        One row a run; empty, with no columns, where nothing was collected. The ``seconds`` of a
+        training that was resumed are those of all its processes, not of the last one alone.
 
     Raises:
         InputError: If the experiment is unknown.
     """
     if experiment not in RUNS:
         raise unknown_name("experiment", experiment, RUNS)
-    path = results_folder(study) / f"{experiment}.csv"
-    return _read(path)
+    runs = _read(results_folder(study) / f"{experiment}.csv")
+    if "training_seconds" in runs:
+        runs["seconds"] = runs[["seconds", "training_seconds"]].max(axis=1)
+    return runs
 
 
 def _read(path: Path) -> pd.DataFrame:
