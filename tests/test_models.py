@@ -332,24 +332,40 @@ def test_device():
         refused("no GPU", pick_device, "cuda")
 
 
+BUNDLED = ("pocket", "pocket-s", "pocket-xs")
+MEBIBYTE = 2**20
+
+
+@pytest.mark.parametrize("model", BUNDLED)
 @pytest.mark.parametrize("name", list_tasks())
-def test_label_words_of_every_task_are_tokens_of_the_pocket_model(name):
+def test_label_words_of_every_task_are_tokens_of_the_bundled_models(name, model):
     task = load_task(name)
-    assert len(set(label_word_ids(task, load_tokenizer("pocket")))) == task.num_classes
+    assert len(set(label_word_ids(task, load_tokenizer(model)))) == task.num_classes
 
 
-def test_pocket_model_reads_reviews():
+@pytest.mark.parametrize("name", BUNDLED)
+def test_bundled_model_reads_reviews(name):
     task = load_task("reviews")
-    model = load_model("pocket", task)
+    model = load_model(name, task)
     masked_lm = model.masked_lm
     assert masked_lm.get_output_embeddings().weight is masked_lm.get_input_embeddings().weight
     examples = tiny_examples(count=3)
-    batch = encode(task, load_tokenizer("pocket"), examples)
+    batch = encode(task, load_tokenizer(name), examples)
     logits = logits_of(model, batch)
     assert logits.shape == (3, 2)
     expected = label_word_logits(
-        plain_masked_lm(checkpoint_location("pocket")[0]),
+        plain_masked_lm(checkpoint_location(name)[0]),
         batch,
-        label_word_ids(task, load_tokenizer("pocket")),
+        label_word_ids(task, load_tokenizer(name)),
     )
     torch.testing.assert_close(logits, expected.detach(), atol=1e-4, rtol=0)
+
+
+def test_bundled_models_are_small():
+    def size(name):
+        return sum(path.stat().st_size for path in Path(checkpoint_location(name)[0]).iterdir())
+
+    assert size("pocket") < 25 * MEBIBYTE
+    assert size("pocket-s") + size("pocket-xs") < 6 * MEBIBYTE
+    masked_lm = plain_masked_lm(checkpoint_location("pocket")[0])
+    assert sum(parameter.numel() for parameter in masked_lm.parameters()) <= 12_000_000

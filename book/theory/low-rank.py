@@ -993,8 +993,10 @@ summary.round(1)
 # is enough, $B = -\eta s\, M A_0^\top$, where $M$ is the sum over the steps of the loss's gradients by $W$ at the
 # start. So the weight moves by $-\eta s^2 M A_0^\top A_0$, and for one position
 #
-# $$\mathcal{K}_B(i, j) = s^2 \langle dh(i), dh(j) \rangle \langle A_0 x_i, A_0 x_j \rangle, \quad
-# \mathcal{K}_A(i, j) = \eta^2 s^4 \langle A_0 M^\top dh(i),\, A_0 M^\top dh(j) \rangle \langle x_i, x_j \rangle .$$ (eq-part-of-a)
+# $$\begin{aligned}
+# \mathcal{K}_B(i, j) &= s^2 \langle dh(i), dh(j) \rangle \langle A_0 x_i, A_0 x_j \rangle, \\
+# \mathcal{K}_A(i, j) &= \eta^2 s^4 \langle A_0 M^\top dh(i),\, A_0 M^\top dh(j) \rangle \langle x_i, x_j \rangle .
+# \end{aligned}$$ (eq-part-of-a)
 #
 # Take $\gamma A_0$, $s'$ and $\eta'$ instead, with $\eta' s'^2 \gamma^2 = \eta s^2$, so that the weight moves in the
 # same way. Then $\mathcal{K}_A / \mathcal{K}_B$ is multiplied by $(\eta' s' / \eta s)^2 = (s / s' \gamma^2)^2$.

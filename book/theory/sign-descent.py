@@ -165,9 +165,11 @@ def agreement(predicted: np.ndarray, real: np.ndarray) -> dict[str, float]:
 # Adam keeps two moving averages of the gradients $g_1, g_2, \dots$, entry by entry, corrects their start
 # at zero, and divides:
 #
-# $$\hat m_t = \frac{(1 - \beta_1) \sum_{s \le t} \beta_1^{t-s} g_s}{1 - \beta_1^t}, \qquad
-# \hat v_t = \frac{(1 - \beta_2) \sum_{s \le t} \beta_2^{t-s} g_s^2}{1 - \beta_2^t}, \qquad
-# \theta_t = \theta_{t-1} - \eta\, \frac{\hat m_t}{\sqrt{\hat v_t} + \epsilon} .$$ (eq-adam)
+# $$\begin{aligned}
+# \hat m_t &= \frac{(1 - \beta_1) \sum_{s \le t} \beta_1^{t-s} g_s}{1 - \beta_1^t}, \qquad
+# \hat v_t = \frac{(1 - \beta_2) \sum_{s \le t} \beta_2^{t-s} g_s^2}{1 - \beta_2^t}, \\
+# \theta_t &= \theta_{t-1} - \eta\, \frac{\hat m_t}{\sqrt{\hat v_t} + \epsilon} .
+# \end{aligned}$$ (eq-adam)
 #
 # ```{prf:proposition} Adam's first step
 # :label: prop-adam-first-step
@@ -334,9 +336,11 @@ print("error of the sign kernel at 1e-8:", f"{wide['sign'].iloc[0]:.0e}")
 # $\epsilon\text{-}\mathrm{sign}$; learning rates in proportion to the largest output derivative before
 # fine-tuning, $\chi_{\max}$),
 #
-# $$\lim_{n \to \infty} \frac{f_t(\xi) - f_{t-1}(\xi)}{\chi_{\max}} = \lim_{n \to \infty} \sum_{M}
-# -\tilde\eta_M\, \langle \nabla_M f_0(\xi),\ \epsilon\text{-}\mathrm{sign}(\nabla_M f_0(\xi_t)) \rangle, \qquad
-# \tilde\eta_M = \frac{\eta_M \operatorname{sign}(\chi_t)}{\chi_{\max}} ,$$ (eq-sign-theorem)
+# $$\begin{aligned}
+# \lim_{n \to \infty} \frac{f_t(\xi) - f_{t-1}(\xi)}{\chi_{\max}} &= \lim_{n \to \infty} \sum_{M}
+# -\tilde\eta_M\, \langle \nabla_M f_0(\xi),\ \epsilon\text{-}\mathrm{sign}(\nabla_M f_0(\xi_t)) \rangle, \\
+# \tilde\eta_M &= \frac{\eta_M \operatorname{sign}(\chi_t)}{\chi_{\max}} ,
+# \end{aligned}$$ (eq-sign-theorem)
 #
 # where the sum goes over the weight matrices. With one rate for all and the plain sign, the right side is
 # $-\eta \operatorname{sign}(\chi_t)\, \mathcal{K}^{(\mathrm{A\text{-}SignGD})}(\xi, \xi_t) / \chi_{\max}$ (Theorem 3.3).
@@ -475,8 +479,10 @@ figures.data_link(crossed, "kernels-and-optimizers")
 #
 # You can see what it lacks. Write $\partial_k f$ for the entries of the gradient:
 #
-# $$\mathcal{K}^{(\mathrm{A\text{-}SignGD})}(\xi, \xi') = \sum_k |\partial_k f(\xi)|\ s_k(\xi)\, s_k(\xi'), \qquad
-# \mathcal{K}^{(\mathrm{SignGD})}(\xi, \xi') = \sum_k s_k(\xi)\, s_k(\xi'), \qquad s_k = \operatorname{sign} \partial_k f .$$ (eq-two-sign-kernels)
+# $$\begin{aligned}
+# \mathcal{K}^{(\mathrm{A\text{-}SignGD})}(\xi, \xi') &= \sum_k |\partial_k f(\xi)|\ s_k(\xi)\, s_k(\xi'), \\
+# \mathcal{K}^{(\mathrm{SignGD})}(\xi, \xi') &= \sum_k s_k(\xi)\, s_k(\xi'), \qquad s_k = \operatorname{sign} \partial_k f .
+# \end{aligned}$$ (eq-two-sign-kernels)
 #
 # A step moves every entry by $\eta$. What it does to $f(\xi)$ depends on how much $f(\xi)$ reacts to each
 # entry, and the symmetric kernel has thrown that away. Were all entries of $\nabla f(\xi)$ of one size, the two
