@@ -472,8 +472,8 @@ def test_a_study_that_is_done_starts_nothing(root, started, capsys):
 
 
 def test_unknown_run_is_refused_with_the_nearest(root):
-    with pytest.raises(InputError, match="did you mean 'kernel/reviews-k2-s13-sgd'"):
-        runs.execute("smoke", "kernel", "reviews-k2-s13-sdg")
+    with pytest.raises(InputError, match="did you mean 'kernel/pocket-xs-reviews-k2-s13-sgd'"):
+        runs.execute("smoke", "kernel", "pocket-xs-reviews-k2-s13-sdg")
     assert not (root / "runs").exists()
 
 
