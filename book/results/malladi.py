@@ -442,9 +442,7 @@ readable(study_progress(["pocket", "paper"]))
 # ## Limits
 #
 # - One model, small; nobody has run RoBERTa-base with this book yet.
-# - What there is of the study *pocket* so far, SST-2, was run with a former grid of that name: three
-#   learning rates and the paper's 32kC steps, and all test rows. Its records say so (`grid_points`,
-#   `steps`, `test_size`).
+# - The study *pocket* is not complete; the table above says how far it is. Where nothing was run, a table says so.
 # - The spread is over splits, which also change the training's random order; the paper does the same.
 # - For k = 16 the dev split that chooses hyperparameters has 16 examples a class. Much of the spread is
 #   that.
