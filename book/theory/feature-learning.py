@@ -397,8 +397,9 @@ assert wrong["f(xi_1)"] < 1e-10 < 1e-2 < wrong["f(xi)"]
 # pre-training, shows kernel behaviour (Definition D.3): for any fixed number of steps $t$, as $n \to
 # \infty$,
 #
-# $$\frac{f_t(\xi) - f_{t-1}(\xi)}{\chi_{\max}} \;\text{ and }\; \sum_M \Big\langle \nabla_M f_{t-1}(\xi), \frac{\Delta M_t}{\chi_{\max}} \Big\rangle
-# \;\text{ have the same limit, and}$$
+# $$\frac{f_t(\xi) - f_{t-1}(\xi)}{\chi_{\max}} \quad\text{and}\quad \sum_M \Big\langle \nabla_M f_{t-1}(\xi), \frac{\Delta M_t}{\chi_{\max}} \Big\rangle$$
+#
+# have the same limit, and
 #
 # $$\frac{\lVert \nabla_M f_t(\xi) - \nabla_M f_0(\xi) \rVert^2}{\max_{\xi'} \lVert \nabla_M f_0(\xi') \rVert^2} \to 0 .$$
 # ```
