@@ -339,8 +339,8 @@ print("error of the sign kernel at 1e-8:", f"{wide['sign'].iloc[0]:.0e}")
 # $$\begin{aligned}
 # \lim_{n \to \infty} &\frac{f_t(\xi) - f_{t-1}(\xi)}{\chi_{\max}} \\
 # &= \lim_{n \to \infty} \sum_{M}
-# -\tilde\eta_M\, \langle \nabla_M f_0(\xi),\ \epsilon\text{-}\mathrm{sign}(\nabla_M f_0(\xi_t)) \rangle, \quad
-# \tilde\eta_M = \frac{\eta_M \operatorname{sign}(\chi_t)}{\chi_{\max}} ,
+# -\tilde\eta_M\, \langle \nabla_M f_0(\xi),\ \epsilon\text{-}\mathrm{sign}(\nabla_M f_0(\xi_t)) \rangle, \\
+# &\tilde\eta_M = \frac{\eta_M \operatorname{sign}(\chi_t)}{\chi_{\max}} ,
 # \end{aligned}$$ (eq-sign-theorem)
 #
 # where the sum goes over the weight matrices. With one rate for all and the plain sign, the right side is
