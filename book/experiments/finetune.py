@@ -182,7 +182,7 @@ pd.Series(scores, name=f"test {the_task.metric} (%)").round(1).to_frame()
 # distance" can be read in several ways, and they do not agree: as the mean over the entries, where one
 # entry near zero can decide it, as their median, or as a ratio of sizes. Nor do the papers say between which
 # samples; the first version says only "measured on the test set". So here are the kernel of training samples
-# and the one between them and as many test samples; 64 at most of each, evenly spread over the classes.
+# and the one between them and as many test samples; 64 at most of each, spread evenly over the split.
 
 # %%
 import torch
@@ -196,9 +196,8 @@ outputs = "difference" if the_task.num_classes == 2 else "full"
 formulas = ["sgd"] if run.optimizer == "sgd" else ["sgd", "asymmetric-signgd"]
 train_size = len(labelled["train"].labels)
 some = list(range(0, train_size, -(-train_size // MOST_SAMPLES)))
-columns = select_rows(
-    shots.batch, torch.tensor(some)
-)  # the split begins with the training samples
+# The batch begins with the training samples.
+columns = select_rows(shots.batch, torch.tensor(some))
 test = range(len(shots.labels))[shots.parts["test"]][: len(some)]
 rows = select_rows(shots.batch, torch.tensor([*some, *test]))
 parts = {"train": slice(0, len(some)), "test": slice(len(some), None)}
