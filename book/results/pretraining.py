@@ -252,8 +252,8 @@ if not probes.empty:
 # %% [markdown]
 # The table is the gain over `pocket-cpu`. No training is ahead in all three, so none became the default.
 # More text, and text nearer to the tasks, have not made better features for them: at this size, a few hours
-# of two CPU cores seem to end at the same place as one. We do not know why the 64-shot accuracy fell. It is one seed of each, and the spread over
-# models trained alike is not known.
+# of two CPU cores seem to end at the same place as one. We do not know why the 64-shot accuracy fell. It is
+# one seed of each, and the spread over models trained alike is not known.
 
 # %% tags=["hide-input"]
 if on_tasks.empty:
