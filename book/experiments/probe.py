@@ -50,8 +50,9 @@ pd.Series(run.identity(), name="value").to_frame()
 # %% [markdown]
 # ## Hidden words
 #
-# The loss a token cannot be compared across tokenizers. So a few words are hidden in each document, whatever tokens they
-# are made of, with a mask for each token. Documents are those that the book's own models never saw.
+# The loss a token cannot be compared across tokenizers. So a few words are hidden in each document, whatever
+# tokens they are made of, with a mask for each token. The documents are those that every pre-training run of
+# the book holds out. The default model, `pocket`, is older than that rule: it may have read them, once.
 
 # %%
 from tangentlm.models import load_masked_lm, load_tokenizer, pick_device
