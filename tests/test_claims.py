@@ -103,6 +103,16 @@ def test_the_kernel_solves_the_task(study, kernel, expected):
     assert of("K-A-SignGD solves the task")["verdict"] == "not run"
 
 
+def test_tasks_keep_the_order_of_the_study(study):
+    for method in ("sgd", "adam"):
+        for task in ("sst2", "mr", "agnews"):
+            if (method, task) != ("adam", "sst2"):  # what only one method has sorts the rest
+                study.add("finetune", method, around(80.0), task=task)
+    found = judge_claims(measurements("pocket"))
+    found = found[found["claim"] == "SGD is as good as Adam"]
+    assert found["task"].tolist() == ["MR", "AG News"]
+
+
 def test_null_prompts_are_about_sentiment(study):
     for task in ("sst2", "qnli"):
         for prompt, kernel in (("manual", 79.0), ("null", 70.0)):

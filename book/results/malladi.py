@@ -119,11 +119,11 @@ readable(
 )
 
 # %% [markdown]
-# All comparisons of performance, with their intervals:
+# All comparisons of performance, with their intervals, in the cell that you can open:
 
-# %% tags=["hide-input"]
+# %% tags=["hide-cell"]
 readable(
-    judged,
+    judged.round({"value": 1, "low": 1, "high": 1}),
     {
         "claim": "claim",
         "task": "task",

@@ -200,7 +200,7 @@ def judge_claims(table: pd.DataFrame) -> pd.DataFrame:
         values = claim.statistic(table)
         if values.empty:
             rows.append({**about, "verdict": "not run"})
-        for (title, k), group in values.groupby(["title", "k"], sort=False):
+        for (title, k), group in _in_order(values, table).groupby(["title", "k"], sort=False):
             mean, low, high = interval(group["value"])
             rows.append(
                 {
@@ -211,6 +211,14 @@ def judge_claims(table: pd.DataFrame) -> pd.DataFrame:
             )  # fmt: skip
     columns = ["claim", "says", "where", "task", "k", "splits", "value", "low", "high", "verdict"]
     return pd.DataFrame(rows).reindex(columns=columns)
+
+
+def _in_order(values: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """The tasks as they come in the measurements; a difference may have sorted them by name."""
+    if values.empty:
+        return values
+    place = {title: i for i, title in enumerate(table["title"].unique())}
+    return values.sort_values("title", key=lambda titles: titles.map(place), kind="stable")
 
 
 def claims_in_short(tested: pd.DataFrame) -> pd.DataFrame:
