@@ -15,6 +15,7 @@ from tangentlm.properties import (
     MALLADI_V1,
     Thresholds,
     behavior_claims,
+    by_task,
     properties,
     table_1,
     tasks_with_kernel_behavior,
@@ -210,6 +211,15 @@ def test_table_1_counts_splits_beside_the_paper_s(study):
     assert (counts["splits"] == 5).all()
     assert counts.loc["eNTK solves task", "paper"] == 5
     assert table["ours"].notna().sum() == 4
+
+
+def test_table_1_as_the_paper_prints_it(study):
+    malladi, _ = kernel_like(study)
+    wide = by_task(table_1(malladi), "SGD").set_index("task")
+    assert wide.shape == (14, 8)
+    assert wide.index[0] == "SST-2"
+    assert wide.loc["SST-2", "Fixed Features, k = 16"] == "4 of 5 (5)"
+    assert wide.loc["SST-2", "Fixed Features, k = 64"] == "(5)"
 
 
 def test_table_1_without_runs_is_the_paper_s(study):

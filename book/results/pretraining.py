@@ -117,10 +117,21 @@ if not steps.empty:
 # ## The models
 
 # %% tags=["hide-input"]
-runs = read_collected("lab", "pretrain")
-curve = read_collected_table("lab", "pretrain-curve")
-pairs = read_collected_table("lab", "pretrain-pairs_table")
-tasks = read_collected_table("lab", "pretrain-tasks_table")
+
+
+def without_common_parts(table, column="run"):
+    """Models under short names: all are of seed 13 and in the standard parametrization."""
+    if table.empty:
+        return table
+    short = table[column].str.removeprefix("run:lab/")
+    return table.assign(**{column: short.str.removesuffix("-s13-standard")})
+
+
+runs = without_common_parts(read_collected("lab", "pretrain"))
+curve, pairs, tasks = (
+    without_common_parts(read_collected_table("lab", f"pretrain-{name}"))
+    for name in ("curve", "pairs_table", "tasks_table")
+)
 readable(
     runs,
     {
@@ -209,9 +220,10 @@ else:
 
 # %% tags=["hide-input"]
 COMPARED = ("sst2", "mr", "cr", "agnews", "subj", "trec")
-probes = read_collected("models", "probe")
+probes = without_common_parts(read_collected("models", "probe"), "model")
 on_tasks = read_collected_table("models", "probe-tasks_table")
 if not probes.empty:
+    on_tasks = on_tasks.merge(probes[["run", "model"]], on="run")
     few = on_tasks[on_tasks["task"].isin(COMPARED)]
     means = few.groupby("run")[["zero_shot", "probe"]].mean()
     means = means.add_suffix("_mean").reset_index()
@@ -234,7 +246,7 @@ readable(
 GAINS = {"word_loss": -1, "zero_shot_mean": 1, "probe_mean": 1}
 if not probes.empty:
     of_model = probes.set_index("model")[list(GAINS)]
-    before = "run:lab/pocket-cpu"
+    before = "pocket-cpu"
     gains = (of_model - of_model.loc[before]).drop(index=before)
     gains = gains * pd.Series(GAINS)
     # What the text below says, so that it cannot become untrue unnoticed.
@@ -264,7 +276,7 @@ else:
     display(
         on_tasks.pivot(
             index=["task", "majority"],
-            columns="run",
+            columns="model",
             values=["zero_shot", "probe"],
         )
         .style.format(precision=1)

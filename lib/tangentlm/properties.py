@@ -146,6 +146,29 @@ def table_1(found: pd.DataFrame) -> pd.DataFrame:
     return paper.merge(ours, on=["optimizer", "k", "task", "property"], how="left")
 
 
+def by_task(counts: pd.DataFrame, optimizer: str) -> pd.DataFrame:
+    """Table 1 of one optimizer as the paper prints it: a row a task, a column a property and k.
+
+    Args:
+        counts: From ``table_1``.
+        optimizer: ``"SGD"`` or ``"Adam"``.
+
+    Returns:
+        ``task`` and a column for each property and k, in words: "2 of 3 (5)" where a property holds
+        on two of our three splits and on five of the paper's five; "(5)" where nothing was run.
+    """
+    chosen = counts[counts["optimizer"] == optimizer]
+    cells = [
+        (f"{row.ours:.0f} of {row.splits:.0f} " if pd.notna(row.ours) else "") + f"({row.paper})"
+        for row in chosen.itertuples()
+    ]
+    columns = [f"{row.property}, k = {row.k}" for row in chosen.itertuples()]
+    wide = chosen.assign(cell=cells, column=columns).pivot(
+        index="task", columns="column", values="cell"
+    )
+    return wide.loc[pd.unique(chosen["task"]), pd.unique(pd.Series(columns))].reset_index()
+
+
 SHOW_KERNEL_BEHAVIOR = ("SST-2", "SST-5", "MR", "CR", "Subj", "RTE", "MRPC", "QQP")
 """The eight tasks of which Malladi say so, and the five of which they deny it."""
 DO_NOT = ("TREC", "MNLI", "SNLI", "QNLI", "MPQA")
