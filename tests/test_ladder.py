@@ -106,6 +106,26 @@ def test_too_few_tasks_or_widths_give_no_verdict(project):
     assert ladder.per_doubling(measures[measures["width"] == 64], ["chi"], BY).empty
 
 
+def test_the_unit_may_be_the_seed(project):
+    measures = ladder.ladder_measures("nat", "lad")
+    table = ladder.per_doubling(measures, ["chi"], BY, unit="seed")
+    assert (table["seeds"] == 2).all()
+    assert set(table["verdict"]) == {"too few seeds"}
+    words = ladder.changes_in_words(table, {"chi": "derivative"}, unit="seed")
+    assert words.set_index("parametrization").loc["mup", "derivative"] == "-0.1"
+
+
+def test_changes_in_words_have_a_row_a_ladder(project):
+    measures = ladder.ladder_measures("nat", "lad")
+    names = {"chi": "derivative", "share": "nobody has it"}
+    words = ladder.changes_in_words(ladder.per_doubling(measures, list(names), BY), names)
+    assert words["parametrization"].tolist() == ["standard", "mup"]
+    assert list(words.columns[-2:]) == ["tasks", "derivative"]
+    of_mup = words.set_index("parametrization").loc["mup", "derivative"]
+    assert of_mup.startswith("-0.1 (")
+    assert of_mup.endswith(") ↓")
+
+
 def test_examples_are_followed_one_by_one(project):
     measures = ladder.ladder_measures("nat", "lad")
     table = ladder.examples_over_width(measures, "nat", BY).set_index("parametrization")

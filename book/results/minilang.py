@@ -40,6 +40,7 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from tangentlm import figures
+from tangentlm.ladder import changes_in_words, per_doubling
 from tangentlm.ledger import interval
 from tangentlm.progress import study_progress
 from tangentlm.records import read_collected, read_collected_table
@@ -204,6 +205,17 @@ else:
     )
     wide = ladder.groupby(["prompt is", "parametrization", "width"])
     display(wide[[*OVER_WIDTH]].agg(mean_and_spread).rename(columns=OVER_WIDTH))
+
+# %% [markdown]
+# The change per doubling of the width: for every seed the slope over $\log_2 n$ of the mean over tasks, then the
+# mean over seeds with its 95 % interval (Student's t). An arrow marks a change that is told apart from none.
+
+# %% tags=["hide-input"]
+if len(ladder):
+    slopes = per_doubling(
+        ladder, list(OVER_WIDTH), ["prompt is", "parametrization"], unit="seed"
+    )
+    display(readable(changes_in_words(slopes, OVER_WIDTH, unit="seed")))
 
 # %% mystnb={"figure": {"caption": "Output derivative of the worst tenth of the examples over the width, for natural prompts; mean and standard deviation over tasks and seeds."}, "image": {"alt": "Lines over width for both parametrizations; or a note that the study was not run."}} tags=["hide-input"]
 if len(ladder):

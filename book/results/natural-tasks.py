@@ -56,6 +56,7 @@ from scipy.stats import pearsonr
 from tangentlm import figures
 from tangentlm.figures import data_link
 from tangentlm.ladder import (
+    changes_in_words,
     examples_over_width,
     ladder_measures,
     per_doubling,
@@ -206,11 +207,10 @@ BEFORE = {
     "chi_worst": "output derivative, worst tenth",
     "zero_shot": "zero-shot score (%)",
 }
-ARROWS = {"falls": " ↓", "rises": " ↑"}
 
 
 def changes(names: dict[str, str]) -> pd.DataFrame:
-    """The changes per doubling of some measures, a row for each ladder and prompt."""
+    """The changes per doubling of some measures, with readable names."""
     if measures.empty:
         return pd.DataFrame()
     shown = [compared]
@@ -219,15 +219,7 @@ def changes(names: dict[str, str]) -> pd.DataFrame:
         manual = measures[measures["prompt"] == "manual"]
         shown.append(manual.assign(prompt="manual, every task"))
     table = per_doubling(pd.concat(shown), list(names), BY)
-    cells = [
-        f"{row.change:.2g} ({row.low:.2g} to {row.high:.2g}){ARROWS.get(row.verdict, '')}"
-        for row in table.itertuples()
-    ]
-    wide = table.assign(cell=cells).pivot(
-        index=[*BY, "tasks"], columns="measure", values="cell"
-    )
-    wide = wide.sort_index(level=BY[0], ascending=False, sort_remaining=False)
-    return wide[list(names)].rename(columns=names).reset_index()
+    return changes_in_words(table, names)
 
 
 readable(changes(BEFORE))

@@ -1,14 +1,14 @@
 """What changes with width: measures of tasks over models that differ in width alone.
 
 Theorem 3.7 of Malladi-v1 is about a limit, so one model says nothing of it. A ladder of models, the
-same text in the same order at every width, does. The unit of every interval here is the task: a
-ladder has one model a width, so an interval speaks of other tasks, not of other pre-trainings.
+same text in the same order at every width, does. An interval speaks of other tasks where a ladder
+has one model a width, of other pre-trainings where it has several seeds.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,8 @@ from tangentlm.params import RUN_PREFIX
 from tangentlm.records import read_collected, read_collected_table
 
 EXPERIMENT = "natural_tasks"
+ARROWS = {"falls": " ↓", "rises": " ↑"}
+"""Marks of the changes that are told apart from none."""
 _FACTS = ["run", "width", "parametrization", "held_out_loss", "parameters"]
 
 
@@ -45,32 +47,67 @@ def ladder_measures(study: str, ladder: str) -> pd.DataFrame:
     return runs.drop(columns="width").merge(models.drop(columns="run"), on="model")
 
 
-def per_doubling(measures: pd.DataFrame, columns: Sequence[str], by: Sequence[str]) -> pd.DataFrame:
+def per_doubling(
+    measures: pd.DataFrame, columns: Sequence[str], by: Sequence[str], *, unit: str = "task"
+) -> pd.DataFrame:
     """By how much a measure changes when the width doubles.
 
-    For every task the least-squares slope over log2(width) of its mean over seeds; then the mean
-    of the slopes over tasks, with its 95 % interval.
+    For every unit the least-squares slope over log2(width) of its mean; then the mean of the slopes
+    over units, with its 95 % interval.
 
     Args:
-        measures: From ``ladder_measures``.
+        measures: With ``width`` and the columns below.
         columns: The measures.
         by: Columns that name the ladders, e.g. ``["parametrization", "prompt"]``.
+        unit: The column of which there is one slope a value: ``"task"`` or ``"seed"``.
 
     Returns:
-        Columns ``by``, ``measure``, ``change``, ``low``, ``high``, ``tasks`` and ``verdict``:
-        ``"falls"``, ``"rises"`` or ``"not told apart"`` from no change, or ``"too few tasks"``.
+        Columns ``by``, ``measure``, ``change``, ``low``, ``high``, ``tasks`` (or ``seeds``) and
+        ``verdict``: ``"falls"``, ``"rises"`` or ``"not told apart"`` from no change, or ``"too few
+        tasks"``.
     """
     rows = []
     for names, group in measures.groupby(list(by), sort=False):
-        means = group.groupby(["task", "width"])[list(columns)].mean()
+        means = group.groupby([unit, "width"])[list(columns)].mean()
         for column in columns:
-            slopes = means[column].groupby("task").apply(_slope).dropna()
+            slopes = means[column].groupby(unit).apply(_slope).dropna()
             if slopes.empty:
                 continue
             mean, low, high = interval(slopes)
-            facts = (column, mean, low, high, len(slopes), _verdict(low, high))
+            facts = (column, mean, low, high, len(slopes), _verdict(low, high, unit))
             rows.append((*names, *facts))
-    return pd.DataFrame(rows, columns=[*by, "measure", "change", "low", "high", "tasks", "verdict"])
+    facts_of = ["measure", "change", "low", "high", f"{unit}s", "verdict"]
+    return pd.DataFrame(rows, columns=[*by, *facts_of])
+
+
+def changes_in_words(
+    changes: pd.DataFrame, names: Mapping[str, str], *, unit: str = "task"
+) -> pd.DataFrame:
+    """A row for each ladder, a column for each measure, for people.
+
+    Args:
+        changes: From ``per_doubling``.
+        names: The measures and their headings.
+        unit: As there.
+
+    Returns:
+        The columns that name the ladders, the number of units, and for each measure its change with
+        the interval in brackets; an arrow where it is told apart from none.
+    """
+    cells = [
+        f"{row.change:.2g} ({row.low:.2g} to {row.high:.2g})"
+        if math.isfinite(row.low)
+        else f"{row.change:.2g}"
+        for row in changes.itertuples()
+    ]
+    marks = changes["verdict"].map(ARROWS).fillna("")
+    by = list(changes.columns[: changes.columns.get_loc("measure")])
+    wide = changes.assign(cell=cells + marks).pivot(
+        index=[*by, f"{unit}s"], columns="measure", values="cell"
+    )
+    shown = {name: title for name, title in names.items() if name in wide}
+    ladders = pd.MultiIndex.from_frame(changes[wide.index.names].drop_duplicates())
+    return wide.loc[ladders, list(shown)].rename(columns=shown).reset_index()
 
 
 def _slope(of_widths: pd.Series) -> float:
@@ -83,9 +120,9 @@ def _slope(of_widths: pd.Series) -> float:
     return round(float(slope), 12)  # a slope of zero is not exactly zero
 
 
-def _verdict(low: float, high: float) -> str:
+def _verdict(low: float, high: float, unit: str) -> str:
     if math.isnan(low):
-        return "too few tasks"
+        return f"too few {unit}s"
     return "falls" if high < 0 else "rises" if low > 0 else "not told apart"
 
 
