@@ -196,9 +196,9 @@ say(columns, over_columns)
 # columns of $T$ tokens, one output, and a weight of shape $p \times q$:
 #
 # - **Gradients** are written out and multiplied: $2 (n + m) T p q + 2 n m p q$ operations.
-# - **Gram** never forms them. A gradient is a sum over positions, $\sum_s d_s x_s^\top$, so
-#   $\langle \sum_s d_s x_s^\top, \sum_t d'_t x_t'^\top \rangle = \sum_{s,t} (x_s \cdot x'_t)(d_s \cdot d'_t)$:
-#   about $2 n m T^2 (p + q)$ operations.
+# - **Gram** never forms them. A gradient is a sum over positions, $\sum_s d_s x_s^\top$. So its inner
+#   product with another one, $\sum_t d'_t x_t'^\top$, is
+#   $\sum_{s,t} (x_s \cdot x'_t)(d_s \cdot d'_t)$: about $2 n m T^2 (p + q)$ operations.
 #
 # The second grows with the square of the length, the first in proportion to it. So short samples take
 # Gram, long ones gradients, except where only one position is read: the last layer's weights behind
