@@ -9,6 +9,7 @@ from scipy.stats import ttest_rel
 
 from made_up_study import MadeUpStudy
 from tangentlm.claims import CLAIMS, claims_in_short, difference, judge_claims, verdict
+from tangentlm.figures import claim_panels
 from tangentlm.measurements import measurements
 from tangentlm.properties import (
     MALLADI,
@@ -112,6 +113,22 @@ def test_tasks_keep_the_order_of_the_study(study):
     found = judge_claims(measurements("pocket"))
     found = found[found["claim"] == "SGD is as good as Adam"]
     assert found["task"].tolist() == ["MR", "AG News"]
+
+
+def test_claims_are_drawn_on_the_ground_where_they_hold(study):
+    study.add("finetune", "sgd", around(80.0))
+    study.add("finetune", "adam", around(90.0))
+    study.add("kernel", "sgd", around(85.0))
+    figure = claim_panels(judge_claims(measurements("pocket")), "points")
+    assert [axes.get_title() for axes in figure.axes] == [
+        "K-SGD solves the task", "SGD is as good as Adam",
+    ]  # fmt: skip
+    solves, as_good = (axes.patches[0].get_extents() for axes in figure.axes)
+    points = [axes.transData.transform((0, value)) for axes, value in zip(
+        figure.axes, (85.0 - 0.9 * 80.0, -10.0), strict=True
+    )]  # fmt: skip
+    assert solves.y0 <= points[0][1] <= solves.y1
+    assert not as_good.y0 <= points[1][1] <= as_good.y1
 
 
 def test_null_prompts_are_about_sentiment(study):

@@ -119,8 +119,12 @@ readable(
     },
 )
 
+# %% mystnb={"figure": {"caption": "The claims on performance, task by task, in points: mean over splits with its 95 % interval where there are three splits or more. A claim holds where the whole interval is on grey ground."}, "image": {"alt": "One panel a claim; points with error bars over the tasks, for each k, and a grey band where the claim holds."}} tags=["hide-input"]
+if judged["value"].notna().any():
+    display(figures.claim_panels(judged, "points"))
+
 # %% [markdown]
-# All comparisons of performance, with their intervals, in the cell that you can open:
+# The same in numbers, in the cell that you can open:
 
 # %% tags=["hide-cell"]
 readable(

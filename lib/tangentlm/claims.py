@@ -191,12 +191,16 @@ def judge_claims(table: pd.DataFrame) -> pd.DataFrame:
         table: From ``measurements``.
 
     Returns:
-        ``claim``, ``says``, ``where``, ``task``, ``k``, ``splits``, ``value`` (the mean of the
-        statistic), ``low``, ``high`` and ``verdict``; a claim without runs has one row, "not run".
+        ``claim``, ``says``, ``where``, ``least`` and ``most`` (between which it holds), ``task``,
+        ``k``, ``splits``, ``value`` (the mean of the statistic), ``low``, ``high`` and ``verdict``;
+        a claim without runs has one row, "not run".
     """
     rows: list[dict[str, object]] = []
     for claim in CLAIMS:
-        about = {"claim": claim.name, "says": claim.says, "where": claim.where}
+        about = {
+            "claim": claim.name, "says": claim.says, "where": claim.where,
+            "least": claim.low, "most": claim.high,
+        }  # fmt: skip
         values = claim.statistic(table)
         if values.empty:
             rows.append({**about, "verdict": "not run"})
@@ -209,8 +213,9 @@ def judge_claims(table: pd.DataFrame) -> pd.DataFrame:
                     "verdict": verdict(low, high, claim.low, claim.high),
                 }
             )  # fmt: skip
-    columns = ["claim", "says", "where", "task", "k", "splits", "value", "low", "high", "verdict"]
-    return pd.DataFrame(rows).reindex(columns=columns)
+    of_claim = ["claim", "says", "where", "least", "most"]
+    of_task = ["task", "k", "splits", "value", "low", "high", "verdict"]
+    return pd.DataFrame(rows).reindex(columns=[*of_claim, *of_task])
 
 
 def _in_order(values: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:

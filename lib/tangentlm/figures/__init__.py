@@ -2,6 +2,7 @@
 
 from tangentlm.figures.bars import histogram, stacked_bars
 from tangentlm.figures.comparisons import (
+    claim_panels,
     differences,
     point_panels,
     spread_lines,
@@ -16,6 +17,7 @@ from tangentlm.figures.style import COLOURS, INK, use_style
 __all__ = [
     "COLOURS",
     "INK",
+    "claim_panels",
     "data_link",
     "differences",
     "heat_map",

@@ -52,6 +52,30 @@ def point_panels(table: pd.DataFrame, label: str) -> Figure:
     return figure
 
 
+def claim_panels(tested: pd.DataFrame, label: str) -> Figure:
+    """The statistic of each claim on each task, a panel a claim; where it holds the ground is grey.
+
+    Args:
+        tested: From ``claims.judge_claims``; claims without runs are left out.
+        label: Of the vertical axes.
+
+    Returns:
+        The figure.
+
+    Raises:
+        InputError: If nothing was run.
+    """
+    run = tested.dropna(subset="value")
+    methods = "k = " + run["k"].astype(int).astype(str)
+    figure = point_panels(run.assign(panel=run["claim"], method=methods), label)
+    limits = run.drop_duplicates("claim")[["least", "most"]].itertuples(index=False)
+    for axes, (least, most) in zip(figure.axes, limits, strict=True):
+        bottom, top = axes.get_ylim()
+        axes.axhspan(max(least, bottom), min(most, top), color="grey", alpha=0.15, zorder=0)
+        axes.set_ylim(bottom, top)
+    return figure
+
+
 def spread_lines(
     table: pd.DataFrame, x: str, y: str, by: str, *, labels: tuple[str, str]
 ) -> Figure:
