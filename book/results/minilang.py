@@ -175,7 +175,9 @@ figures.data_link(results, "minilang-results")
 #
 # Definition 3.6 of {cite:t}`malladi2022openreview` speaks of a limit: as the width grows, the output derivative of a natural task goes to
 # zero, for every example. Here is a ladder of models that differ in width alone, in both
-# parametrizations: same documents, same order, same steps. What of it has been run:
+# parametrizations: same documents, same order, same steps. Not even the best possible model brings the worst
+# examples to zero here: where its answer is wrong, the true one has a probability of one half or less. What of
+# it has been run:
 
 # %% tags=["hide-input"]
 readable(study_progress([STUDY, "minilang-width"]))
