@@ -183,7 +183,8 @@ figures.data_link(results, "minilang-results")
 readable(study_progress([STUDY, "minilang-width"]))
 
 # %% [markdown]
-# Mean over tasks and seeds, standard deviation in brackets:
+# Mean over tasks and seeds, standard deviation in brackets. At the base width, 64, the two parametrizations are
+# one and the same model:
 
 # %% tags=["hide-input"]
 OVER_WIDTH = {
