@@ -111,7 +111,7 @@ def test_the_unit_may_be_the_seed(project):
     table = ladder.per_doubling(measures, ["chi"], BY, unit="seed")
     assert (table["seeds"] == 2).all()
     assert set(table["verdict"]) == {"too few seeds"}
-    words = ladder.changes_in_words(table, {"chi": "derivative"}, unit="seed")
+    words = ladder.changes_in_words(table, {"chi": "derivative"})
     assert words.set_index("parametrization").loc["mup", "derivative"] == "-0.1"
 
 

@@ -155,8 +155,7 @@ figures.data_link(judged, "malladi-claims")
 # what fine-tuning gains (in accuracy), and the kernel moves by less than 2.0 (mean relative distance of its entries).
 # The three thresholds were set by hand in the paper, and its first version had others (95 %, 1.0); they
 # are parameters here.
-
-# %% [markdown]
+#
 # "2 of 3 (5)": on two of our three splits, and on five of the paper's five; "(5)": ours is not run, or could not
 # be decided. Along SGD:
 

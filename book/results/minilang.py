@@ -218,7 +218,7 @@ if len(ladder):
     slopes = per_doubling(
         ladder, list(OVER_WIDTH), ["prompt is", "parametrization"], unit="seed"
     )
-    display(readable(changes_in_words(slopes, OVER_WIDTH, unit="seed")))
+    display(readable(changes_in_words(slopes, OVER_WIDTH)))
 
 # %% mystnb={"figure": {"caption": "Output derivative of the worst tenth of the examples over the width, for natural prompts; mean and standard deviation over tasks and seeds."}, "image": {"alt": "Lines over width for both parametrizations; or a note that the study was not run."}} tags=["hide-input"]
 if len(ladder):

@@ -20,6 +20,7 @@ from tangentlm.records import read_collected, read_collected_table
 EXPERIMENT = "natural_tasks"
 ARROWS = {"falls": " ↓", "rises": " ↑"}
 """Marks of the changes that are told apart from none."""
+_OF_A_CHANGE = ["measure", "change", "low", "high", "verdict"]
 _FACTS = ["run", "width", "parametrization", "held_out_loss", "parameters"]
 
 
@@ -80,34 +81,27 @@ def per_doubling(
     return pd.DataFrame(rows, columns=[*by, *facts_of])
 
 
-def changes_in_words(
-    changes: pd.DataFrame, names: Mapping[str, str], *, unit: str = "task"
-) -> pd.DataFrame:
+def changes_in_words(changes: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
     """A row for each ladder, a column for each measure, for people.
 
     Args:
         changes: From ``per_doubling``.
         names: The measures and their headings.
-        unit: As there.
 
     Returns:
         The columns that name the ladders, the number of units, and for each measure its change with
         the interval in brackets; an arrow where it is told apart from none.
     """
+    keys = changes.columns.difference(_OF_A_CHANGE, sort=False)
     cells = [
         f"{row.change:.2g} ({row.low:.2g} to {row.high:.2g})"
         if math.isfinite(row.low)
         else f"{row.change:.2g}"
         for row in changes.itertuples()
     ]
-    marks = changes["verdict"].map(ARROWS).fillna("")
-    by = list(changes.columns[: changes.columns.get_loc("measure")])
-    wide = changes.assign(cell=cells + marks).pivot(
-        index=[*by, f"{unit}s"], columns="measure", values="cell"
-    )
-    shown = {name: title for name, title in names.items() if name in wide}
-    ladders = pd.MultiIndex.from_frame(changes[wide.index.names].drop_duplicates())
-    return wide.loc[ladders, list(shown)].rename(columns=shown).reset_index()
+    marked = changes.assign(cell=cells + changes["verdict"].map(ARROWS).fillna(""))
+    wide = marked.set_index([*keys, "measure"])["cell"].unstack(sort=False)
+    return wide.rename(columns=names).reset_index()
 
 
 def _slope(of_widths: pd.Series) -> float:

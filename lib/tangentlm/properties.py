@@ -163,10 +163,8 @@ def by_task(counts: pd.DataFrame, optimizer: str) -> pd.DataFrame:
         for row in chosen.itertuples()
     ]
     columns = [f"{row.property}, k = {row.k}" for row in chosen.itertuples()]
-    wide = chosen.assign(cell=cells, column=columns).pivot(
-        index="task", columns="column", values="cell"
-    )
-    return wide.loc[pd.unique(chosen["task"]), pd.unique(pd.Series(columns))].reset_index()
+    marked = chosen.assign(cell=cells, column=columns).set_index(["task", "column"])
+    return marked["cell"].unstack(sort=False).reset_index()
 
 
 SHOW_KERNEL_BEHAVIOR = ("SST-2", "SST-5", "MR", "CR", "Subj", "RTE", "MRPC", "QQP")
