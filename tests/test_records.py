@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import re
-import shutil
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,18 +14,14 @@ import pytest
 import torch
 
 from tangentlm.data import Example, Split
-from tangentlm.errors import InputError, NonFiniteError
-from tangentlm.params import FineTuneRun, KernelRun, project_root
+from tangentlm.errors import NonFiniteError
+from tangentlm.params import KernelRun
 from tangentlm.records import (
     FINGERPRINT_VARIABLE,
-    collect,
     cost_note,
     page_cost_note,
     peak_memory,
-    read_collected,
-    read_collected_table,
     read_record,
-    write_collected,
     write_record,
 )
 
@@ -197,92 +191,3 @@ def test_cost_notes_are_measured(out):
     path.write_text(json.dumps(record), encoding="utf-8")
     assert "took 83 s and 1.5 GiB" in cost_note(path).data
     assert re.search(r"took \d+ s and \d+\.\d GiB", page_cost_note().data)
-
-
-# --- tables of records ----------------------------------------------------------------------
-
-
-@pytest.fixture
-def root(tmp_path, monkeypatch) -> Path:
-    """A project of its own to write runs and results into."""
-    shutil.copytree(project_root() / "params", tmp_path / "params")
-    monkeypatch.setenv("TANGENTLM_ROOT", str(tmp_path))
-    return tmp_path
-
-
-def finish(run, study: str, **metrics) -> None:
-    values = run.model_dump() | {"out": str(run.folder(study))}
-    write_record(type(run)(**values), SPLIT.facts, {**METRICS, **metrics})
-
-
-RUNS = [
-    KernelRun(task="reviews", k=2, seed=13),
-    KernelRun(task="reviews", k=2, seed=21),
-    FineTuneRun(task="reviews", k=2, optimizer="adam"),
-]
-
-
-def test_collect_has_a_row_for_each_done_run(root):
-    finish(RUNS[0], "tiny", table=[{"loss": 1.0}], share=None)
-    finish(RUNS[2], "tiny")
-    finish(RUNS[1], "another")
-    tables = collect("tiny", RUNS)
-    assert set(tables) == {"kernel", "finetune"}
-    (row,) = tables["kernel"].to_dict("records")
-    assert row["study"] == "tiny"
-    assert row["run"] == RUNS[0].name
-    assert (row["method"], row["task"], row["k"], row["seed"]) == ("sgd", "reviews", 2, 13)
-    assert row["test_score"] == 75.0
-    assert row["split"] == SPLIT.checksum
-    assert row["threads"] == torch.get_num_threads()
-    assert row["seconds"] > 0
-    assert "table" not in row
-    assert tables["finetune"]["method"].tolist() == ["adam"]
-
-
-def test_nothing_done_gives_no_table(root):
-    assert collect("tiny", RUNS) == {}
-    assert write_collected("tiny", RUNS) == []
-    assert read_collected("tiny", "kernel").empty
-
-
-def test_collected_tables_are_read_back(root):
-    for run in RUNS:
-        finish(run, "tiny")
-    paths = write_collected("tiny", RUNS)
-    assert sorted(os.path.relpath(path, root) for path in paths) == [
-        "results/tiny/finetune.csv",
-        "results/tiny/kernel.csv",
-    ]
-    table = read_collected("tiny", "kernel")
-    assert table["run"].tolist() == [RUNS[0].name, RUNS[1].name]
-    expected = collect("tiny", RUNS)["kernel"]
-    pd.testing.assert_frame_equal(table[["seed", "test_score"]], expected[["seed", "test_score"]])
-
-
-def test_tables_inside_the_records_are_joined_over_the_runs(root):
-    finish(RUNS[0], "tiny", curve=[{"step": 1, "loss": 3.0}, {"step": 2, "loss": 2.0}], names=["a"])
-    finish(RUNS[1], "tiny", curve=[{"step": 1, "loss": 4.0}])
-    finish(RUNS[2], "tiny", curve=[])
-    paths = write_collected("tiny", RUNS)
-    assert root / "results" / "tiny" / "kernel-curve.csv" in paths
-    table = read_collected_table("tiny", "kernel-curve")
-    assert table["run"].tolist() == [RUNS[0].name, RUNS[0].name, RUNS[1].name]
-    assert table["loss"].tolist() == [3.0, 2.0, 4.0]
-    assert read_collected_table("tiny", "finetune-curve").empty
-
-
-def test_the_null_prompt_is_read_back_as_a_name(root):
-    folder = root / "results" / "tiny"
-    folder.mkdir(parents=True)
-    table = pd.DataFrame({"prompt": ["manual", "null"], "score": [None, 1.0]})
-    for name in ("kernel", "kernel-curve"):
-        table.to_csv(folder / f"{name}.csv", index=False)
-    for back in (read_collected("tiny", "kernel"), read_collected_table("tiny", "kernel-curve")):
-        assert back["prompt"].tolist() == ["manual", "null"]
-        assert back["score"].isna().tolist() == [True, False]
-
-
-def test_unknown_experiment_is_refused(root):
-    with pytest.raises(InputError, match="unknown experiment 'kernal'"):
-        read_collected("tiny", "kernal")

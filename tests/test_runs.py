@@ -18,6 +18,7 @@ import pytest
 import tangentlm
 from tangentlm import fingerprints, runs
 from tangentlm.__main__ import main
+from tangentlm.collected import write_collected
 from tangentlm.data import load_split
 from tangentlm.errors import InputError
 from tangentlm.params import FineTuneRun, KernelRun, PretrainRun, load_study, project_root
@@ -69,20 +70,22 @@ def command(*arguments: str, root: Path) -> subprocess.CompletedProcess[str]:
     [
         (
             "kernel",
-            {"kernels/__init__.py", "kernels/entk.py", "kernels/kernel.py", "kernels/reference.py",
-             "solvers/__init__.py", "prompts.py", "models.py", "params/runs.py", "errors.py",
-             "figures/__init__.py", "figures/matrices.py", "figures/style.py"},
-            {"runs.py", "__main__.py", "training.py", "linearize.py"},
+            {"kernels/entk.py", "kernels/kernel.py", "kernels/rules.py", "kernels/lora.py",
+             "solvers/__init__.py", "solvers/least_squares.py", "prompts.py", "models.py",
+             "params/grids.py"},
+            {"runs.py", "__main__.py", "training.py", "linearize.py", "records.py", "errors.py",
+             "figures/__init__.py", "figures/matrices.py", "params/runs.py", "params/recipes.py",
+             "kernels/decomposition.py", "kernels/published.py"},
         ),
         (
             "finetune",
             {"training.py", "linearize.py", "behavior.py", "solvers/labels.py", "models.py",
-             "errors.py", "adaptation.py", "kernels/entk.py"},
-            {"runs.py", "__main__.py", "kernel_behavior.py"},
+             "adaptation.py", "kernels/entk.py"},
+            {"runs.py", "__main__.py", "kernel_behavior.py", "solvers/__init__.py"},
         ),
         (
             "pretrain",
-            {"pretrain/__init__.py", "pretrain/corpus.py", "pretrain/vocabulary.py",
+            {"pretrain/corpus.py", "pretrain/vocabulary.py",
              "pretrain/rows.py", "pretrain/architecture.py", "pretrain/loop.py",
              "pretrain/checkpoint.py", "pretrain/probes.py", "pretrain/downstream.py",
              "pretrain/card.py", "params/recipes.py", "data.py", "models.py"},
@@ -109,9 +112,14 @@ def test_source_files_follow_the_imports(experiment, needed, not_needed):
         ("from tangentlm import behavior", "behavior.py"),
         ("from tangentlm.behavior import kernel_distance", "behavior.py"),
         ("def f():\n    from tangentlm.behavior import kernel_distance", "behavior.py"),
-        ("from tangentlm.kernels import entk", "kernels/reference.py"),
+        ("from tangentlm.kernels import entk", "kernels/entk.py"),
+        ("from tangentlm.kernels import entk as e", "kernels/rules.py"),
+        ("from tangentlm.kernels import reference", "kernels/reference.py"),
+        ("import tangentlm.kernels.reference as r", "kernels/reference.py"),
         ("from tangentlm.kernels.reference import Support", "kernels/reference.py"),
-        ("from tangentlm.behavior import kernel_distance", "errors.py"),
+        ("from tangentlm.solvers import SOLVERS", "solvers/__init__.py"),
+        ("from tangentlm.solvers import SOLVERS", "solvers/logistic.py"),
+        ("from tangentlm.params import load_grid", "params/grids.py"),
     ],
 )
 def test_every_way_to_import_is_followed(tmp_path, line, file):
@@ -199,8 +207,13 @@ def test_fingerprint_does_not_depend_on_what_a_grid_says_of_itself(root):
 @pytest.mark.parametrize(
     ("file", "more", "kernel", "finetune"),
     [
-        ("kernels/reference.py", CODE, True, True),
-        ("kernels/reference.py", "# a comment\n", False, False),
+        ("kernels/rules.py", CODE, True, True),
+        ("kernels/rules.py", "# a comment\n", False, False),
+        ("kernels/decomposition.py", CODE, False, False),
+        ("solvers/logistic.py", CODE, True, False),
+        ("params/grids.py", CODE, True, True),
+        ("params/task_runs.py", CODE, False, False),
+        ("records.py", CODE, False, False),
         ("kernel_behavior.py", CODE, False, False),
         ("training.py", CODE, False, True),
         ("solvers/labels.py", CODE, True, True),
@@ -364,6 +377,31 @@ def test_state_of_a_run(root):
     assert runs.state(KERNEL, "smoke") == "stale"
 
 
+def test_a_collected_run_is_done_without_its_folder(root):
+    finish(KERNEL, "mine")
+    write_collected("mine", [KERNEL])
+    shutil.rmtree(root / "runs")
+    assert runs.state(KERNEL, "mine") == "collected"
+    edit(root / "params" / "grids" / "quick.yaml", "1.0e-2", "2.0e-2")
+    assert runs.state(KERNEL, "mine") == "stale"
+
+
+@pytest.mark.parametrize("study", runs.PAGES)
+def test_a_page_of_the_book_needs_its_notebook(root, study):
+    finish(KERNEL, study)
+    write_collected(study, [KERNEL])
+    shutil.rmtree(root / "runs")
+    assert runs.state(KERNEL, study) == "to do"
+
+
+def test_a_model_needs_its_folder(root, corpus):
+    run = PretrainRun(corpus=str(corpus))
+    pretrained(run, run.folder("mine"))
+    write_collected("mine", [run])
+    shutil.rmtree(root / "runs")
+    assert runs.state(run, "mine") == "to do"
+
+
 def pretrained(run, folder: Path) -> None:
     """Write the record of a pre-training as if it had been executed now."""
     os.environ[FINGERPRINT_VARIABLE] = fingerprints.fingerprint(run)
@@ -436,7 +474,7 @@ def started(root, monkeypatch) -> list[str]:
 
     def snakemake(study: str, _jobs: int) -> int:
         for run in load_study(study):
-            if not run.folder(study).is_dir():
+            if not run.folder(study).is_dir() and runs.state(run, study) != "collected":
                 names.append(run.name)
                 if run.task != "inference":
                     finish(run, study)
@@ -461,6 +499,24 @@ def test_only_what_is_not_done_is_run_again(root, started, capsys):
     ]
     assert "Collected results/mine/kernel.csv" in captured.out
     assert (root / "results" / "mine" / "kernel.csv").read_text().count("\n") == 3
+
+
+def test_a_study_goes_on_where_only_its_results_are(root, started, capsys):
+    reviews, topics, inference = load_study("mine")
+    for run in (reviews, topics):
+        finish(run, "mine")
+    write_collected("mine", [reviews, topics, inference])
+    shutil.rmtree(root / "runs")
+    edit(root / "results" / "mine" / "kernel.csv", fingerprints.fingerprint(topics), "old")
+    finish(inference, "mine")
+    assert runs.run_study("mine") == 0
+    assert started == [topics.name]
+    assert "3 runs, 2 done, 1 stale, 0 to do" in capsys.readouterr().out
+    table = pd.read_csv(root / "results" / "mine" / "kernel.csv")
+    assert table["run"].tolist() == [reviews.name, topics.name, inference.name]
+    assert table["fingerprint"].tolist() == [
+        fingerprints.fingerprint(run) for run in (reviews, topics, inference)
+    ]
 
 
 def test_a_study_that_is_done_starts_nothing(root, started, capsys):
@@ -722,17 +778,27 @@ def test_a_run_that_fails_is_named_then_tried_again_alone(root, small_template):
 
 
 @pytest.mark.slow
-def test_collected_results_do_not_stand_for_runs(root, small_template):
+def test_a_row_stands_for_a_run_only_with_its_fingerprint(root, small_template):
     # Collected results are committed, runs are not: a fresh clone has the one without the other.
     study_of(root, "task: reviews\nk: 2\ntest_size: 10\n")
-    results = root / "results" / "mine"
-    results.mkdir(parents=True)
-    (results / "kernel.csv").write_text("study,run\nmine,of long ago\n", encoding="utf-8")
+    table = root / "results" / "mine" / "kernel.csv"
+    table.parent.mkdir(parents=True)
+    (run,) = load_study("mine")
+    table.write_text(f"study,run\nmine,{run.name}\nmine,of long ago\n", encoding="utf-8")
     done = command("study", "mine", "--jobs", "1", root=root)
     assert done.returncode == 0, done.stderr
-    (run,) = load_study("mine")
     assert runs.state(run, "mine") == "done"
-    assert run.name in (results / "kernel.csv").read_text(encoding="utf-8")
+    assert pd.read_csv(table)["run"].tolist() == [run.name]
+    # Now the row has it; what the study lacks is run, and nothing else.
+    shutil.rmtree(root / "runs")
+    study_of(root, "task: [reviews, topics]\nk: 2\ntest_size: 10\n")
+    before, more = load_study("mine")
+    done = command("study", "mine", "--jobs", "1", root=root)
+    assert done.returncode == 0, done.stderr
+    assert "2 runs, 1 done, 0 stale, 1 to do" in done.stdout
+    assert runs.state(more, "mine") == "done"
+    assert not before.folder("mine").exists()
+    assert pd.read_csv(table)["run"].tolist() == [before.name, more.name]
 
 
 @pytest.mark.slow

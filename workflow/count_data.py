@@ -11,8 +11,8 @@ from collections import Counter
 
 import pandas as pd
 
+from tangentlm.collected import results_folder
 from tangentlm.data import has_rows, read_part
-from tangentlm.records import results_folder
 from tangentlm.tasks import list_tasks, load_task
 
 

@@ -40,10 +40,10 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from tangentlm import figures
+from tangentlm.collected import read_collected, read_collected_table
 from tangentlm.ladder import changes_in_words, per_doubling
 from tangentlm.ledger import interval
 from tangentlm.progress import study_progress
-from tangentlm.records import read_collected, read_collected_table
 from tangentlm.tables import readable
 
 figures.use_style()

@@ -54,6 +54,7 @@ from IPython.display import Markdown, display
 from scipy.stats import pearsonr
 
 from tangentlm import figures
+from tangentlm.collected import read_collected, read_collected_table
 from tangentlm.figures import data_link
 from tangentlm.ladder import (
     changes_in_words,
@@ -63,7 +64,6 @@ from tangentlm.ladder import (
 )
 from tangentlm.ledger import reported
 from tangentlm.progress import study_progress
-from tangentlm.records import read_collected, read_collected_table
 from tangentlm.tables import readable
 from tangentlm.tasks import load_task
 

@@ -50,8 +50,8 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from tangentlm import figures
+from tangentlm.collected import read_collected, read_collected_table
 from tangentlm.params import load_recipe, project_root
-from tangentlm.records import read_collected, read_collected_table
 from tangentlm.tables import readable
 
 figures.use_style()

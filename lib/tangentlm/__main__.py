@@ -38,14 +38,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _dispatch(given: argparse.Namespace) -> int:
-    from tangentlm import params, records, runs
+    from tangentlm import collected, params, runs
 
     if given.command == "study":
         return runs.run_study(given.study, jobs=given.jobs, dry_run=given.dry_run)
     if given.command == "execute":
         runs.execute(given.study, given.experiment, given.run)
     else:
-        records.write_collected(given.study, params.load_study(given.study))
+        collected.write_collected(given.study, params.load_study(given.study))
     return 0
 
 

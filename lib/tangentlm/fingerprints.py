@@ -2,7 +2,8 @@
 
 A done run whose fingerprint is no longer the one in its record is stale. Runs take hours, so what
 cannot change a result does not count: comments, docstrings and layout of code, the comments and
-the ``about`` of a parameter file, and the modules that draw.
+the ``about`` of a parameter file, and the modules that draw, refuse or write down: what the
+parameters say is hashed, not how they are checked.
 """
 
 from __future__ import annotations
@@ -44,7 +45,10 @@ def template(experiment: str) -> Path:
 
 
 def source_files(start: Path) -> list[Path]:
-    """A Python file and every module of the library that it needs, directly or not.
+    """A Python file and every module of the library that its numbers need, directly or not.
+
+    A name that a package hands on from one of its modules leads to that module, not to the rest of
+    the package. Modules that only draw, refuse or write down are left out.
 
     Args:
         start: The file.
@@ -52,27 +56,65 @@ def source_files(start: Path) -> list[Path]:
     Returns:
         Sorted paths.
     """
-    package = Path(__file__).parent
     found: set[Path] = set()
     waiting = [start]
     while waiting:
         path = waiting.pop()
-        if path in found:
-            continue
-        found.add(path)
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = []
-            if isinstance(node, ast.ImportFrom) and node.module:
-                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            elif isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            for name in names:
-                if name.split(".")[0] != "tangentlm":
-                    continue
-                module = package.joinpath(*name.split(".")[1:])
-                candidates = (module.with_suffix(".py"), module / "__init__.py")
-                waiting += [file for file in candidates if file.is_file()]
+        if path not in found and _decides(path):
+            found.add(path)
+            for node in ast.walk(_tree(path)):
+                waiting += [file for name in _imported(node) for file in _files_of(name)]
     return sorted(found)
+
+
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _imported(node: ast.AST) -> list[str]:
+    """The dotted names that an import statement asks for; of another node none."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.module:
+        return [f"{node.module}.{alias.name}" for alias in node.names]
+    return []
+
+
+def _files_of(name: str) -> list[Path]:
+    """The files of the library that a dotted name leads to."""
+    root, *parts = name.split(".")
+    if root != "tangentlm":
+        return []
+    here = Path(__file__).parent
+    for part in parts:
+        if (here / f"{part}.py").is_file():
+            return [here / f"{part}.py"]
+        if not (here / part).is_dir():
+            handed_on = _names_handed_on(here / "__init__.py").get(part)
+            return _files_of(handed_on) if handed_on else [here / "__init__.py"]
+        here = here / part
+    return [here / "__init__.py"]
+
+
+def _names_handed_on(package: Path) -> dict[str, str]:
+    """The names that a package imports from its modules, with where they come from."""
+    return {
+        alias.asname or alias.name: f"{node.module}.{alias.name}"
+        for node in _tree(package).body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+
+
+def _decides(path: Path) -> bool:
+    """Whether the code of a file can change a run's numbers."""
+    package = Path(__file__).parent
+    if not path.is_relative_to(package):
+        return True
+    room, *rest = path.relative_to(package).parts
+    if room == "params":
+        return rest in (["grids.py"], ["recipes.py"])
+    return room not in ("figures", "errors.py", "records.py")
 
 
 @cache
@@ -114,9 +156,7 @@ def fingerprint(run: Run) -> str:
     Returns:
         64 hexadecimal digits.
     """
-    drawing = Path(__file__).parent / "figures"
-    start = template(run.experiment)
-    files = [path for path in source_files(start) if not path.is_relative_to(drawing)]
+    files = source_files(template(run.experiment))
     more: list[Path] = []
     inputs: dict[str, object] = {}
     if isinstance(run, TaskRun):

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from tangentlm.collected import read_collected, read_collected_table
 from tangentlm.ledger import interval
 from tangentlm.params import RUN_PREFIX
-from tangentlm.records import read_collected, read_collected_table
 
 EXPERIMENT = "natural_tasks"
 ARROWS = {"falls": " ↓", "rises": " ↑"}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from tangentlm.records import read_collected, read_collected_table
+from tangentlm.collected import read_collected, read_collected_table
 from tangentlm.tasks import list_tasks, load_task
 
 METHODS = {

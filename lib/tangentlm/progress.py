@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from tangentlm.collected import read_collected
 from tangentlm.params import load_study
-from tangentlm.records import read_collected
 
 _NEEDED = ["run", "seconds", "device"]
 

@@ -1,4 +1,4 @@
-"""What a run leaves behind, and how records become data frames.
+"""What a run leaves behind.
 
 A record is ``record.json``: ``parameters``, ``metrics`` and ``inputs`` (which decide one another,
 so a repeated run repeats them), and ``cost`` and ``environment`` (which do not).
@@ -25,8 +25,8 @@ import pandas as pd
 from IPython.display import Markdown
 
 from tangentlm import STARTED
-from tangentlm.errors import NonFiniteError, unknown_name
-from tangentlm.params import RUNS, Run, project_root
+from tangentlm.errors import NonFiniteError
+from tangentlm.params import Run, project_root
 
 FINGERPRINT_VARIABLE = "TANGENTLM_FINGERPRINT"
 """Set by the study's runner: the hash of all that the run depends on."""
@@ -200,130 +200,3 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         return None
     record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return record
-
-
-def collect(study: str, runs: list[Run]) -> dict[str, pd.DataFrame]:
-    """The records of a study's done runs, a table for each experiment.
-
-    Args:
-        study: The study's name.
-        runs: Its runs.
-
-    Returns:
-        A data frame for each experiment, one row a run; nested metrics stay in the records.
-    """
-    rows: dict[str, list[dict[str, Any]]] = {}
-    for run in runs:
-        record = read_record(run.folder(study))
-        if record is None:
-            continue
-        flat = {
-            name: value
-            for part in ("parameters", "metrics", "inputs", "cost", "environment")
-            for name, value in record[part].items()
-            if not isinstance(value, dict | list)
-        }
-        rows.setdefault(run.experiment, []).append(
-            {"study": study, "run": run.name, "method": run.method, **flat}
-        )
-    return {experiment: pd.DataFrame(table) for experiment, table in rows.items()}
-
-
-def collect_tables(study: str, runs: list[Run]) -> dict[str, pd.DataFrame]:
-    """The tables inside the records of a study's done runs, each joined over the runs.
-
-    Args:
-        study: The study's name.
-        runs: Its runs.
-
-    Returns:
-        A data frame for each metric that is a list, named ``<experiment>-<metric>``, with the
-        run's name in the column ``run``: of a list of rows its rows, of a list of numbers one row
-        with the numbers in columns ``0``, ``1`` and so on.
-    """
-    tables: dict[str, list[dict[str, Any]]] = {}
-    for run in runs:
-        record = read_record(run.folder(study))
-        for metric, value in (record or {}).get("metrics", {}).items():
-            if not isinstance(value, list) or not value:
-                continue
-            rows = tables.setdefault(f"{run.experiment}-{metric}", [])
-            if isinstance(value[0], dict):
-                rows += [{"run": run.name, **row} for row in value]
-            elif isinstance(value[0], int | float):
-                rows.append({"run": run.name, **{str(i): x for i, x in enumerate(value)}})
-    return {name: pd.DataFrame(rows) for name, rows in tables.items() if rows}
-
-
-def results_folder(study: str) -> Path:
-    """Where the collected results of a study are: ``results/<study>``.
-
-    Args:
-        study: The study's name.
-
-    Returns:
-        A path that may not exist.
-    """
-    return project_root() / "results" / study
-
-
-def write_collected(study: str, runs: list[Run]) -> list[Path]:
-    """Write ``results/<study>/<experiment>.csv``, and the tables inside, from the records.
-
-    Args:
-        study: The study's name.
-        runs: Its runs.
-
-    Returns:
-        The files written.
-    """
-    folder = results_folder(study)
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name, table in {**collect(study, runs), **collect_tables(study, runs)}.items():
-        paths.append(folder / f"{name}.csv")
-        table.to_csv(paths[-1], index=False)
-    return paths
-
-
-def read_collected_table(study: str, name: str) -> pd.DataFrame:
-    """A table from inside the records of a study's runs.
-
-    Args:
-        study: The study's name.
-        name: ``<experiment>-<metric>``, e.g. ``"pretrain-curve"``.
-
-    Returns:
-        Its rows with the column ``run``; empty, with no columns, where nothing was collected.
-    """
-    path = results_folder(study) / f"{name}.csv"
-    return _read(path)
-
-
-def read_collected(study: str, experiment: str) -> pd.DataFrame:
-    """The collected results of an experiment in a study.
-
-    Args:
-        study: The study's name.
-        experiment: The experiment's name.
-
-    Returns:
-        One row a run; empty, with no columns, where nothing was collected. The ``seconds`` of a
-        training that was resumed are those of all its processes, not of the last one alone.
-
-    Raises:
-        InputError: If the experiment is unknown.
-    """
-    if experiment not in RUNS:
-        raise unknown_name("experiment", experiment, RUNS)
-    runs = _read(results_folder(study) / f"{experiment}.csv")
-    if "training_seconds" in runs:
-        runs["seconds"] = runs[["seconds", "training_seconds"]].max(axis=1)
-    return runs
-
-
-def _read(path: Path) -> pd.DataFrame:
-    """A collected table, if there is one; only an empty cell is missing, "null" is a prompt."""
-    if not path.is_file():
-        return pd.DataFrame()
-    return pd.read_csv(path, keep_default_na=False, na_values=[""])

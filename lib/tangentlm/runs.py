@@ -1,8 +1,9 @@
 """Running a study: each run is one papermill execution of an experiment's template.
 
 Papermill writes to a scratch folder. Only a run that ended well is moved, at once and whole, to
-``runs/<study>/<experiment>/<run>``; that folder's presence means done, and nothing else does. A
-run whose fingerprint no longer matches its record is stale and is run again.
+``runs/<study>/<experiment>/<run>``; that folder's presence means done. So does a row of the
+collected results with the run's fingerprint: a study goes on in another checkout. A run whose
+fingerprint no longer matches its record is stale and is run again.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tangentlm.collected import collected_fingerprint, write_collected
 from tangentlm.data import load_split
 from tangentlm.errors import InputError, unknown_name
 from tangentlm.fingerprints import fingerprint, template
@@ -21,8 +23,11 @@ from tangentlm.models import load_masked_lm, load_tokenizer
 from tangentlm.params import PretrainRun, ProbeRun, Run, TaskRun, load_study, project_root
 from tangentlm.pretrain.corpus import open_corpus
 from tangentlm.prompts import label_word_ids
-from tangentlm.records import FINGERPRINT_VARIABLE, NOTEBOOK, RECORD, read_record, write_collected
+from tangentlm.records import FINGERPRINT_VARIABLE, NOTEBOOK, RECORD, read_record
 from tangentlm.tasks import task_of
+
+PAGES = ("quick", "smoke")
+"""Studies whose notebooks are pages of the book: a collected row will not do, nor for a model."""
 
 
 def check(runs: list[Run]) -> None:
@@ -60,13 +65,22 @@ def state(run: Run, study: str) -> str:
         study: Its study.
 
     Returns:
-        ``"done"``, ``"stale"`` (done, but something that it depends on has changed) or
-        ``"to do"``.
+        ``"done"``, ``"collected"`` (done elsewhere: only its results are here), ``"stale"`` (done,
+        but something that it depends on has changed) or ``"to do"``.
     """
     record = read_record(run.folder(study))
-    if record is None:
+    if record is not None:
+        return "done" if record["fingerprint"] == fingerprint(run) else "stale"
+    collected = _collected(run, study)
+    if collected is None:
         return "to do"
-    return "done" if record["fingerprint"] == fingerprint(run) else "stale"
+    return "collected" if collected == fingerprint(run) else "stale"
+
+
+def _collected(run: Run, study: str) -> str | None:
+    """The run's fingerprint in the collected results, where these are all that is wanted of it."""
+    wants_folder = study in PAGES or isinstance(run, PretrainRun)
+    return None if wants_folder else collected_fingerprint(run, study)
 
 
 def execute(study: str, experiment: str, name: str) -> None:
@@ -136,7 +150,10 @@ def _papermill(run: Run, scratch: Path) -> str | None:
 def _report(study: str, run: Run, runs: dict[str, Run]) -> None:
     """One line for people about a run that is done."""
     record = read_record(run.folder(study)) or {}
-    done = sum((other.folder(study) / RECORD).is_file() for other in runs.values())
+    done = sum(
+        (other.folder(study) / RECORD).is_file() or _collected(other, study) is not None
+        for other in runs.values()
+    )
     metrics = record["metrics"]
     print(
         f"[{done:>{len(str(len(runs)))}}/{len(runs)}] {run.experiment}/{run.name}: "
@@ -169,29 +186,27 @@ def run_study(study: str, *, jobs: int = 2, dry_run: bool = False) -> int:
     runs = load_study(study)
     check(runs)
     states = {run: state(run, study) for run in runs}
-    count = {kind: list(states.values()).count(kind) for kind in ("done", "stale", "to do")}
+    waiting = [run for run in runs if states[run] in ("stale", "to do")]
+    stale = sum(states[run] == "stale" for run in waiting)
     print(
-        f"Study {study}: {len(runs)} runs, {count['done']} done, {count['stale']} stale, "
-        f"{count['to do']} to do.",
+        f"Study {study}: {len(runs)} runs, {len(runs) - len(waiting)} done, {stale} stale, "
+        f"{len(waiting) - stale} to do.",
         flush=True,
     )
     if dry_run:
-        for run in runs:
-            if states[run] != "done":
-                print(f"  would run {run.experiment}/{run.name} ({states[run]})")
+        for run in waiting:
+            print(f"  would run {run.experiment}/{run.name} ({states[run]})")
         return 0
-    for run in runs:
-        if states[run] == "stale":
-            shutil.rmtree(run.folder(study))
+    for run in waiting:
+        shutil.rmtree(run.folder(study), ignore_errors=True)
     status = 0
-    if count["done"] < len(runs):
-        waiting = [run for run in runs if states[run] != "done" and isinstance(run, TaskRun)]
-        for model in dict.fromkeys(run.model for run in waiting):
+    if waiting:
+        for model in dict.fromkeys(run.model for run in waiting if isinstance(run, TaskRun)):
             load_masked_lm(model)  # refuses a decoder that is missing or not tied
         status = _snakemake(study, jobs)
     for path in write_collected(study, runs):
         print(f"Collected {path.relative_to(project_root())}")
-    missing = [run for run in runs if not (run.folder(study) / RECORD).is_file()]
+    missing = [run for run in waiting if read_record(run.folder(study)) is None]
     for run in missing:
         notebook = Path("runs") / study / ".failed" / run.experiment / f"{run.name}.ipynb"
         shown = (

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from tangentlm.collected import read_collected_table
 from tangentlm.ledger import reported
 from tangentlm.params import load_grid
-from tangentlm.records import read_collected_table
 from tangentlm.tasks import load_task
 
 SOLVER = {"regularization": "lambda", "f0_scale": "f0 scale", "gamma": "gamma"}

@@ -10,10 +10,11 @@ from typing import Any
 import pandas as pd
 from IPython.display import HTML
 
+from tangentlm.collected import read_collected, results_folder
 from tangentlm.ledger import PAPER_SEEDS
 from tangentlm.measurements import PERFORMANCE, measurements, summary
 from tangentlm.params import list_studies, project_root
-from tangentlm.records import NOTEBOOK, read_collected, results_folder
+from tangentlm.records import NOTEBOOK
 from tangentlm.tasks import load_task
 
 NOT_RUN = '<td class="not-run">not run</td>'
