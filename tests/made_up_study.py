@@ -7,10 +7,20 @@ from pathlib import Path
 
 import pandas as pd
 
+from tangentlm.data import Example, Split
 from tangentlm.params import project_root
 
 SEEDS = (13, 21, 42, 87, 100)
 KERNELS = ("sgd", "signgd", "asymmetric-signgd", "sgd-lora")
+SPLIT = Split(
+    train=(Example("good", None, 1), Example("bad", None, 0)),
+    dev=(Example("fine", None, 1), Example("poor", None, 0)),
+    test=(Example("so so", None, 0),),
+    source="bundled",
+    drawn="seed",
+)
+METRICS = {"test_score": 75.0, "metric": "accuracy", "zero_shot_test": 50.0, "rank": 4}
+"""What a run read and found, for its record."""
 
 
 class MadeUpStudy:

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
+from made_up_study import METRICS, SPLIT
 from tangentlm.collected import (
     collect,
     collected_fingerprint,
@@ -17,19 +18,9 @@ from tangentlm.collected import (
     read_collected_table,
     write_collected,
 )
-from tangentlm.data import Example, Split
 from tangentlm.errors import InputError
 from tangentlm.params import FineTuneRun, KernelRun, project_root
 from tangentlm.records import FINGERPRINT_VARIABLE, write_record
-
-SPLIT = Split(
-    train=(Example("good", None, 1), Example("bad", None, 0)),
-    dev=(Example("fine", None, 1), Example("poor", None, 0)),
-    test=(Example("so so", None, 0),),
-    source="bundled",
-    drawn="seed",
-)
-METRICS = {"test_score": 75.0, "metric": "accuracy", "zero_shot_test": 50.0, "rank": 4}
 
 
 @pytest.fixture

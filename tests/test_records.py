@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tangentlm.data import Example, Split
+from made_up_study import METRICS, SPLIT
 from tangentlm.errors import NonFiniteError
 from tangentlm.params import KernelRun
 from tangentlm.records import (
@@ -24,15 +24,6 @@ from tangentlm.records import (
     read_record,
     write_record,
 )
-
-SPLIT = Split(
-    train=(Example("good", None, 1), Example("bad", None, 0)),
-    dev=(Example("fine", None, 1), Example("poor", None, 0)),
-    test=(Example("so so", None, 0),),
-    source="bundled",
-    drawn="seed",
-)
-METRICS = {"test_score": 75.0, "metric": "accuracy", "zero_shot_test": 50.0, "rank": 4}
 
 
 @pytest.fixture
