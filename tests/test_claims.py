@@ -235,8 +235,8 @@ def test_table_1_as_the_paper_prints_it(study):
     wide = by_task(table_1(malladi), "SGD").set_index("task")
     assert wide.shape == (14, 8)
     assert wide.index[0] == "SST-2"
-    assert wide.loc["SST-2", "Fixed Features, k = 16"] == "4 of 5 (5)"
-    assert wide.loc["SST-2", "Fixed Features, k = 64"] == "(5)"
+    assert wide.loc["SST-2", "fixed, k = 16"] == "4 of 5 (5)"
+    assert wide.loc["SST-2", "fixed, k = 64"] == "(5)"
 
 
 def test_table_1_without_runs_is_the_paper_s(study):

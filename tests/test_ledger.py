@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import ttest_1samp, ttest_ind
 
@@ -178,6 +179,18 @@ def test_a_table_of_the_paper_has_three_lines_a_method_and_links_to_runs(study):
     run = f"sst2-k16-s{SEEDS[0]}-sgd-prompt-manual-pocket"
     assert f'href="../runs.html#pocket-kernel-{run}"' in html
     assert f'id="pocket-kernel-{run}"' in tables.runs_table("pocket", "kernel").data
+
+
+def test_what_a_run_has_not_is_left_empty(study):
+    study.add("kernel", "sgd", [60.0, 70.0])
+    path = study.root / "results" / "pocket" / "kernel.csv"
+    runs = pd.read_csv(path).assign(model=None, threads=[1, None])
+    runs.to_csv(path, index=False)
+    html = tables.runs_table("pocket", "kernel").data
+    assert "<th>threads</th>" in html
+    assert "<th>model</th>" not in html
+    assert "<td></td>" in html
+    assert "nan" not in html
 
 
 def test_a_table_without_runs_is_the_paper_s(study):

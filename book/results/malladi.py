@@ -151,9 +151,9 @@ figures.data_link(judged, "malladi-claims")
 #
 # ## Table 1: which tasks show kernel behaviour
 #
-# On how many splits the kernel solves the task (90 % of fine-tuning), the Taylor model recovers half of
-# what fine-tuning gains (in accuracy), and the kernel moves by less than 2.0 (mean relative distance of its entries).
-# The three thresholds were set by hand in the paper, and its first version had others (95 %, 1.0); they
+# On how many splits the kernel solves the task (90 % of fine-tuning; "solves"), the Taylor model recovers half of
+# what fine-tuning gains (in accuracy; "linear"), and the kernel moves by less than 2.0 (mean relative distance of its
+# entries; "fixed"). All three are kernel behaviour. The three thresholds were set by hand in the paper, and its first version had others (95 %, 1.0); they
 # are parameters here.
 #
 # "2 of 3 (5)": on two of our three splits, and on five of the paper's five; "(5)": ours is not run, or could not

@@ -167,8 +167,10 @@ assert difference(ours, of_peft) < 1e-10
 # For one vector a sample the paper writes the two kernels as elementwise products. With $x_i$ in the rows of $X$ and
 # $dh(i)$ in those of $dH$ (`D` in code), and with its $\alpha = r$,
 #
-# $$\mathcal{K}_{\mathrm{LoRA}} = dH\, dH^\top \odot X A^\top A X^\top, \qquad
-# \mathcal{K} = dH\, dH^\top \odot X X^\top .$$ (eq-lora-hadamard)
+# $$\begin{aligned}
+# \mathcal{K}_{\mathrm{LoRA}} &= dH\, dH^\top \odot X A^\top A X^\top, \\
+# \mathcal{K} &= dH\, dH^\top \odot X X^\top .
+# \end{aligned}$$ (eq-lora-hadamard)
 #
 # The dense layer of the head is such a layer:
 
@@ -208,8 +210,8 @@ assert difference(by_formula.numpy(), by_library) < 1e-10
 # columns and all $\epsilon > 0$, with Frobenius norms,
 #
 # $$\begin{aligned}
-# & \Pr\Big[\, \big| \langle U A^\top, V A^\top \rangle - \langle U, V \rangle \big| \ge
-# \epsilon \lVert U \rVert \lVert V \rVert \,\Big] \\
+# & \Pr\Big[\, \big| \langle U A^\top, V A^\top \rangle - \langle U, V \rangle \big| \\
+# & \qquad\quad \ge \epsilon \lVert U \rVert \lVert V \rVert \,\Big] \\
 # & \qquad \le 2 \exp\!\Big( -\frac{r}{2} \big( \epsilon - \log(1 + \epsilon) \big) \Big) .
 # \end{aligned}$$ (eq-projection)
 # ```

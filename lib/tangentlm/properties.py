@@ -21,6 +21,8 @@ PROPERTIES = {
     "kernel_behavior": "Kernel behavior",
 }
 """Our names of the properties, and the paper's."""
+IN_SHORT = dict(zip(PROPERTIES.values(), ("solves", "linear", "fixed", "all three"), strict=True))
+"""Headings for narrow columns."""
 METHODS = {"SGD": ("SGD-FT", "K-SGD"), "Adam": ("Adam-FT", "K-A-SignGD")}
 """For each optimizer its fine-tuning and its kernel."""
 _PROMPT = {"setting": "prompt", "prompt": "manual"}
@@ -162,7 +164,7 @@ def by_task(counts: pd.DataFrame, optimizer: str) -> pd.DataFrame:
         (f"{row.ours:.0f} of {row.splits:.0f} " if pd.notna(row.ours) else "") + f"({row.paper})"
         for row in chosen.itertuples()
     ]
-    columns = [f"{row.property}, k = {row.k}" for row in chosen.itertuples()]
+    columns = [f"{IN_SHORT[row.property]}, k = {row.k}" for row in chosen.itertuples()]
     marked = chosen.assign(cell=cells, column=columns).set_index(["task", "column"])
     return marked["cell"].unstack(sort=False).reset_index()
 

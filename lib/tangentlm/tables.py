@@ -99,7 +99,7 @@ def runs_table(study: str, experiment: str, to_root: str = "..") -> HTML:
         The table.
     """
     runs = read_collected(study, experiment)
-    columns = [name for name in _RUN_COLUMNS if name in runs]
+    columns = [name for name in _RUN_COLUMNS if name in runs and runs[name].notna().any()]
     alike = [name for name in _SPLITS_SIDE_BY_SIDE if name in runs]
     runs = runs.sort_values([*alike, "seed"]) if alike else runs
     head = "".join(f"<th>{name.replace('_', ' ')}</th>" for name in ("run", *columns))
@@ -115,6 +115,8 @@ def runs_table(study: str, experiment: str, to_root: str = "..") -> HTML:
 
 
 def _cell(column: str, value: Any) -> str:
+    if pd.isna(value):
+        return ""
     if column == "peak_bytes":
         return f"{value / 2**30:.1f} GiB"
     if column == "best_learning_rate":
