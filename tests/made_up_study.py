@@ -69,6 +69,13 @@ class MadeUpStudy:
             })  # fmt: skip
             self._append(folder / f"{experiment}-distances.csv", moved)
 
+    def count(self, **most_frequent: float) -> None:
+        """The share of the most frequent label of tasks, in percent."""
+        path = self.root / "results" / "data" / "tasks.csv"
+        path.parent.mkdir()
+        shares = pd.Series(most_frequent, name="most_frequent")
+        shares.rename_axis("task").to_csv(path)
+
     @staticmethod
     def _append(path: Path, table: pd.DataFrame) -> None:
         before = [pd.read_csv(path, keep_default_na=False)] if path.is_file() else []

@@ -8,7 +8,15 @@ import pytest
 from scipy.stats import ttest_rel
 
 from made_up_study import MadeUpStudy
-from tangentlm.claims import CLAIMS, claims_in_short, difference, judge_claims, verdict
+from tangentlm.claims import (
+    CLAIMS,
+    LEARNS,
+    claims_in_short,
+    difference,
+    judge_claims,
+    verdict,
+    where_it_learns,
+)
 from tangentlm.figures import claim_panels
 from tangentlm.measurements import measurements
 from tangentlm.properties import (
@@ -105,6 +113,40 @@ def test_the_kernel_solves_the_task(study, kernel, expected):
     assert of("K-A-SignGD solves the task")["verdict"] == "not run"
 
 
+@pytest.mark.parametrize(
+    ("zero_shot", "most_frequent", "expected", "value"),
+    [
+        (55.0, 60.0, "holds", 20.0), (79.9, 60.0, "undecided", 0.1), (55.0, 81.0, "fails", -1.0),
+        (81.0, 60.0, "fails", -1.0), (55.0, math.nan, "holds", 25.0),
+    ],
+)  # fmt: skip
+def test_fine_tuning_learns_the_task(study, zero_shot, most_frequent, expected, value):
+    study.add("finetune", "sgd", around(80.0), zero_shot=zero_shot)
+    study.add("kernel", "sgd", around(80.0), zero_shot=zero_shot)
+    study.count(sst2=most_frequent, mr=99.0)
+    found = of(LEARNS)
+    assert found["verdict"] == expected
+    assert found["value"] == pytest.approx(value)
+
+
+def test_learning_is_judged_by_accuracy_whatever_the_metric(study):
+    more = {"metric": "f1", "zero_shot_accuracy": 40.0, "test_accuracy": 70.0, "task": "mrpc"}
+    study.add("finetune", "sgd", around(90.0), zero_shot=10.0, **more)
+    study.add("kernel", "sgd", around(90.0), zero_shot=10.0, **more)
+    study.count(mrpc=68.0)
+    assert of(LEARNS)["value"] == pytest.approx(2.0)
+
+
+def test_claims_where_fine_tuning_learns(study):
+    for task, score in {"sst2": 80.0, "mr": 55.0}.items():
+        for experiment in ("finetune", "kernel"):
+            study.add(experiment, "sgd", around(score), task=task)
+    found = where_it_learns(judge_claims(measurements("pocket")))
+    assert set(found["claim"]) == {LEARNS, "K-SGD solves the task"}
+    assert set(found["task"]) == {"SST-2"}
+    assert where_it_learns(judge_claims(measurements("quick"))).empty
+
+
 def test_tasks_keep_the_order_of_the_study(study):
     for method in ("sgd", "adam"):
         for task in ("sst2", "mr", "agnews"):
@@ -121,11 +163,12 @@ def test_claims_are_drawn_on_the_ground_where_they_hold(study):
     study.add("kernel", "sgd", around(85.0))
     figure = claim_panels(judge_claims(measurements("pocket")), "points")
     assert [axes.get_title() for axes in figure.axes] == [
-        "K-SGD solves the task", "SGD is as good as Adam",
+        LEARNS, "K-SGD solves the task", "SGD is as good as Adam",
     ]  # fmt: skip
-    solves, as_good = (axes.patches[0].get_extents() for axes in figure.axes)
+    panels = figure.axes[1:]
+    solves, as_good = (axes.patches[0].get_extents() for axes in panels)
     points = [axes.transData.transform((0, value)) for axes, value in zip(
-        figure.axes, (85.0 - 0.9 * 80.0, -10.0), strict=True
+        panels, (85.0 - 0.9 * 80.0, -10.0), strict=True
     )]  # fmt: skip
     assert solves.y0 <= points[0][1] <= solves.y1
     assert not as_good.y0 <= points[1][1] <= as_good.y1

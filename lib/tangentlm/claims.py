@@ -1,5 +1,8 @@
 """What Malladi et al. claim, as statements that numbers can contradict.
 
+Before them stands a condition of ours: where fine-tuning learns nothing, a kernel that matches it
+says nothing.
+
 A claim is tested task by task and k by k. Its statistic is a number for each split, paired within
 the split; its mean has a 95 % interval (Student's t over splits). The claim holds where the whole
 interval does what it says, fails where none of it does, and is undecided otherwise.
@@ -13,6 +16,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from tangentlm.collected import read_collected_table
 from tangentlm.ledger import interval
 from tangentlm.measurements import PERFORMANCE
 
@@ -113,6 +117,18 @@ def _solved(table: pd.DataFrame, kernel: str, tuning: str) -> pd.DataFrame:
     return _frame(scores(table, kernel, **_PROMPT) - SOLVES * scores(table, tuning, **_PROMPT))
 
 
+def _learned(table: pd.DataFrame, tuning: str) -> pd.DataFrame:
+    """Accuracy beyond that of the model before, and of always giving the most frequent answer."""
+    accuracy = {"metric": "accuracy", **_PROMPT}
+    right = scores(table, tuning, **accuracy)
+    if right.empty:
+        return _frame(right)
+    zero_shot = scores(table, "zero-shot", **accuracy).groupby("task").mean()
+    counted = read_collected_table("data", "tasks").reindex(columns=["task", "most_frequent"])
+    known = pd.concat([zero_shot, counted.set_index("task")["most_frequent"]], axis=1).max(axis=1)
+    return _frame(right - known.reindex(right.index, level="task"))
+
+
 def _solving(kernel: str, tuning: str) -> Claim:
     return Claim(
         f"{kernel} solves the task",
@@ -137,7 +153,16 @@ def _comparing(
     )
 
 
+LEARNS = "SGD-FT learns the task"
 CLAIMS = (
+    Claim(
+        LEARNS,
+        "SGD-FT is more often right than the model before it and than the most frequent answer.",
+        "our condition",
+        lambda table: _learned(table, "SGD-FT"),
+        0.0,
+        math.inf,
+    ),
     Claim(
         "prompting is needed",
         "Without a prompt, fine-tuning is further ahead of the kernel than with one.",
@@ -224,6 +249,19 @@ def _in_order(values: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
         return values
     place = {title: i for i, title in enumerate(table["title"].unique())}
     return values.sort_values("title", key=lambda titles: titles.map(place), kind="stable")
+
+
+def where_it_learns(tested: pd.DataFrame) -> pd.DataFrame:
+    """The claims on those tasks and k on which fine-tuning learns the task.
+
+    Args:
+        tested: From ``judge_claims``.
+
+    Returns:
+        Rows of the table.
+    """
+    learned = tested[(tested["claim"] == LEARNS) & (tested["verdict"] == "holds")]
+    return tested.merge(learned[["task", "k"]], on=["task", "k"])
 
 
 def claims_in_short(tested: pd.DataFrame) -> pd.DataFrame:
