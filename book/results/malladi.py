@@ -81,8 +81,8 @@ named = learned["task"] + learned["k"].map(" ({:.0f})".format)
 readable(by_verdict(learned.assign(task=named), ["claim"]))
 
 # %% [markdown]
-# In brackets is k. And what the paper says of single tasks, from the three
-# properties of Table 1 (below), k = 16 and 64 together:
+# In brackets is k. And what the paper says of single tasks, from the three properties of Table 1 (below), k = 16
+# and 64 together. Our condition is not among these properties, so of a task that is not learned they say little:
 
 # %% tags=["hide-input"]
 from tangentlm.properties import (
