@@ -134,6 +134,22 @@ def test_rows_of_runs_without_a_folder_are_kept(root):
     assert curves["loss"].tolist() == [0.1 + 0.2, 1 / 3, 0.1 + 0.2]
 
 
+def test_rows_stay_in_the_order_of_the_study(root):
+    # Two experiments have runs of one name: each table has the order of its own.
+    runs = [
+        FineTuneRun(task="reviews", k=2, optimizer="sgd"),
+        FineTuneRun(task="reviews", k=2, optimizer="adam"),
+        KernelRun(task="reviews", k=2),
+    ]
+    assert runs[0].name == runs[2].name
+    for _ in range(2):
+        for run in runs:
+            finish(run, "tiny")
+        write_collected("tiny", runs)
+        assert read_collected("tiny", "finetune")["method"].tolist() == ["sgd", "adam"]
+        forget_folders(root)
+
+
 def test_an_experiment_with_nothing_new_keeps_its_table(root):
     finish(RUNS[2], "tiny")
     write_collected("tiny", RUNS)

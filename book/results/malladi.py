@@ -43,6 +43,7 @@ from IPython.display import Markdown, display
 
 from tangentlm import figures
 from tangentlm.claims import (
+    VERDICTS,
     claims_in_short,
     difference,
     judge_claims,
@@ -59,7 +60,6 @@ OURS = {"ours, pocket": "pocket", "ours, RoBERTa-base": "paper"}
 ledgers = {who: compare(study) for who, study in OURS.items()}
 measured, quick = measurements("pocket"), measurements("quick")
 judged = judge_claims(measured)
-VERDICTS = ["holds", "fails", "undecided", "too few splits", "not run"]
 HEADINGS = {"claim": "claim", "says": "what it says", "where": "in the paper"}
 HEADINGS |= {name: name for name in VERDICTS}
 readable(claims_in_short(judged), HEADINGS)

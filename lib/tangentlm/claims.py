@@ -31,6 +31,7 @@ PROMPTED = (*SENTIMENT, "qnli", "rte", "qqp")
 _PROMPT = {"setting": "prompt", "prompt": "manual"}
 _STANDARD = {"setting": "standard", "prompt": ""}
 _NULL = {"setting": "prompt", "prompt": "null"}
+VERDICTS = ("holds", "fails", "undecided", "too few splits", "not run")
 _KEYS = ["task", "title", "k", "seed"]
 
 
@@ -275,5 +276,4 @@ def claims_in_short(tested: pd.DataFrame) -> pd.DataFrame:
     """
     about = ["claim", "says", "where"]
     counts = tested.groupby([*about, "verdict"], sort=False).size().unstack(fill_value=0)
-    names = ["holds", "fails", "undecided", "too few splits", "not run"]
-    return counts.reindex(columns=names, fill_value=0).reset_index()
+    return counts.reindex(columns=list(VERDICTS), fill_value=0).reset_index()

@@ -103,20 +103,18 @@ def write_collected(study: str, runs: list[Run]) -> list[Path]:
     """
     folder = results_folder(study)
     folder.mkdir(parents=True, exist_ok=True)
-    place = {run.name: index for index, run in enumerate(runs)}
+    recorded = collect(study, runs)
     paths = []
-    for name, table in {**collect(study, runs), **collect_tables(study, runs)}.items():
+    for name, table in {**recorded, **collect_tables(study, runs)}.items():
         path = folder / f"{name}.csv"
         before = _read(path)
         if len(before):
             experiment = name.split("-")[0]
-            absent = [
-                run.name
-                for run in runs
-                if run.experiment == experiment and read_record(run.folder(study)) is None
-            ]
-            table = pd.concat([table, before[before["run"].isin(absent)]], ignore_index=True)
-            table = table.sort_values("run", key=lambda runs: runs.map(place), kind="stable")
+            place = {run.name: i for i, run in enumerate(runs) if run.experiment == experiment}
+            elsewhere = ~before["run"].isin(recorded[experiment]["run"])
+            kept = before[elsewhere & before["run"].isin(place)]
+            table = pd.concat([table, kept], ignore_index=True)
+            table = table.sort_values("run", key=lambda names: names.map(place), kind="stable")
         # Written aside and renamed: rows that are nowhere else must not be lost halfway.
         part = path.with_suffix(".part")
         table.to_csv(part, index=False)
