@@ -13,10 +13,9 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from tangentlm.data import DATA_VARIABLE, read_part
-from tangentlm.models import load_tokenizer
-from tangentlm.prompts import encode_prompts
-from tangentlm.tasks import load_task
+from tangentlm.models.checkpoints import load_tokenizer
+from tangentlm.tasks import DATA_VARIABLE, load_task, read_part
+from tangentlm.tasks.prompts import encode_prompts
 
 TOKENIZER = "pocket"
 PARTS = ("train", "test")

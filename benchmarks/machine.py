@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 
 from tangentlm.kernels.precision import DTYPES, Products
-from tangentlm.records import peak_memory
+from tangentlm.studies.records import peak_memory
 
 Result = TypeVar("Result")
 _REPEATS = 5

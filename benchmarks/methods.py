@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, jacrev, jvp, vjp
 
 from machine import synchronize
-from tangentlm.prompts import Batch, select_rows
+from tangentlm.batches import Batch, select_rows
 
 Values = NDArray[np.float64]
 Gradient = dict[str, Tensor]

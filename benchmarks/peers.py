@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from machine import Memory, synchronize
 from methods import Values, difference, errors, jacobian_contraction, values_of
 from setting import Row, Setting, build_model, first, random_samples, real_lengths
+from tangentlm.batches import Batch
 from tangentlm.kernels import entk
-from tangentlm.prompts import Batch
 
 _MLP_WIDTH, _MLP_LAYERS = 4096, 5
 

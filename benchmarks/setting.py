@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from machine import Memory, fresh, product_rate
+from tangentlm.batches import Batch, select_rows
 from tangentlm.kernels import Kernel, entk
-from tangentlm.models import PromptModel
-from tangentlm.prompts import Batch, select_rows
+from tangentlm.models.heads import PromptModel
 
 Result = TypeVar("Result")
 Row = dict[str, Any]

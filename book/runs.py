@@ -26,8 +26,8 @@
 from IPython.display import Markdown, display
 
 from tangentlm.params import list_studies
-from tangentlm.progress import study_progress
-from tangentlm.tables import collected_studies, runs_table
+from tangentlm.report.runs import collected_studies, runs_table
+from tangentlm.studies.progress import study_progress
 
 for study in list_studies():
     progress = study_progress([study])
@@ -46,6 +46,6 @@ for study in list_studies():
             display(runs_table(study, row.experiment))
 
 # %% tags=["remove-input"]
-from tangentlm.records import page_cost_note
+from tangentlm.report.notes import page_cost_note
 
 page_cost_note()

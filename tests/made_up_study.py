@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from tangentlm.data import Example, Split
 from tangentlm.params import project_root
+from tangentlm.tasks import Example, Split
 
 SEEDS = (13, 21, 42, 87, 100)
 KERNELS = ("sgd", "signgd", "asymmetric-signgd", "sgd-lora")

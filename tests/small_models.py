@@ -51,7 +51,7 @@ def prompt_model(
     architecture: str = "roberta", classes: int = 2, seed: int = 0, tied: bool = True
 ) -> nn.Module:
     """A small masked-LM that reads out its label words at the mask, in eval mode."""
-    from tangentlm.models import PromptModel
+    from tangentlm.models.heads import PromptModel
 
     return PromptModel(masked_lm(architecture, seed, tied), list(LABEL_WORDS[:classes])).eval()
 

@@ -9,14 +9,15 @@ import torch
 from torch.func import functional_call
 
 from small_models import prompt_batch, prompt_model, text_batch
-from tangentlm.adaptation import IntrinsicModel, adapted, adapted_kernel, lora_targets
+from tangentlm.batches import Labelled
 from tangentlm.errors import InputError
+from tangentlm.finetune.adaptation import IntrinsicModel, adapted, adapted_kernel, lora_targets
+from tangentlm.finetune.loop import Schedule, fine_tune, snapshot
+from tangentlm.finetune.taylor import linearized_logits
 from tangentlm.kernels import entk
 from tangentlm.kernels.projection import Projection
-from tangentlm.linearize import linearized_logits
-from tangentlm.models import LinearHeadModel, logits_of
-from tangentlm.prompts import Labelled
-from tangentlm.training import Schedule, fine_tune, snapshot
+from tangentlm.models.heads import LinearHeadModel
+from tangentlm.models.logits import logits_of
 from tiny import tiny_masked_lm
 
 DIMENSION = 12

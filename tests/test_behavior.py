@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tangentlm.behavior import (
+from tangentlm.errors import InputError
+from tangentlm.kernels import Kernel
+from tangentlm.metrics import (
     kernel_distance,
     kernel_distances,
     linearization_share,
     mean_output_derivative,
     output_derivative,
 )
-from tangentlm.errors import InputError
-from tangentlm.kernels import Kernel
 
 PROPERTY = settings(derandomize=True, deadline=None, max_examples=25, database=None)
 

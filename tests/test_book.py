@@ -10,8 +10,8 @@ import pairs
 import pytest
 import yaml
 
-from tangentlm.fingerprints import template
 from tangentlm.params import RUNS, Run, project_root
+from tangentlm.studies.execution import template
 
 ROOT = project_root()
 PAGES = {str(page.relative_to(ROOT)): page for page in pairs.pages()}

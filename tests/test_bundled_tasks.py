@@ -4,7 +4,7 @@ from collections import Counter
 import cards
 import pytest
 
-from tangentlm.data import read_part
+from tangentlm.tasks import read_part
 
 TASKS = cards.bundled_tasks()
 

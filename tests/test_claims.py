@@ -8,18 +8,18 @@ import pytest
 from scipy.stats import ttest_rel
 
 from made_up_study import MadeUpStudy
-from tangentlm.claims import (
+from tangentlm.analysis.intervals import verdict
+from tangentlm.figures import claim_panels
+from tangentlm.malladi.claims import (
     CLAIMS,
     LEARNS,
     claims_in_short,
     difference,
     judge_claims,
-    verdict,
     where_it_learns,
 )
-from tangentlm.figures import claim_panels
-from tangentlm.measurements import measurements
-from tangentlm.properties import (
+from tangentlm.malladi.measurements import measurements
+from tangentlm.malladi.properties import (
     MALLADI,
     MALLADI_V1,
     Thresholds,

@@ -11,16 +11,16 @@ import pytest
 import torch
 
 from made_up_study import METRICS, SPLIT
-from tangentlm.collected import (
+from tangentlm.errors import InputError
+from tangentlm.params import FineTuneRun, KernelRun, project_root
+from tangentlm.studies.collected import (
     collect,
-    collected_fingerprint,
+    collected_identity,
     read_collected,
     read_collected_table,
     write_collected,
 )
-from tangentlm.errors import InputError
-from tangentlm.params import FineTuneRun, KernelRun, project_root
-from tangentlm.records import FINGERPRINT_VARIABLE, write_record
+from tangentlm.studies.records import IDENTITY_VARIABLE, write_record
 
 
 @pytest.fixture
@@ -179,21 +179,21 @@ def test_collecting_twice_changes_nothing(root):
     assert [path.read_bytes() for path in write_collected("tiny", RUNS)] == before
 
 
-def test_fingerprints_are_collected(root, monkeypatch):
-    assert collected_fingerprint(RUNS[0], "tiny") is None
-    monkeypatch.setenv(FINGERPRINT_VARIABLE, "abc")
+def test_identities_are_collected(root, monkeypatch):
+    assert collected_identity(RUNS[0], "tiny") is None
+    monkeypatch.setenv(IDENTITY_VARIABLE, "abc")
     finish(RUNS[0], "tiny")
     write_collected("tiny", RUNS)
-    assert collected_fingerprint(RUNS[0], "tiny") == "abc"
-    assert collected_fingerprint(RUNS[1], "tiny") is None
-    monkeypatch.setenv(FINGERPRINT_VARIABLE, "12e4")
+    assert collected_identity(RUNS[0], "tiny") == "abc"
+    assert collected_identity(RUNS[1], "tiny") is None
+    monkeypatch.setenv(IDENTITY_VARIABLE, "12e4")
     finish(RUNS[0], "tiny")
     write_collected("tiny", RUNS)
-    assert collected_fingerprint(RUNS[0], "tiny") == "12e4"
+    assert collected_identity(RUNS[0], "tiny") == "12e4"
 
 
-def test_a_table_without_fingerprints_remembers_no_run(root):
+def test_a_table_without_identities_remembers_no_identity(root):
     finish(RUNS[0], "tiny")
     (path,) = write_collected("tiny", RUNS)
-    pd.read_csv(path).drop(columns="fingerprint").to_csv(path, index=False)
-    assert collected_fingerprint(RUNS[0], "tiny") is None
+    pd.read_csv(path).drop(columns="identity").to_csv(path, index=False)
+    assert collected_identity(RUNS[0], "tiny") == ""

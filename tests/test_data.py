@@ -7,9 +7,17 @@ import sys
 
 import pytest
 
-from tangentlm.data import Example, Split, at_most_per_class, has_rows, load_split, read_part
 from tangentlm.errors import InputError
-from tangentlm.tasks import Task, load_task
+from tangentlm.tasks import (
+    Example,
+    Split,
+    Task,
+    at_most_per_class,
+    has_rows,
+    load_split,
+    load_task,
+    read_part,
+)
 
 SHOTS = 3
 ROWS = [
@@ -230,7 +238,7 @@ def test_files_are_read_as_utf8_whatever_the_locale(folder):
     for part in ("train", "test"):
         (folder / "reviews" / f"{part}.jsonl").write_text(text, encoding="utf-8")
     code = (
-        "from tangentlm.data import load_split; from tangentlm.tasks import load_task;"
+        "from tangentlm.tasks import load_split, load_task;"
         f"print(load_split(load_task('reviews'), 2, 13, data={str(folder)!r}).checksum)"
     )
     locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.func import functional_call, jacrev
 
 from small_models import Mlp, Tied, dense_batch, masked_lm, prompt_batch, token_batch
-from tangentlm.behavior import output_derivative
 from tangentlm.errors import InputError, NonFiniteError
 from tangentlm.kernels import (
     Decomposition,
@@ -22,7 +21,8 @@ from tangentlm.kernels import (
     numerical_rank,
     trace_norms,
 )
-from tangentlm.models import LinearHeadModel
+from tangentlm.metrics import output_derivative
+from tangentlm.models.heads import LinearHeadModel
 
 EXACT = {"precision": "float64", "progress": False}
 

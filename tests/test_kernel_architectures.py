@@ -29,7 +29,7 @@ from small_models import (
     with_lora,
 )
 from tangentlm.kernels import entk
-from tangentlm.models import LinearHeadModel, PromptModel
+from tangentlm.models.heads import LinearHeadModel, PromptModel
 
 TOLERANCE = 1e-10
 

@@ -11,22 +11,17 @@ import pytest
 import torch
 from torch.func import functional_call, jvp
 
+from tangentlm.batches import Labelled, select_rows
 from tangentlm.errors import NonFiniteError
-from tangentlm.kernel_behavior import KernelBehavior, measure_kernel_behavior
+from tangentlm.finetune.behavior import KernelBehavior, measure_kernel_behavior
+from tangentlm.finetune.loop import Schedule
+from tangentlm.finetune.search import search
 from tangentlm.kernels import entk
 from tangentlm.kernels.reference import reference_entk
-from tangentlm.models import LinearHeadModel, PromptModel
+from tangentlm.models.heads import LinearHeadModel, PromptModel
 from tangentlm.params import load_grid
-from tangentlm.prompts import (
-    Labelled,
-    encode_prompts,
-    encode_texts,
-    label_word_ids,
-    labels_of,
-    select_rows,
-)
 from tangentlm.solvers import select
-from tangentlm.training import Schedule, search
+from tangentlm.tasks.prompts import encode_prompts, encode_texts, label_word_ids, labels_of
 from tiny import tiny_examples, tiny_masked_lm, tiny_task, tiny_tokenizer
 
 GRID = load_grid("quick")

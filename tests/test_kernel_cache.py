@@ -23,7 +23,7 @@ from tangentlm.errors import InputError
 from tangentlm.kernels import Kernel, entk
 from tangentlm.kernels.store import TileStore
 from tangentlm.kernels.tiles import TileEngine
-from tangentlm.models import PromptModel
+from tangentlm.models.heads import PromptModel
 
 MANIFEST = "manifest.json"
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tangentlm import ladder
+from tangentlm.analysis import ladder, slopes
 from tangentlm.figures import unit_lines
 
 WIDTHS = (64, 128, 256)
@@ -63,7 +63,7 @@ def test_every_run_stands_beside_the_facts_of_its_model(project):
 
 def test_a_measure_that_never_changes_neither_rises_nor_falls(project):
     measures = ladder.ladder_measures("nat", "lad").assign(same=53.1)
-    changes = ladder.per_doubling(measures, ["same"], BY)
+    changes = slopes.per_doubling(measures, ["same"], BY)
     assert set(changes["verdict"]) == {"not told apart"}
     assert (changes["change"] == 0).all()
 
@@ -88,7 +88,7 @@ def test_without_one_of_the_studies_there_is_nothing(project, missing):
 
 
 def test_the_change_per_doubling_is_the_slope_over_tasks(project):
-    table = ladder.per_doubling(ladder.ladder_measures("nat", "lad"), ["chi", "share"], BY)
+    table = slopes.per_doubling(ladder.ladder_measures("nat", "lad"), ["chi", "share"], BY)
     assert table["measure"].tolist() == ["chi", "chi"]  # a measure that nobody has is left out
     both = table.set_index("parametrization")
     assert both.loc["mup", "change"] == pytest.approx(-0.1015)
@@ -101,24 +101,24 @@ def test_the_change_per_doubling_is_the_slope_over_tasks(project):
 
 def test_too_few_tasks_or_widths_give_no_verdict(project):
     measures = ladder.ladder_measures("nat", "lad")
-    two = ladder.per_doubling(measures[measures["task"].isin(["a", "b"])], ["chi"], BY)
+    two = slopes.per_doubling(measures[measures["task"].isin(["a", "b"])], ["chi"], BY)
     assert set(two["verdict"]) == {"too few tasks"}
-    assert ladder.per_doubling(measures[measures["width"] == 64], ["chi"], BY).empty
+    assert slopes.per_doubling(measures[measures["width"] == 64], ["chi"], BY).empty
 
 
 def test_the_unit_may_be_the_seed(project):
     measures = ladder.ladder_measures("nat", "lad")
-    table = ladder.per_doubling(measures, ["chi"], BY, unit="seed")
+    table = slopes.per_doubling(measures, ["chi"], BY, unit="seed")
     assert (table["seeds"] == 2).all()
     assert set(table["verdict"]) == {"too few seeds"}
-    words = ladder.changes_in_words(table, {"chi": "derivative"})
+    words = slopes.changes_in_words(table, {"chi": "derivative"})
     assert words.set_index("parametrization").loc["mup", "derivative"] == "-0.1"
 
 
 def test_changes_in_words_have_a_row_a_ladder(project):
     measures = ladder.ladder_measures("nat", "lad")
     names = {"chi": "derivative", "share": "nobody has it"}
-    words = ladder.changes_in_words(ladder.per_doubling(measures, list(names), BY), names)
+    words = slopes.changes_in_words(slopes.per_doubling(measures, list(names), BY), names)
     assert words["parametrization"].tolist() == ["standard", "mup"]
     assert list(words.columns[-2:]) == ["tasks", "derivative"]
     of_mup = words.set_index("parametrization").loc["mup", "derivative"]

@@ -10,11 +10,12 @@ import pytest
 from scipy.stats import ttest_1samp, ttest_ind
 
 from made_up_study import SEEDS, MadeUpStudy
-from tangentlm import ledger, tables
 from tangentlm.figures import point_panels
-from tangentlm.measurements import measurements, summary
-from tangentlm.paper_figures import FIGURE_1_TASKS, every_task, figure_1, figure_2
-from tangentlm.paper_tables import paper_table
+from tangentlm.malladi import ledger
+from tangentlm.malladi.figures import FIGURE_1_TASKS, every_task, figure_1, figure_2
+from tangentlm.malladi.measurements import measurements, summary
+from tangentlm.malladi.tables import ledger_table, our_results, paper_table
+from tangentlm.report.runs import runs_table
 
 
 @pytest.fixture
@@ -178,7 +179,7 @@ def test_a_table_of_the_paper_has_three_lines_a_method_and_links_to_runs(study):
     assert "-20.3" in html
     run = f"sst2-k16-s{SEEDS[0]}-sgd-prompt-manual-pocket"
     assert f'href="../runs.html#pocket-kernel-{run}"' in html
-    assert f'id="pocket-kernel-{run}"' in tables.runs_table("pocket", "kernel").data
+    assert f'id="pocket-kernel-{run}"' in runs_table("pocket", "kernel").data
 
 
 def test_what_a_run_has_not_is_left_empty(study):
@@ -186,7 +187,7 @@ def test_what_a_run_has_not_is_left_empty(study):
     path = study.root / "results" / "pocket" / "kernel.csv"
     runs = pd.read_csv(path).assign(model=None, threads=[1, None])
     runs.to_csv(path, index=False)
-    html = tables.runs_table("pocket", "kernel").data
+    html = runs_table("pocket", "kernel").data
     assert "<th>threads</th>" in html
     assert "<th>model</th>" not in html
     assert "<td></td>" in html
@@ -201,13 +202,13 @@ def test_a_table_without_runs_is_the_paper_s(study):
 
 def test_the_ledger_s_table_has_every_row(study):
     study.add("kernel", "sgd", [60.0, 70.0])
-    html = tables.ledger_table(ledger.compare("pocket")).data
+    html = ledger_table(ledger.compare("pocket")).data
     assert html.count("<tr>") == 939
 
 
 def test_our_results_link_every_seed(study):
     study.add("kernel", "sgd", [60.0, 70.0, 80.0], study="quick", task="reviews")
-    html = tables.our_results({"quick": "ours"}, ["reviews"], [16], ["K-SGD", "SGD-FT"]).data
+    html = our_results({"quick": "ours"}, ["reviews"], [16], ["K-SGD", "SGD-FT"]).data
     assert html.count(">not run<") == 1
     assert "70.0" in html
     for seed in SEEDS[:3]:

@@ -9,7 +9,7 @@ from torch.func import functional_call, jacrev, jvp
 
 from tangentlm.errors import InputError
 from tangentlm.figures.power_laws import power_laws
-from tangentlm.linear_network import (
+from tangentlm.theory.linear_networks import (
     BASE,
     MUP,
     NTK,

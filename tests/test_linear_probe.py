@@ -8,10 +8,11 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from small_models import text_batch
+from tangentlm.batches import Labelled
 from tangentlm.errors import InputError
-from tangentlm.linear_probe import FirstTokenFeatures, fit_linear_probe
-from tangentlm.models import LinearHeadModel, logits_of
-from tangentlm.prompts import Labelled
+from tangentlm.models.heads import LinearHeadModel
+from tangentlm.models.linear_probe import FirstTokenFeatures, fit_linear_probe
+from tangentlm.models.logits import logits_of
 from tiny import tiny_masked_lm
 
 

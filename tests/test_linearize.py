@@ -19,8 +19,8 @@ from small_models import (
     token_batch,
 )
 from tangentlm.errors import InputError
-from tangentlm.linearize import interpolate, linearized_logits
-from tangentlm.training import snapshot
+from tangentlm.finetune.loop import snapshot
+from tangentlm.finetune.taylor import interpolate, linearized_logits
 
 
 class Affine(nn.Module):

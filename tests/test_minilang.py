@@ -8,7 +8,6 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from tangentlm.data import Example
 from tangentlm.errors import InputError
 from tangentlm.minilang import (
     LEXICON,
@@ -18,9 +17,10 @@ from tangentlm.minilang import (
     make_tokenizer,
     prompted_task,
 )
-from tangentlm.models import PromptModel
+from tangentlm.models.heads import PromptModel
 from tangentlm.params import digest
-from tangentlm.prompts import encode_prompts, encode_texts, label_word_ids
+from tangentlm.tasks import Example
+from tangentlm.tasks.prompts import encode_prompts, encode_texts, label_word_ids
 
 COUNT = 3000
 PROMPTED = list(itertools.product(TASKS, PATTERNS))

@@ -8,18 +8,16 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoModelForMaskedLM
 
 from tangentlm.errors import InputError
-from tangentlm.models import (
+from tangentlm.models.checkpoints import (
     checkpoint_location,
-    encode,
     list_models,
     load_masked_lm,
-    load_model,
     load_tokenizer,
-    logits_of,
-    pick_device,
 )
-from tangentlm.prompts import label_word_ids
+from tangentlm.models.heads import load_model
+from tangentlm.models.logits import logits_of, pick_device
 from tangentlm.tasks import list_tasks, load_task
+from tangentlm.tasks.prompts import encode, label_word_ids
 from tiny import (
     ARCHITECTURES,
     save_tiny,

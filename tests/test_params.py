@@ -8,7 +8,12 @@ import pytest
 import yaml
 
 from tangentlm.errors import InputError, unknown_name
-from tangentlm.models import checkpoint_location, list_models, load_masked_lm, load_tokenizer
+from tangentlm.models.checkpoints import (
+    checkpoint_location,
+    list_models,
+    load_masked_lm,
+    load_tokenizer,
+)
 from tangentlm.params import (
     RUN_PREFIX,
     RUNS,
@@ -458,8 +463,8 @@ def test_run_s_folder(root):
 def test_identity_leaves_out_where_a_run_reads_and_writes():
     here = make_run("kernel", {"task": "mr"})
     there = make_run("kernel", {"task": "mr", "out": "x", "data": "y"})
-    assert here.identity() == there.identity()
-    assert here.identity() != make_run("kernel", {"task": "mr", "seed": 21}).identity()
+    assert here.parameters() == there.parameters()
+    assert here.parameters() != make_run("kernel", {"task": "mr", "seed": 21}).parameters()
 
 
 @pytest.mark.parametrize("experiment", RUNS)
@@ -565,10 +570,10 @@ def test_a_pretraining_from_a_notebook():
 def test_identity_of_a_pretraining_leaves_out_where_the_text_is():
     here = make_run("pretrain", {})
     there = make_run("pretrain", {"corpus": "/some/where", "out": "x"})
-    assert here.identity() == there.identity()
-    assert not {"corpus", "out"} & here.identity().keys()
+    assert here.parameters() == there.parameters()
+    assert not {"corpus", "out"} & here.parameters().keys()
     for change in ({"seed": 1}, {"width": 64}, {"parametrization": "mup"}, {"steps": 3}):
-        assert make_run("pretrain", change).identity() != here.identity()
+        assert make_run("pretrain", change).parameters() != here.parameters()
 
 
 def test_checkpoints_of_two_trainings_lie_apart(root):
@@ -653,8 +658,11 @@ def test_a_natural_task_run():
     run = make_run("natural_tasks", {"task": "mr", "optimizer": "adam"})
     assert isinstance(run, NaturalTaskRun)
     assert (run.method, run.prompt, run.model) == ("adam", "manual", "pocket")
-    assert run.identity() == make_run("natural_tasks", {**run.identity(), "data": "x"}).identity()
-    assert run.identity() != make_run("natural_tasks", {"task": "mr"}).identity()
+    assert (
+        run.parameters()
+        == make_run("natural_tasks", {**run.parameters(), "data": "x"}).parameters()
+    )
+    assert run.parameters() != make_run("natural_tasks", {"task": "mr"}).parameters()
 
 
 def test_prompts_of_a_study_are_runs_of_their_own(root):
@@ -672,7 +680,7 @@ def test_a_run_on_the_generated_language_has_a_model_or_trains_one():
     trained = make_run("minilang", {"model": None, "width": 128, "steps": 5})
     assert (trained.resolved.width, trained.resolved.steps) == (128, 5)
     assert given.name == f"{make_run('minilang', {'model': None}).name}-given"
-    assert given.identity() != make_run("minilang", {"cue_strength": 0.9}).identity()
+    assert given.parameters() != make_run("minilang", {"cue_strength": 0.9}).parameters()
 
 
 @pytest.mark.parametrize("strength", [1e-6, 0.85, "0.5", 1])

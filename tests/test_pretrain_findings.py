@@ -18,9 +18,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from tangentlm import figures
-from tangentlm.data import at_most_per_class, read_part
 from tangentlm.errors import InputError
-from tangentlm.models import encode, load_masked_lm, load_model, load_tokenizer, logits_of
+from tangentlm.models.checkpoints import load_masked_lm, load_tokenizer
+from tangentlm.models.heads import load_model
+from tangentlm.models.logits import logits_of
 from tangentlm.params import read_yaml
 from tangentlm.pretrain import Filler, fillings, load_probes, minimal_pairs
 from tangentlm.pretrain import downstream as downstream_module
@@ -28,7 +29,8 @@ from tangentlm.pretrain.card import Findings, save_masked_lm, write_card
 from tangentlm.pretrain.downstream import MaskFeatures, downstream
 from tangentlm.pretrain.probes import FIELD, MinimalPairs, Probes, probes_file
 from tangentlm.pretrain.vocabulary import train_tokenizer
-from tangentlm.tasks import load_task
+from tangentlm.tasks import at_most_per_class, load_task, read_part
+from tangentlm.tasks.prompts import encode
 from tiny import tiny_masked_lm, tiny_tokenizer
 from toy_text import SETTINGS, fresh, tiny_recipe, tokenizer_of
 

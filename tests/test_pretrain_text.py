@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 
-from tangentlm.data import read_part
 from tangentlm.errors import InputError
 from tangentlm.params import project_root
 from tangentlm.pretrain import PackedRows, load_probes, open_corpus, prepare, vocabulary
@@ -25,7 +24,7 @@ from tangentlm.pretrain.vocabulary import (
     label_words_of_all_tasks,
     train_tokenizer,
 )
-from tangentlm.tasks import list_tasks, load_task
+from tangentlm.tasks import list_tasks, load_task, read_part
 from toy_text import WORDS, encoded, packed, sentences, tokenizer_of
 
 TEXTS = ["a first line", "the second, longer line", "Ünïcode – the third"]

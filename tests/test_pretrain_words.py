@@ -13,7 +13,7 @@ from tangentlm.errors import InputError
 from tangentlm.params import make_run
 from tangentlm.pretrain import Filler
 from tangentlm.pretrain.words import HIDDEN, word_loss
-from tangentlm.prompts import word_tokens
+from tangentlm.tasks.prompts import word_tokens
 from tiny import tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer("words")
@@ -99,4 +99,4 @@ def test_a_probe_is_named_after_its_model():
     with pytest.raises(InputError, match="did you mean 'pocket'"):
         make_run("probe", {"model": "pokcet"})
     here, there = ({"corpus": place, "data": place, "out": place} for place in ("here", "there"))
-    assert make_run("probe", here).identity() == make_run("probe", there).identity()
+    assert make_run("probe", here).parameters() == make_run("probe", there).parameters()

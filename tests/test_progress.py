@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from tangentlm.collected import read_collected
 from tangentlm.params import load_study, project_root
-from tangentlm.progress import study_progress
+from tangentlm.studies.collected import read_collected
+from tangentlm.studies.progress import study_progress
 
 
 @pytest.fixture

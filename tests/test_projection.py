@@ -29,7 +29,7 @@ from tangentlm.kernels import (
     project_gradients,
     projection_error,
 )
-from tangentlm.models import LinearHeadModel
+from tangentlm.models.heads import LinearHeadModel
 
 EXACT = {"precision": "float64", "progress": False}
 

@@ -6,18 +6,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tangentlm.data import Example
+from tangentlm.batches import select_rows, unpadded_batches
 from tangentlm.errors import InputError
-from tangentlm.models import load_tokenizer
-from tangentlm.prompts import (
-    encode_prompts,
-    encode_texts,
-    label_word_ids,
-    labels_of,
-    select_rows,
-    unpadded_batches,
-)
-from tangentlm.tasks import Task, list_tasks, load_task
+from tangentlm.models.checkpoints import load_tokenizer
+from tangentlm.tasks import Example, Task, list_tasks, load_task
+from tangentlm.tasks.prompts import encode_prompts, encode_texts, label_word_ids, labels_of
 from tiny import tiny_tokenizer
 
 TOKENIZERS = ("pocket", "bytes", "words")

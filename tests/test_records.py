@@ -16,14 +16,8 @@ import torch
 from made_up_study import METRICS, SPLIT
 from tangentlm.errors import NonFiniteError
 from tangentlm.params import KernelRun
-from tangentlm.records import (
-    FINGERPRINT_VARIABLE,
-    cost_note,
-    page_cost_note,
-    peak_memory,
-    read_record,
-    write_record,
-)
+from tangentlm.report.notes import cost_note, page_cost_note
+from tangentlm.studies.records import IDENTITY_VARIABLE, peak_memory, read_record, write_record
 
 
 @pytest.fixture
@@ -46,25 +40,25 @@ def written(out, metrics=METRICS, **options) -> dict:
 
 
 def test_round_trip(out, monkeypatch):
-    monkeypatch.setenv(FINGERPRINT_VARIABLE, "abc123")
+    monkeypatch.setenv(IDENTITY_VARIABLE, "abc123")
     path = write_record(kernel_run(out), SPLIT.facts, METRICS)
     assert path == out / "record.json"
     record = read_record(out)
     assert record == json.loads(path.read_text(encoding="utf-8"))
     assert set(record) == {
-        "experiment", "run", "fingerprint", "parameters", "metrics", "inputs", "cost",
+        "experiment", "run", "identity", "parameters", "metrics", "inputs", "cost",
         "environment",
     }  # fmt: skip
     assert record["experiment"] == "kernel"
     assert record["run"] == "reviews-k2-s13-sgd"
-    assert record["fingerprint"] == "abc123"
+    assert record["identity"] == "abc123"
     assert record["metrics"] == METRICS
     assert [p.name for p in out.iterdir()] == ["record.json"]
 
 
 def test_parameters_are_those_that_decide_the_result(out):
     parameters = written(out)["parameters"]
-    assert parameters == kernel_run("elsewhere", data="a/folder").identity()
+    assert parameters == kernel_run("elsewhere", data="a/folder").parameters()
     assert parameters["formula"] == "sgd"
     assert parameters["k"] == 2
     assert "out" not in parameters

@@ -2,8 +2,8 @@
 
 import pytest
 
+from tangentlm.malladi.setup import grid_values, tasks_and_prompts
 from tangentlm.params import load_grid
-from tangentlm.setup_tables import grid_values, tasks_and_prompts
 from tangentlm.tasks import load_task
 
 # Of Table 2 of Malladi-v1: classes, training rows, test rows.

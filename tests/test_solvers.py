@@ -14,6 +14,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from solver_problems import PROPERTY, Problem
 from tangentlm.errors import InputError, NonFiniteError
 from tangentlm.kernels import Kernel
+from tangentlm.metrics import score
 from tangentlm.solvers import (
     AsymmetricLeastSquares,
     KernelLeastSquares,
@@ -22,7 +23,6 @@ from tangentlm.solvers import (
     Spectrum,
     difference,
     labels_of_decision,
-    score,
 )
 
 SOLVERS = {

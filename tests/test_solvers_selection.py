@@ -9,13 +9,13 @@ import pytest
 
 from solver_problems import Problem
 from tangentlm.errors import InputError
+from tangentlm.metrics import score
 from tangentlm.solvers import (
     AsymmetricLeastSquares,
     KernelLeastSquares,
     KernelLogistic,
     KernelRowsLogistic,
     asymmetric,
-    score,
     select,
     spectrum,
 )

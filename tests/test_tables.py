@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from tangentlm.tables import readable
+from tangentlm.report.tables import readable
 
 
 @pytest.mark.parametrize(

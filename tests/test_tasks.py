@@ -2,13 +2,12 @@ import typing
 
 import pytest
 
-from tangentlm.data import Example
 from tangentlm.errors import InputError
-from tangentlm.models import load_tokenizer
+from tangentlm.models.checkpoints import load_tokenizer
 from tangentlm.params import Prompt, load_study, make_run
-from tangentlm.prompts import encode_prompts, label_word_ids
 from tangentlm.tasks import (
     UNRELATED_WORDS,
+    Example,
     Task,
     list_tasks,
     load_task,
@@ -16,6 +15,7 @@ from tangentlm.tasks import (
     task_of,
     with_prompt,
 )
+from tangentlm.tasks.prompts import encode_prompts, label_word_ids
 
 SENTIMENT = "{text_a} It was {mask} ."
 # Malladi-v1 prints no blank before the question mark, the version of ICML 2023 prints one.

@@ -10,19 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from small_models import Mlp, dense_batch, prompt_batch, prompt_model
-from tangentlm import training
 from tangentlm.errors import InputError, NonFiniteError
-from tangentlm.params import load_grid
-from tangentlm.training import (
+from tangentlm.finetune import loop as training
+from tangentlm.finetune.loop import (
     Labelled,
     Schedule,
     evaluate,
     fine_tune,
-    grid_schedules,
     make_optimizer,
-    search,
     snapshot,
 )
+from tangentlm.finetune.search import grid_schedules, search
+from tangentlm.params import load_grid
 
 
 def samples(n: int, seed: int, classes: int = 3, scale: float = 1.0) -> Labelled:

@@ -16,9 +16,8 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
-from tangentlm.data import Example
-from tangentlm.fast_tokenizer import SPECIAL_TOKENS
-from tangentlm.tasks import Task
+from tangentlm.models.tokenizers import SPECIAL_TOKENS
+from tangentlm.tasks import Example, Task
 
 disable_progress_bar()
 

@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from tangentlm.errors import InputError
 from tangentlm.params import load_study, project_root
-from tangentlm.records import NOTEBOOK
+from tangentlm.studies.records import NOTEBOOK
 
 ROOT = project_root()
 BUILD = ROOT / "_build"

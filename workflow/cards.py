@@ -15,9 +15,8 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from tangentlm.data import Example, read_part
 from tangentlm.params import project_root
-from tangentlm.tasks import Task, list_tasks, load_task
+from tangentlm.tasks import Example, Task, list_tasks, load_task, read_part
 
 BEGIN, END = "<!-- facts:begin -->", "<!-- facts:end -->"
 

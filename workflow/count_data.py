@@ -12,10 +12,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from tangentlm.collected import results_folder
-from tangentlm.data import Example, has_rows, load_split, read_part
 from tangentlm.params import TaskRun, load_study
-from tangentlm.tasks import list_tasks, load_task
+from tangentlm.studies.collected import results_folder
+from tangentlm.tasks import Example, has_rows, list_tasks, load_split, load_task, read_part
 
 STUDY = "pocket"
 """The study whose test rows are counted by label."""

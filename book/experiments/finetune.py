@@ -59,16 +59,16 @@ import pandas as pd
 from tangentlm.params import run_from_notebook
 
 run = run_from_notebook("finetune", globals())
-pd.Series(run.identity(), name="value").to_frame()
+pd.Series(run.parameters(), name="value").to_frame()
 
 # %% [markdown]
 # ## The data and the model's zero-shot answers
 
 # %%
 from tangentlm import figures
-from tangentlm.adaptation import adapted
-from tangentlm.fewshot import few_shot
-from tangentlm.training import evaluate
+from tangentlm.finetune.adaptation import adapted
+from tangentlm.finetune.loop import evaluate
+from tangentlm.models.few_shot import few_shot
 
 figures.use_style()
 shots = few_shot(run)
@@ -101,8 +101,9 @@ pd.DataFrame(
 # parameters.
 
 # %%
+from tangentlm.finetune.loop import snapshot
+from tangentlm.finetune.search import grid_schedules, search
 from tangentlm.params import load_grid
-from tangentlm.training import grid_schedules, search, snapshot
 
 the_grid = load_grid(run.grid)
 schedules = grid_schedules(
@@ -149,10 +150,9 @@ figures.data_link(curves, f"curves-{run.name}")
 # One Jacobian-vector product a batch computes the right-hand side exactly.
 
 # %%
-from tangentlm.behavior import linearization_share
-from tangentlm.linearize import linearized_logits
-from tangentlm.models import logits_of
-from tangentlm.solvers import score
+from tangentlm.finetune.taylor import linearized_logits
+from tangentlm.metrics import linearization_share, score
+from tangentlm.models.logits import logits_of
 
 finetuned = logits_of(network, labelled["test"].batch)
 linearized = linearized_logits(
@@ -187,9 +187,9 @@ pd.Series(scores, name=f"test {the_task.metric} (%)").round(1).to_frame()
 # %%
 import torch
 
-from tangentlm.behavior import kernel_distances
+from tangentlm.batches import select_rows
 from tangentlm.kernels import entk
-from tangentlm.prompts import select_rows
+from tangentlm.metrics import kernel_distances
 
 MOST_SAMPLES = 64
 outputs = "difference" if the_task.num_classes == 2 else "full"
@@ -227,7 +227,8 @@ pd.DataFrame(distances).round(3)
 # ## The record
 
 # %%
-from tangentlm.records import cost_note, write_record
+from tangentlm.report.notes import cost_note
+from tangentlm.studies.records import write_record
 
 best = found.best.schedule
 path = write_record(

@@ -59,7 +59,7 @@ import pandas as pd
 from tangentlm.params import run_from_notebook
 
 run = run_from_notebook("kernel", globals())
-pd.Series(run.identity(), name="value").to_frame()
+pd.Series(run.parameters(), name="value").to_frame()
 
 # %% [markdown]
 # ## The data and the prompt
@@ -70,7 +70,7 @@ pd.Series(run.identity(), name="value").to_frame()
 
 # %%
 from tangentlm import figures
-from tangentlm.fewshot import few_shot
+from tangentlm.models.few_shot import few_shot
 
 figures.use_style()
 shots = few_shot(run)
@@ -90,8 +90,9 @@ pd.DataFrame(
 # below: fine-tuning starts from them, so the kernel regression may, too.
 
 # %%
-from tangentlm.models import logits_of
-from tangentlm.solvers import difference, labels_of_decision, score
+from tangentlm.metrics import score
+from tangentlm.models.logits import logits_of
+from tangentlm.solvers import difference, labels_of_decision
 
 logits = logits_of(shots.model, shots.batch).double().numpy()
 labels = {part: shots.part(part).labels.numpy() for part in shots.parts}
@@ -123,7 +124,7 @@ pd.Series(zero_shot, name=f"zero-shot {the_task.metric} (%)").round(1).to_frame(
 # %%
 import functools
 
-from tangentlm.adaptation import adapted_kernel
+from tangentlm.finetune.adaptation import adapted_kernel
 
 two_classes = the_task.num_classes == 2
 kernel_of = functools.partial(
@@ -243,8 +244,9 @@ pd.Series(
 # tables of the book are made of such records and of nothing else.
 
 # %%
-from tangentlm.behavior import mean_output_derivative
-from tangentlm.records import cost_note, write_record
+from tangentlm.metrics import mean_output_derivative
+from tangentlm.report.notes import cost_note
+from tangentlm.studies.records import write_record
 
 path = write_record(
     run,

@@ -53,7 +53,7 @@ from tangentlm.params import run_from_notebook
 
 run = run_from_notebook("minilang", globals())
 the_recipe = run.resolved
-pd.Series({**run.identity(), **the_recipe.model_dump()}, name="value").to_frame()
+pd.Series({**run.parameters(), **the_recipe.model_dump()}, name="value").to_frame()
 
 # %% [markdown]
 # ## The language
@@ -98,7 +98,8 @@ pd.DataFrame(
 # step has new documents.
 
 # %%
-from tangentlm.models import load_masked_lm, pick_device
+from tangentlm.models.checkpoints import load_masked_lm
+from tangentlm.models.logits import pick_device
 from tangentlm.pretrain import new_model, parameter_groups, pretrain
 from tangentlm.pretrain.language import LanguageRows
 from tangentlm.pretrain.loop import held_out_loss
@@ -153,11 +154,13 @@ figures.data_link(curve, f"curve-{run.name}")
 # and how far the kernel has moved.
 
 # %%
-from tangentlm.kernel_behavior import measure_kernel_behavior
-from tangentlm.models import PromptModel
+from tangentlm.batches import Labelled
+from tangentlm.finetune.behavior import measure_kernel_behavior
+from tangentlm.finetune.loop import snapshot
+from tangentlm.finetune.search import grid_schedules
+from tangentlm.models.heads import PromptModel
 from tangentlm.params import load_grid
-from tangentlm.prompts import Labelled, encode_prompts, label_word_ids, labels_of
-from tangentlm.training import grid_schedules, snapshot
+from tangentlm.tasks.prompts import encode_prompts, label_word_ids, labels_of
 
 pretrained = snapshot(masked_lm)
 the_grid = load_grid(run.grid)
@@ -213,7 +216,8 @@ results[shown].style.hide().format(precision=2)
 # %%
 from tangentlm.pretrain.card import save_masked_lm
 from tangentlm.pretrain.checkpoint import discard
-from tangentlm.records import cost_note, write_record
+from tangentlm.report.notes import cost_note
+from tangentlm.studies.records import write_record
 
 masked_lm.load_state_dict(pretrained)
 save_masked_lm(masked_lm, tokenizer, run.output_folder() / "model")

@@ -50,7 +50,7 @@ import pandas as pd
 from tangentlm.params import run_from_notebook
 
 run = run_from_notebook("natural_tasks", globals())
-pd.Series(run.identity(), name="value").to_frame()
+pd.Series(run.parameters(), name="value").to_frame()
 
 # %% [markdown]
 # ## The task, as it is asked
@@ -59,7 +59,7 @@ pd.Series(run.identity(), name="value").to_frame()
 import numpy as np
 
 from tangentlm import figures
-from tangentlm.fewshot import few_shot
+from tangentlm.models.few_shot import few_shot
 
 figures.use_style()
 shots = few_shot(run)
@@ -80,9 +80,9 @@ pd.DataFrame(
 # grows, *for every downstream example*. So look at the whole distribution, not at the mean alone.
 
 # %%
-from tangentlm.kernel_behavior import measure_kernel_behavior
+from tangentlm.finetune.behavior import measure_kernel_behavior
+from tangentlm.finetune.search import grid_schedules
 from tangentlm.params import load_grid
-from tangentlm.training import grid_schedules
 
 the_grid = load_grid(run.grid)
 schedules = grid_schedules(
@@ -114,7 +114,8 @@ figures.data_link(chi, f"chi-{run.name}")
 # ## The record
 
 # %%
-from tangentlm.records import cost_note, write_record
+from tangentlm.report.notes import cost_note
+from tangentlm.studies.records import write_record
 
 network = shots.model
 body = getattr(network, "masked_lm", network)

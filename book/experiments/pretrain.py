@@ -49,7 +49,7 @@ from tangentlm.params import run_from_notebook
 
 run = run_from_notebook("pretrain", globals())
 the_recipe = run.resolved
-pd.Series({**run.identity(), **the_recipe.model_dump()}, name="value").to_frame()
+pd.Series({**run.parameters(), **the_recipe.model_dump()}, name="value").to_frame()
 
 # %% [markdown]
 # ## The text, as tokens
@@ -95,7 +95,7 @@ print("\nTo be found:", tokenizer.convert_ids_to_tokens(batch.targets.tolist()))
 # {cite:t}`malladi2023kernel`).
 
 # %%
-from tangentlm.models import pick_device
+from tangentlm.models.logits import pick_device
 from tangentlm.pretrain import new_model, parameter_groups, roles
 
 masked_lm = new_model(the_recipe, tokenizer, run.seed, run.parametrization)
@@ -195,7 +195,8 @@ tasks.style.hide().format(precision=1, na_rep="")
 # %%
 from tangentlm.pretrain.checkpoint import discard
 from tangentlm.pretrain.loop import has_bfloat16
-from tangentlm.records import cost_note, environment, write_record
+from tangentlm.report.notes import cost_note
+from tangentlm.studies.records import environment, write_record
 
 last = trained.progress
 metrics = {

@@ -45,7 +45,7 @@ import pandas as pd
 from tangentlm.params import run_from_notebook
 
 run = run_from_notebook("probe", globals())
-pd.Series(run.identity(), name="value").to_frame()
+pd.Series(run.parameters(), name="value").to_frame()
 
 # %% [markdown]
 # ## Hidden words
@@ -55,7 +55,8 @@ pd.Series(run.identity(), name="value").to_frame()
 # the book holds out. The default model, `pocket`, is older than that rule: it may have read them, once.
 
 # %%
-from tangentlm.models import load_masked_lm, load_tokenizer, pick_device
+from tangentlm.models.checkpoints import load_masked_lm, load_tokenizer
+from tangentlm.models.logits import pick_device
 from tangentlm.pretrain import (
     Filler,
     fillings,
@@ -118,7 +119,8 @@ tasks.style.hide().format(precision=1, na_rep="")
 # ## The record
 
 # %%
-from tangentlm.records import cost_note, write_record
+from tangentlm.report.notes import cost_note
+from tangentlm.studies.records import write_record
 
 path = write_record(
     run,

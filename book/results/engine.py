@@ -35,7 +35,7 @@ from IPython.display import Markdown, display
 
 from tangentlm import figures
 from tangentlm.params import project_root
-from tangentlm.tables import readable
+from tangentlm.report.tables import readable
 
 figures.use_style()
 RESULTS = project_root() / "results" / "benchmarks"
@@ -436,6 +436,6 @@ for name in ("speed", "set", "trec", "shots512", "precision", "peers"):
 # ```
 
 # %% tags=["remove-input"]
-from tangentlm.records import page_cost_note
+from tangentlm.report.notes import page_cost_note
 
 page_cost_note()

@@ -42,17 +42,18 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from tangentlm import figures
-from tangentlm.claims import (
+from tangentlm.analysis.intervals import interval
+from tangentlm.malladi.claims import (
     VERDICTS,
     claims_in_short,
     difference,
     judge_claims,
     where_it_learns,
 )
-from tangentlm.ledger import compare, interval
-from tangentlm.measurements import measurements
-from tangentlm.paper_tables import paper_table
-from tangentlm.tables import ledger_table, our_results, readable
+from tangentlm.malladi.ledger import compare
+from tangentlm.malladi.measurements import measurements
+from tangentlm.malladi.tables import ledger_table, our_results, paper_table
+from tangentlm.report.tables import readable
 
 figures.use_style()
 METHODS = ("zero-shot", "SGD-FT", "K-SGD", "Adam-FT")
@@ -85,7 +86,7 @@ readable(by_verdict(learned.assign(task=named), ["claim"]))
 # and 64 together. Our condition is not among these properties, so of a task that is not learned they say little:
 
 # %% tags=["hide-input"]
-from tangentlm.properties import (
+from tangentlm.malladi.properties import (
     MALLADI,
     MALLADI_V1,
     behavior_claims,
@@ -228,7 +229,7 @@ readable(by_task(first, "Adam"))
 # of the study *pocket* has at most 500 rows.
 
 # %% tags=["hide-input"]
-from tangentlm.setup_tables import grid_values, tasks_and_prompts
+from tangentlm.malladi.setup import grid_values, tasks_and_prompts
 
 TASKS = "sst2 sst5 mr cr mpqa subj trec agnews mnli snli qnli rte mrpc qqp"
 readable(
@@ -292,7 +293,7 @@ gaps = pd.DataFrame(
 readable(gaps)
 
 # %% mystnb={"figure": {"caption": "Zero-shot, fine-tuned and kernel performance on every task that has been run; mean and standard deviation over splits."}, "image": {"alt": "Points with error bars for zero-shot, SGD fine-tuning, kernel regression and Adam fine-tuning on each task, a panel for each k."}} tags=["hide-input"]
-from tangentlm.paper_figures import every_task, figure_1, figure_2
+from tangentlm.malladi.figures import every_task, figure_1, figure_2
 
 both = pd.concat([measured, quick], ignore_index=True)
 points = every_task(both, METHODS)
@@ -362,7 +363,7 @@ paper_table(ledgers, ["Table 6a", "Table 6b"], version="malladi2022-openreview")
 # one between as many test samples and these training samples:
 
 # %% tags=["hide-input"]
-from tangentlm.collected import read_collected, read_collected_table
+from tangentlm.studies.collected import read_collected, read_collected_table
 
 moved = read_collected_table("pocket", "finetune-distances")
 READINGS = ["elementwise", "median", "ratio", "frobenius"]
@@ -452,7 +453,7 @@ figures.data_link(ledger.drop(columns="runs"), "malladi-ledger")
 # Hours are those of the runs one by one; two or more may have run side by side.
 
 # %% tags=["hide-input"]
-from tangentlm.progress import study_progress
+from tangentlm.studies.progress import study_progress
 
 readable(study_progress(["pocket", "paper"]))
 
@@ -473,6 +474,6 @@ readable(study_progress(["pocket", "paper"]))
 # 3. For which tasks is the kernel ahead of fine-tuning? What do they have in common?
 
 # %% tags=["remove-input"]
-from tangentlm.records import page_cost_note
+from tangentlm.report.notes import page_cost_note
 
 page_cost_note()

@@ -40,11 +40,11 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from tangentlm import figures
-from tangentlm.collected import read_collected, read_collected_table
-from tangentlm.ladder import changes_in_words, per_doubling
-from tangentlm.ledger import interval
-from tangentlm.progress import study_progress
-from tangentlm.tables import readable
+from tangentlm.analysis.intervals import interval
+from tangentlm.analysis.slopes import changes_in_words, per_doubling
+from tangentlm.report.tables import readable
+from tangentlm.studies.collected import read_collected, read_collected_table
+from tangentlm.studies.progress import study_progress
 
 figures.use_style()
 STUDY = "minilang"
@@ -254,6 +254,6 @@ if len(ladder):
 # 3. Which of the three tasks is hardest, and is it the one with the largest effect?
 
 # %% tags=["remove-input"]
-from tangentlm.records import page_cost_note
+from tangentlm.report.notes import page_cost_note
 
 page_cost_note()

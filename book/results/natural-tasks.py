@@ -54,17 +54,13 @@ from IPython.display import Markdown, display
 from scipy.stats import pearsonr
 
 from tangentlm import figures
-from tangentlm.collected import read_collected, read_collected_table
+from tangentlm.analysis.ladder import examples_over_width, ladder_measures
+from tangentlm.analysis.slopes import changes_in_words, per_doubling
 from tangentlm.figures import data_link
-from tangentlm.ladder import (
-    changes_in_words,
-    examples_over_width,
-    ladder_measures,
-    per_doubling,
-)
-from tangentlm.ledger import reported
-from tangentlm.progress import study_progress
-from tangentlm.tables import readable
+from tangentlm.malladi.ledger import reported
+from tangentlm.report.tables import readable
+from tangentlm.studies.collected import read_collected, read_collected_table
+from tangentlm.studies.progress import study_progress
 from tangentlm.tasks import load_task
 
 figures.use_style()
@@ -397,6 +393,6 @@ readable(correlations)
 #    slopes becomes steeper?
 
 # %% tags=["remove-input"]
-from tangentlm.records import page_cost_note
+from tangentlm.report.notes import page_cost_note
 
 page_cost_note()

@@ -50,9 +50,9 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from tangentlm import figures
-from tangentlm.collected import read_collected, read_collected_table
 from tangentlm.params import load_recipe, project_root
-from tangentlm.tables import readable
+from tangentlm.report.tables import readable
+from tangentlm.studies.collected import read_collected, read_collected_table
 
 figures.use_style()
 measured = project_root() / "results" / "benchmarks" / "cpu"
@@ -300,6 +300,6 @@ else:
 # The architecture is that of {cite:t}`warner2024modernbert`.
 
 # %% tags=["remove-input"]
-from tangentlm.records import page_cost_note
+from tangentlm.report.notes import page_cost_note
 
 page_cost_note()

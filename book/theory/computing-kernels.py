@@ -48,9 +48,9 @@ import pandas as pd
 import torch
 
 from tangentlm import figures
-from tangentlm.fewshot import few_shot
+from tangentlm.batches import select_rows
+from tangentlm.models.few_shot import few_shot
 from tangentlm.params import KernelRun
-from tangentlm.prompts import select_rows
 
 figures.use_style()
 shots = few_shot(
@@ -1131,6 +1131,6 @@ print(f"{64 * C * P * 4 / 2**30:.1f} GiB for the Jacobian of 64 samples")
 # ```
 
 # %% tags=["remove-input"]
-from tangentlm.records import page_cost_note
+from tangentlm.report.notes import page_cost_note
 
 page_cost_note()

@@ -54,7 +54,7 @@
 #
 # $$\nabla_U f = (W^\top V)\, \xi^\top, \qquad \nabla_W f = V x^\top, \qquad \nabla_V f = h .$$ (eq-three-gradients)
 #
-# `tangentlm.linear_network` is this network. Its optimizers take one example a step, as in the paper, and
+# `tangentlm.theory.linear_networks` is this network. Its optimizers take one example a step, as in the paper, and
 # give every matrix a learning rate of its own, $\eta_U, \eta_W, \eta_V$. The kernel that belongs to such a
 # training has the rates inside (Appendix D.4),
 #
@@ -72,7 +72,7 @@ import torch
 from scipy import stats
 
 from tangentlm import figures
-from tangentlm.linear_network import (
+from tangentlm.theory.linear_networks import (
     MUP,
     NTK,
     STANDARD,
@@ -646,7 +646,7 @@ adam.pivot(index="steps", columns="n", values="error").round(4)
 # network is a kernel machine from the start {cite:p}`jacot2018neural`. In the **standard
 # parametrization** initial sizes are the same as these, and the rate does not know the width: $r = -1$,
 # not stable. With a rate that falls like $1/n$ it has $r = 1/2$ again. At the width
-# `tangentlm.linear_network.BASE`, the smallest here, all of them and muP are the same network with the
+# `tangentlm.theory.linear_networks.BASE`, the smallest here, all of them and muP are the same network with the
 # same rates.
 
 # %%
@@ -864,6 +864,6 @@ assert adam[adam["steps"] > 1]["error"].min() > 0.1
 # ```
 
 # %% tags=["remove-input"]
-from tangentlm.records import page_cost_note
+from tangentlm.report.notes import page_cost_note
 
 page_cost_note()

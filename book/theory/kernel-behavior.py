@@ -44,10 +44,10 @@ import pandas as pd
 import torch
 
 from tangentlm import figures
-from tangentlm.fewshot import few_shot
-from tangentlm.models import logits_of
+from tangentlm.batches import select_rows
+from tangentlm.models.few_shot import few_shot
+from tangentlm.models.logits import logits_of
 from tangentlm.params import KernelRun
-from tangentlm.prompts import select_rows
 
 figures.use_style()
 shots = few_shot(
@@ -86,7 +86,7 @@ print(
 # has small $\chi$, and a small $\chi$ means a small update.
 
 # %% mystnb={"figure": {"caption": "The size of the output derivative on test examples before any training. At one half the model is undecided.", "name": "fig-chi"}, "image": {"alt": "Histogram of the absolute output derivative of the true label; most of the mass lies around one half."}} tags=["hide-input"]
-from tangentlm.behavior import mean_output_derivative, output_derivative
+from tangentlm.metrics import mean_output_derivative, output_derivative
 
 logits_0 = logits_of(model, batch).double().numpy()
 chi = output_derivative(logits_0[test], labels[test])
@@ -125,8 +125,8 @@ print(f"mean |chi_y| = {mean_output_derivative(logits_0[test], labels[test]):.2f
 # square of the step, and the relative error in proportion to it.
 
 # %%
+from tangentlm.finetune.loop import snapshot
 from tangentlm.kernels import entk
-from tangentlm.training import snapshot
 
 start = snapshot(model)
 one = select_rows(batch, slice(0, 1))
@@ -207,9 +207,9 @@ assert abs(slope - 1) < 0.2
 # times, with learning rates a factor of ten apart.
 
 # %%
-from tangentlm.behavior import kernel_distance
-from tangentlm.linearize import linearized_logits
-from tangentlm.training import Schedule, fine_tune
+from tangentlm.finetune.loop import Schedule, fine_tune
+from tangentlm.finetune.taylor import linearized_logits
+from tangentlm.metrics import kernel_distance
 
 probe = select_rows(batch, slice(64, 74))
 kernel_0 = entk(model, probe, outputs="difference", progress=False)
@@ -338,6 +338,6 @@ end.round(3)
 # ```
 
 # %% tags=["remove-input"]
-from tangentlm.records import page_cost_note
+from tangentlm.report.notes import page_cost_note
 
 page_cost_note()

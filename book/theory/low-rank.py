@@ -82,10 +82,10 @@ import torch
 from peft import LoraConfig, inject_adapter_in_model
 
 from tangentlm import figures
-from tangentlm.fewshot import few_shot
+from tangentlm.batches import select_rows
 from tangentlm.kernels import Kernel, draw_lora, entk, lora_entk_at_init
+from tangentlm.models.few_shot import few_shot
 from tangentlm.params import KernelRun
-from tangentlm.prompts import select_rows
 
 SEEDS = (13, 21, 42)  # of the few-shot splits; most sections use the first
 RANK, ALPHA = 8, 16  # Table 3 of Malladi-v1
@@ -639,8 +639,9 @@ scales.round(4)
 # starts at $f_0$ as a fine-tuning does.
 
 # %%
-from tangentlm.models import logits_of
-from tangentlm.solvers import KernelLeastSquares, labels_of_decision, score
+from tangentlm.metrics import score
+from tangentlm.models.logits import logits_of
+from tangentlm.solvers import KernelLeastSquares, labels_of_decision
 
 LAMBDA = 0.01
 n = len(shots[SEEDS[0]].part("train").labels)
@@ -1223,6 +1224,6 @@ by_step.map("{:.3g}".format)
 # ```
 
 # %% tags=["remove-input"]
-from tangentlm.records import page_cost_note
+from tangentlm.report.notes import page_cost_note
 
 page_cost_note()

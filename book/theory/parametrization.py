@@ -203,6 +203,6 @@ growth.rename("change at the largest width over that at the smallest").round(
 # practitioners use.
 
 # %% tags=["remove-input"]
-from tangentlm.records import page_cost_note
+from tangentlm.report.notes import page_cost_note
 
 page_cost_note()

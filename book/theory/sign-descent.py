@@ -48,12 +48,12 @@ import pandas as pd
 import torch
 
 from tangentlm import figures
-from tangentlm.behavior import output_derivative
-from tangentlm.fewshot import FewShot, few_shot
-from tangentlm.models import logits_of
+from tangentlm.batches import select_rows
+from tangentlm.finetune.loop import snapshot
+from tangentlm.metrics import output_derivative
+from tangentlm.models.few_shot import FewShot, few_shot
+from tangentlm.models.logits import logits_of
 from tangentlm.params import KernelRun
-from tangentlm.prompts import select_rows
-from tangentlm.training import snapshot
 
 SEED, SHOTS, HELD_OUT = 13, 16, 16
 
@@ -362,7 +362,7 @@ print("error of the sign kernel at 1e-8:", f"{wide['sign'].iloc[0]:.0e}")
 # have: $\chi$ for SGD, $\operatorname{sign}(\chi)$ for the other two.
 
 # %%
-from tangentlm.optimizers import make_optimizer
+from tangentlm.finetune.optimizers import make_optimizer
 
 RATES = 10.0 ** np.arange(-6.0, -2.0)
 
@@ -1129,6 +1129,6 @@ pd.Series(at_scale, name="epsilon at the scale of each gradient").round(
 # ```
 
 # %% tags=["remove-input"]
-from tangentlm.records import page_cost_note
+from tangentlm.report.notes import page_cost_note
 
 page_cost_note()

@@ -107,11 +107,12 @@ assert np.allclose(ridge.alpha_.ravel(), [1 / 4, 1 / 4, -1 / 2])
 # %%
 from scipy.stats import t as student
 
-from tangentlm.fewshot import few_shot
 from tangentlm.kernels import entk
-from tangentlm.models import logits_of
+from tangentlm.metrics import score
+from tangentlm.models.few_shot import few_shot
+from tangentlm.models.logits import logits_of
 from tangentlm.params import KernelRun
-from tangentlm.solvers import difference, labels_of_decision, score, select
+from tangentlm.solvers import difference, labels_of_decision, select
 
 SEEDS = (13, 21, 42, 87, 100)
 LAMBDAS = (0.0, 0.001, 0.01, 0.1, 1.0)
@@ -1157,6 +1158,6 @@ noted(*comparisons)
 # ```
 
 # %% tags=["remove-input"]
-from tangentlm.records import page_cost_note
+from tangentlm.report.notes import page_cost_note
 
 page_cost_note()

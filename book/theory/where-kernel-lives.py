@@ -57,9 +57,9 @@ import pandas as pd
 import torch
 
 from tangentlm import figures
-from tangentlm.fewshot import few_shot
 from tangentlm.kernels import entk
-from tangentlm.models import logits_of
+from tangentlm.models.few_shot import few_shot
+from tangentlm.models.logits import logits_of
 from tangentlm.params import KernelRun
 
 figures.use_style()
@@ -242,7 +242,8 @@ parameters.sample(4, random_state=0)
 # parameters if it were kernel regression. Call it the **movement**.
 
 # %%
-from tangentlm.solvers import labels_of_decision, score, select
+from tangentlm.metrics import score
+from tangentlm.solvers import labels_of_decision, select
 
 
 def over_outputs(values, contrast):
@@ -701,6 +702,6 @@ before_after.round(1)
 # ```
 
 # %% tags=["remove-input"]
-from tangentlm.records import page_cost_note
+from tangentlm.report.notes import page_cost_note
 
 page_cost_note()

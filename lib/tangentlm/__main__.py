@@ -1,14 +1,86 @@
-"""The command line: ``python -m tangentlm study quick --jobs 2``; ``make study`` calls it."""
+"""The command ``tangentlm``: list what there is, execute one run, run a whole study."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 from tangentlm.errors import InputError, NonFiniteError
 
+_STUDY = """\
+examples:
+  tangentlm study pocket --dry-run     what would be run, and why
+  tangentlm study quick --jobs 4       four runs at a time; what is done is not run again
+"""
+_RUN = """\
+examples:
+  tangentlm run kernel task=topics k=8 seed=42
+  tangentlm run finetune task=reviews optimizer=adam learning_rate="[1e-4, 3e-4]"
 
-def main(arguments: list[str] | None = None) -> int:
+The executed notebook and its record go to runs/local/<experiment>/<run>. The parameters of an
+experiment, with their defaults: tangentlm list parameters.
+"""
+_REPEAT = """\
+example:
+  tangentlm repeat pocket kernel/sst2-k16-s13-sgd
+
+The run is executed again in a scratch folder. What differs from its collected row, cost and machine
+apart, is shown, and the exit status is 1 where anything does.
+"""
+_LIST = """\
+examples:
+  tangentlm list                       kinds of things that have a name
+  tangentlm list tasks
+  tangentlm list runs pocket           every run of a study, and whether it is done
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the command line.
+
+    Returns:
+        A parser whose help shows examples.
+    """
+    main = argparse.ArgumentParser(
+        prog="tangentlm",
+        description="Is fine-tuning kernel regression? Run the experiments of the book.",
+        epilog="Each command has examples of its own: tangentlm study --help.",
+    )
+    commands = main.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, about: str, examples: str | None = None) -> argparse.ArgumentParser:
+        shown: dict[str, Any] = {} if examples is None else {"help": about}
+        return commands.add_parser(
+            name, description=f"{about[0].upper()}{about[1:]}.", epilog=examples,
+            formatter_class=argparse.RawDescriptionHelpFormatter, **shown,
+        )  # fmt: skip
+
+    study = add("study", "run what a study lacks, and collect its records", _STUDY)
+    study.add_argument("study", metavar="STUDY", help="a folder of params/studies")
+    study.add_argument("--jobs", type=int, default=2, help="runs at a time (default 2)")
+    study.add_argument("--dry-run", action="store_true", help="only say what would be run")
+    run = add("run", "execute one run of an experiment, with parameters of your own", _RUN)
+    run.add_argument("experiment", metavar="EXPERIMENT", help="a notebook of book/experiments")
+    run.add_argument("parameters", metavar="NAME=VALUE", nargs="*", help="values in YAML")
+    repeat = add("repeat", "execute a collected run again and compare every number", _REPEAT)
+    repeat.add_argument("study", metavar="STUDY")
+    repeat.add_argument("run", metavar="EXPERIMENT/RUN")
+    listing = add("list", "list tasks, models, studies, runs and their parameters", _LIST)
+    listing.add_argument("kind", metavar="KIND", nargs="?")
+    listing.add_argument("name", metavar="NAME", nargs="?", help="of a study, for its runs")
+    execute = add("execute", "execute one run of a study (Snakemake calls this)")
+    execute.add_argument("study")
+    execute.add_argument("experiment")
+    execute.add_argument("run")
+    execute.add_argument("--identity", help="what decides its result, where that is known already")
+    collect = add("collect", "collect the records of a study's done runs (Snakemake calls this)")
+    collect.add_argument("study")
+    return main
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
@@ -17,35 +89,37 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit status.
     """
-    parser = argparse.ArgumentParser(prog="tangentlm", description="Run the studies of the book.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    study = commands.add_parser("study", help="run what a study lacks, and collect its records")
-    study.add_argument("study")
-    study.add_argument("--jobs", type=int, default=2, help="runs at a time (default 2)")
-    study.add_argument("--dry-run", action="store_true", help="only say what would be run")
-    execute = commands.add_parser("execute", help="execute one run of a study")
-    execute.add_argument("study")
-    execute.add_argument("experiment")
-    execute.add_argument("run")
-    collect = commands.add_parser("collect", help="collect the records of a study's done runs")
-    collect.add_argument("study")
-    given = parser.parse_args(arguments)
+    given = parser().parse_args(arguments)
     try:
         return _dispatch(given)
     except (InputError, NonFiniteError) as error:
         print(f"tangentlm: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # `tangentlm list runs pocket | head`
+        sys.stderr.close()
+        return 0
 
 
 def _dispatch(given: argparse.Namespace) -> int:
-    from tangentlm import collected, params, runs
+    from tangentlm.studies import execution, listing
 
     if given.command == "study":
-        return runs.run_study(given.study, jobs=given.jobs, dry_run=given.dry_run)
-    if given.command == "execute":
-        runs.execute(given.study, given.experiment, given.run)
+        return execution.run_study(given.study, jobs=given.jobs, dry_run=given.dry_run)
+    if given.command == "run":
+        execution.execute_local(given.experiment, given.parameters)
+    elif given.command == "repeat":
+        from tangentlm.studies.repeat import repeat
+
+        return repeat(given.study, given.run)
+    elif given.command == "list":
+        print("\n".join(listing.lines(given.kind, given.name)))
+    elif given.command == "execute":
+        execution.execute(given.study, given.experiment, given.run, given.identity)
     else:
-        collected.write_collected(given.study, params.load_study(given.study))
+        from tangentlm.params import load_study
+        from tangentlm.studies.collected import write_collected
+
+        write_collected(given.study, load_study(given.study))
     return 0
 
 

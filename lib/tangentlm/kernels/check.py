@@ -14,8 +14,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from tangentlm.batches import num_samples
 from tangentlm.kernels.factors import Factor
-from tangentlm.kernels.passes import Batch, Passes, UncoveredUseError, num_samples
+from tangentlm.kernels.passes import Batch, Passes, UncoveredUseError
 
 _AGREEMENT = 1e4
 """The check passes below this many times machine epsilon, relative to the gradient's norm."""

@@ -67,7 +67,7 @@ class Decomposition:
 
         Args:
             delta: (M, C), in any unit: onehot(y_j) - softmax(f(x_j)), which is
-                -``output_derivative`` (see ``tangentlm.behavior``).
+                -``output_derivative`` (see ``tangentlm.metrics``).
 
         Returns:
             The mean; 0 where F is.

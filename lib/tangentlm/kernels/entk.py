@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tangentlm.batches import select_rows
 from tangentlm.errors import InputError, unknown_name
 from tangentlm.kernels.contract import SIGNED_SIDES, Contraction
 from tangentlm.kernels.groups import By, Parameters, choose, split
@@ -24,7 +25,6 @@ from tangentlm.kernels.precision import DTYPES, Products, check_precision
 from tangentlm.kernels.samples import Samples
 from tangentlm.kernels.store import TileStore
 from tangentlm.kernels.tiles import TileEngine
-from tangentlm.prompts import select_rows
 
 DEFAULT_MEMORY = 5 * 2**29
 """Bytes beyond the model that a kernel may take, where the caller sets no budget: 2.5 GiB."""

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from tangentlm.batches import select_rows
 from tangentlm.kernels.check import check
 from tangentlm.kernels.factors import Factor, num_bytes
 from tangentlm.kernels.limits import Limits
@@ -18,7 +19,6 @@ from tangentlm.kernels.precision import Products
 from tangentlm.kernels.samples import Samples
 from tangentlm.kernels.store import TileStore
 from tangentlm.kernels.tiles import TileEngine, TileFactors
-from tangentlm.prompts import select_rows
 
 Values = NDArray[np.float64]
 

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from tangentlm.batches import num_samples, select_rows
 from tangentlm.errors import NonFiniteError
 from tangentlm.kernels.factors import Factor, Rows, merge
 from tangentlm.kernels.precision import Products
 from tangentlm.kernels.recorder import Recorder
 from tangentlm.kernels.rules import Rule
-from tangentlm.prompts import select_rows
 
 Batch = Mapping[str, Tensor]
 
@@ -278,15 +278,3 @@ def _as_rows(gradients: Tensor) -> Rows:
     matrix = gradients.reshape(batch, count, gradients.shape[2] if gradients.ndim > 2 else 1, -1)
     ids = (matrix != 0).any(dim=3).flatten(0, 1).any(dim=0).nonzero()[:, 0]
     return Rows(ids.expand(batch, -1), matrix[:, :, ids])
-
-
-def num_samples(batch: Batch) -> int:
-    """B, the number of samples in a batch.
-
-    Args:
-        batch: Tensors with leading axis B.
-
-    Returns:
-        B.
-    """
-    return len(next(iter(batch.values())))

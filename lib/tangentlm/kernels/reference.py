@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from tangentlm.batches import select_rows
 from tangentlm.kernels.groups import Parameters, choose
-from tangentlm.prompts import select_rows
 
 _ZERO = 1e-15
 """Relative to the largest entry of a gradient; in double precision, what is below is round-off."""

@@ -10,8 +10,9 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
+
+from tangentlm.batches import num_tokens
 
 Batch = Mapping[str, Tensor]
 
@@ -89,18 +90,3 @@ class Samples:
             used += length
         if piece:
             yield piece
-
-
-def num_tokens(batch: Batch) -> Tensor:
-    """How much of a batch each sample is: its number of tokens.
-
-    Args:
-        batch: Tensors with leading axis N.
-
-    Returns:
-        (N,): the sums of the attention mask, or ones where there is none.
-    """
-    mask = batch.get("attention_mask")
-    if mask is None or mask.ndim != 2:
-        return torch.ones(len(next(iter(batch.values()))))
-    return mask.sum(dim=1).clamp(min=1).float().cpu()

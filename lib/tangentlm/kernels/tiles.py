@@ -17,13 +17,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tangentlm.batches import select_rows
 from tangentlm.errors import NonFiniteError
 from tangentlm.kernels.contract import Contraction
 from tangentlm.kernels.factors import Factor, nothing, num_bytes, written_out
 from tangentlm.kernels.limits import Limits
 from tangentlm.kernels.passes import NonFiniteOutputError, Passes
 from tangentlm.kernels.samples import Samples
-from tangentlm.prompts import select_rows
 
 _BATCH_SAMPLES = {"cpu": 256, "cuda": 1024}
 MOST_PADDING = 0.1

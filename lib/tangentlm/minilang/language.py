@@ -21,11 +21,10 @@ from collections.abc import Iterator, Sequence
 
 from pydantic import Field
 
-from tangentlm.data import Example
 from tangentlm.errors import InputError
 from tangentlm.minilang.lexicon import LABELS, LEXICON, STOP, TASKS, Pattern, TaskName
 from tangentlm.params import Strict
-from tangentlm.tasks import Task
+from tangentlm.tasks import Example, Task
 
 IDLE = 0.5
 """The share of texts that have an idle clause."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tangentlm.fast_tokenizer import SPECIAL_TOKENS, as_fast_tokenizer
 from tangentlm.minilang.lexicon import LEXICON
+from tangentlm.models.tokenizers import SPECIAL_TOKENS, as_fast_tokenizer
 
 
 def make_tokenizer() -> Any:

@@ -12,7 +12,7 @@ from tangentlm.params.lab_runs import MinilangRun, PretrainRun, ProbeRun, Recipe
 from tangentlm.params.recipes import Parametrization, Recipe, load_recipe
 from tangentlm.params.runs import RUNS, make_run, run_from_notebook
 from tangentlm.params.strict import PositiveRate, Strict, digest
-from tangentlm.params.studies import list_studies, load_study
+from tangentlm.params.studies import BOOK_STUDIES, list_studies, load_study
 from tangentlm.params.task_runs import (
     Adaptation,
     FineTuneRun,
@@ -25,6 +25,7 @@ from tangentlm.params.task_runs import (
 )
 
 __all__ = [
+    "BOOK_STUDIES",
     "RUNS",
     "RUN_PREFIX",
     "Adaptation",

@@ -19,7 +19,7 @@ def check_model(name: str) -> None:
     """Refuse the name of a model that is neither a parameter file, a folder nor a run.
 
     Args:
-        name: As for ``tangentlm.models.load_model``.
+        name: As for ``tangentlm.models.heads.load_model``.
 
     Raises:
         InputError: With the nearest name that there is.
@@ -32,6 +32,10 @@ class Run(Strict):
     """What every experiment's run has: a seed, a device and a place to write to."""
 
     experiment: ClassVar[str]
+    version: ClassVar[int]
+    """Raise it when the experiment's numbers change: its finished runs are then run again."""
+    computes_kernels: ClassVar[bool] = True
+    """Whether the version of the kernels' engine decides its numbers, too."""
     method_parameter: ClassVar[str]
     elsewhere: ClassVar[frozenset[str]] = frozenset({"out"})
     """Parameters that say where to read and write and decide no result."""
@@ -58,9 +62,13 @@ class Run(Strict):
         """Where this run writes: ``out``, or a folder of its own in the study ``local``."""
         return Path(self.out) if self.out else self.folder("local")
 
-    def identity(self) -> dict[str, Any]:
+    def parameters(self) -> dict[str, Any]:
         """The parameters that decide the result: all but where it is written and read."""
         return self.model_dump(mode="json", exclude=set(self.elsewhere))
+
+    def deciding(self) -> dict[str, Any]:
+        """The same, with the values of the files that they name instead of the names."""
+        return self.values_that_decide(without=self.elsewhere)
 
     def check_names(self) -> None:
         """Refuse a name that has no parameter file, with the nearest that has one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
@@ -49,6 +50,41 @@ class Grid(Strict):
         if method not in self.finetune:
             raise unknown_name("fine-tuning method in the grid", method, self.finetune)
         return self.finetune[method]
+
+    def tuning_values(
+        self,
+        method: str,
+        *,
+        learning_rate: Sequence[float] | None = None,
+        batch_size: Sequence[int] | None = None,
+    ) -> dict[str, Any]:
+        """All that fine-tuning with a method reads.
+
+        Args:
+            method: As for ``of_method``.
+            learning_rate: Instead of the grid's.
+            batch_size: Instead of the grid's.
+
+        Returns:
+            ``learning_rate``, ``batch_size``, ``steps`` and ``evaluate_every``.
+
+        Raises:
+            InputError: If the grid has no values for the method, and none are given.
+        """
+        if learning_rate is None or batch_size is None:
+            own = self.of_method(method)
+            learning_rate = learning_rate or own.learning_rate
+            batch_size = batch_size or own.batch_size
+        return {
+            "learning_rate": tuple(learning_rate),
+            "batch_size": tuple(batch_size),
+            "steps": self.steps,
+            "evaluate_every": self.evaluate_every,
+        }
+
+    def regression_values(self) -> dict[str, Any]:
+        """All that kernel regression reads: ``regularization``, ``f0_scale`` and ``gamma``."""
+        return self.model_dump(mode="json", include={"regularization", "f0_scale", "gamma"})
 
     def of_solver(self, default: Mapping[str, Sequence[float]]) -> dict[str, tuple[float, ...]]:
         """The values of a solver's hyperparameters.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
@@ -43,6 +43,13 @@ class RecipeRun(Run):
         """Refuse an unknown recipe, or one that this run's width does not fit."""
         _ = self.resolved
 
+    def deciding(self) -> dict[str, Any]:
+        """The parameters that decide the result, with the recipe's values."""
+        values = super().deciding()
+        for name in ("width", "steps", "minutes"):  # they are in the recipe's values
+            del values[name]
+        return values | {"recipe": self.resolved.values_that_decide(without={"about"})}
+
     def checkpoint_folder(self, text_checksum: str) -> Path:
         """Where this training writes its checkpoints, outside of any study.
 
@@ -53,7 +60,7 @@ class RecipeRun(Run):
             A folder that only the same training on the same text shares.
         """
         recipe = self.resolved.model_dump(mode="json", exclude_defaults=True)
-        identity = self.identity()
+        identity = self.parameters()
         for name in self.after_training:
             del identity[name]
         same = [identity, recipe, text_checksum]
@@ -65,6 +72,8 @@ class PretrainRun(RecipeRun):
     """One run of ``book/experiments/pretrain``: a masked-LM trained from scratch on text."""
 
     experiment: ClassVar[str] = "pretrain"
+    version: ClassVar[int] = 1
+    computes_kernels: ClassVar[bool] = False
     method_parameter: ClassVar[str] = "parametrization"
     elsewhere: ClassVar[frozenset[str]] = frozenset({"out", "corpus"})
 
@@ -76,6 +85,8 @@ class ProbeRun(Run):
     """One run of ``book/experiments/probe``: what a masked-LM knows."""
 
     experiment: ClassVar[str] = "probe"
+    version: ClassVar[int] = 1
+    computes_kernels: ClassVar[bool] = False
     method_parameter: ClassVar[str] = "model"
     elsewhere: ClassVar[frozenset[str]] = frozenset({"out", "corpus", "data"})
 
@@ -104,6 +115,7 @@ class MinilangRun(RecipeRun):
     """
 
     experiment: ClassVar[str] = "minilang"
+    version: ClassVar[int] = 1
     method_parameter: ClassVar[str] = "natural"
     after_training: ClassVar[frozenset[str]] = frozenset({"k", "test_size", "grid"})
 
@@ -120,6 +132,12 @@ class MinilangRun(RecipeRun):
         """The run's name for people, e.g. ``minilang-w64-s0-standard-A-85``."""
         given = "" if self.model is None else "-given"
         return f"{super().name}-{self.natural}-{100 * self.cue_strength:.0f}{given}"
+
+    def deciding(self) -> dict[str, Any]:
+        """The parameters that decide the result, with the values of recipe and grid."""
+        grid = load_grid(self.grid)
+        values = grid.regression_values() | grid.tuning_values("sgd")
+        return super().deciding() | {"grid": values}
 
     def check_names(self) -> None:
         """Refuse an unknown recipe, model or grid, or a width that does not fit."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from typing import Annotated, Any, Self, get_args
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, ClassVar, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
@@ -21,6 +21,10 @@ class Strict(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
+    later: ClassVar[Mapping[str, object]] = {}
+    """Fields that came after runs had been made, each with the value that means what those runs
+    did: at that value a field is no part of a run's identity, which so stays as it was."""
+
     @field_validator("*", mode="before")
     @classmethod
     def _no_boolean_numbers(cls, value: object, info: ValidationInfo) -> object:
@@ -30,6 +34,19 @@ class Strict(BaseModel):
         if field.annotation is not bool and any(isinstance(item, bool) for item in values):
             raise ValueError("is a yes or no, not what is meant here")
         return value
+
+    def values_that_decide(self, without: Iterable[str] = ()) -> dict[str, Any]:
+        """The values that are part of the identity of a run.
+
+        Args:
+            without: Fields that decide nothing.
+
+        Returns:
+            The values by name; a field of ``later`` only where it is not as it was before.
+        """
+        missing = object()
+        values = self.model_dump(mode="json", exclude=set(without))
+        return {n: value for n, value in values.items() if value != self.later.get(n, missing)}
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], where: str) -> Self:

@@ -12,6 +12,9 @@ from tangentlm.errors import InputError, unknown_name
 from tangentlm.params.files import project_root, read_yaml
 from tangentlm.params.runs import Run, make_run
 
+BOOK_STUDIES = ("quick", "smoke")
+"""Studies whose executed notebooks are pages of the book."""
+
 
 def list_studies() -> list[str]:
     """The names of the studies in ``params/studies``.

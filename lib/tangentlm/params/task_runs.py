@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -13,7 +14,7 @@ from tangentlm.params.grids import load_grid
 from tangentlm.params.strict import PositiveRate
 
 Adaptation = Literal["full", "lora", "intrinsic"]
-"""What fine-tuning moves; see ``tangentlm.adaptation.adapted``."""
+"""What fine-tuning moves; see ``tangentlm.finetune.adaptation.adapted``."""
 Optimizer = Literal["sgd", "adam", "signgd"]
 Prompt = Literal["manual", "null", "unrelated", "searched"]
 """How a task is asked; see ``tangentlm.tasks.with_prompt``."""
@@ -46,6 +47,15 @@ class TaskRun(Run):
     grid: str = "quick"
     data: str | None = None
 
+    def deciding(self) -> dict[str, Any]:
+        """The parameters that decide the result, with the grid's values."""
+        values = super().deciding()
+        return values | {"grid": self.grid_values()}
+
+    @abstractmethod
+    def grid_values(self) -> dict[str, Any]:
+        """What of the grid this run reads, by name."""
+
     @property
     def name(self) -> str:
         """The run's name for people, e.g. ``reviews-k16-s13-sgd``."""
@@ -77,6 +87,7 @@ class KernelRun(AdaptedRun):
     """One run of ``book/experiments/kernel``: an eNTK and its kernel regression."""
 
     experiment: ClassVar[str] = "kernel"
+    version: ClassVar[int] = 1
     method_parameter: ClassVar[str] = "formula"
     formula: Literal["sgd", "signgd", "asymmetric-signgd"] = "sgd"
     solver: Literal["least-squares", "logistic", "rows-logistic", "asymmetric"] = "least-squares"
@@ -104,6 +115,10 @@ class KernelRun(AdaptedRun):
         usual = self.solver in ("least-squares", "asymmetric")
         return self.formula + adaptation + ("" if usual else f"-{self.solver}")
 
+    def grid_values(self) -> dict[str, Any]:
+        """The values that the kernel regression tries."""
+        return load_grid(self.grid).regression_values()
+
 
 class FineTuneRun(AdaptedRun):
     """One run of ``book/experiments/finetune``: fine-tuning over a grid, chosen on dev.
@@ -112,6 +127,7 @@ class FineTuneRun(AdaptedRun):
     """
 
     experiment: ClassVar[str] = "finetune"
+    version: ClassVar[int] = 1
     method_parameter: ClassVar[str] = "optimizer"
     optimizer: Optimizer = "sgd"
     learning_rate: tuple[PositiveRate, ...] | None = None
@@ -120,8 +136,18 @@ class FineTuneRun(AdaptedRun):
     @property
     def method(self) -> str:
         """Optimizer and, unless all parameters move, what does, e.g. ``adam-lora``."""
-        return (
-            self.optimizer if self.adaptation == "full" else f"{self.optimizer}-{self.adaptation}"
+        return method_name(self.optimizer, self.adaptation)
+
+    def deciding(self) -> dict[str, Any]:
+        """The parameters that decide the result, with the values that are tried."""
+        values = super().deciding()
+        del values["learning_rate"], values["batch_size"]  # they are in the grid's values
+        return values
+
+    def grid_values(self) -> dict[str, Any]:
+        """The values that fine-tuning tries, and for how long."""
+        return load_grid(self.grid).tuning_values(
+            self.method, learning_rate=self.learning_rate, batch_size=self.batch_size
         )
 
     def check_names(self) -> None:
@@ -147,5 +173,11 @@ class NaturalTaskRun(TaskRun):
     """One run of ``book/experiments/natural_tasks``: is the task natural, and what follows."""
 
     experiment: ClassVar[str] = "natural_tasks"
+    version: ClassVar[int] = 1
     method_parameter: ClassVar[str] = "optimizer"
     optimizer: Optimizer = "sgd"
+
+    def grid_values(self) -> dict[str, Any]:
+        """The values that fine-tuning and the kernel regression try."""
+        grid = load_grid(self.grid)
+        return grid.regression_values() | grid.tuning_values(self.optimizer)

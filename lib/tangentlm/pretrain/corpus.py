@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from tangentlm.data import read_part
 from tangentlm.errors import InputError, unknown_name
 from tangentlm.params import digest
-from tangentlm.tasks import list_tasks, load_task
+from tangentlm.tasks import list_tasks, load_task, read_part
 
 CORPUS_VARIABLE = "TANGENTLM_CORPUS"
 """The environment variable that names a corpus."""

@@ -15,10 +15,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
-from tangentlm.data import Example, at_most_per_class, has_rows, read_part
-from tangentlm.models import encode, load_model, load_tokenizer, logits_of
-from tangentlm.solvers import score
-from tangentlm.tasks import Task, load_task
+from tangentlm.metrics import score
+from tangentlm.models.checkpoints import load_tokenizer
+from tangentlm.models.heads import load_model
+from tangentlm.models.logits import logits_of
+from tangentlm.tasks import Example, Task, at_most_per_class, has_rows, load_task, read_part
+from tangentlm.tasks.prompts import encode
 
 SEEDS = (13, 21, 42, 87, 100)
 _INVERSE_PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tangentlm.errors import InputError
 from tangentlm.params import Strict, project_root, read_yaml
-from tangentlm.prompts import word_tokens
+from tangentlm.tasks.prompts import word_tokens
 
 FIELD = "{mask}"
 _LONGEST = 512

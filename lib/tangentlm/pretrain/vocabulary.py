@@ -7,7 +7,7 @@ from itertools import chain, repeat
 from typing import Any
 
 from tangentlm.errors import InputError
-from tangentlm.fast_tokenizer import SPECIAL_TOKENS, as_fast_tokenizer
+from tangentlm.models.tokenizers import SPECIAL_TOKENS, as_fast_tokenizer
 from tangentlm.tasks import list_tasks, load_task
 
 _FIRST_REPEATS, _MOST_REPEATS = 20_000, 20_000_000

@@ -15,7 +15,7 @@ import torch
 
 from tangentlm.errors import InputError
 from tangentlm.pretrain.probes import Filler
-from tangentlm.prompts import word_tokens
+from tangentlm.tasks.prompts import word_tokens
 
 _WORD = re.compile(r"[A-Za-z]+")
 _WORDS_READ = 90

@@ -4,9 +4,10 @@ C outputs are treated as C N scalar samples (Appendix A.3 of Malladi-v1). A kern
 that of the difference f_1 - f_0 of two classes.
 """
 
+from tangentlm.metrics import score
 from tangentlm.solvers.asymmetric import AsymmetricLeastSquares
 from tangentlm.solvers.base import KernelSolver
-from tangentlm.solvers.labels import difference, labels_of_decision, score
+from tangentlm.solvers.labels import difference, labels_of_decision
 from tangentlm.solvers.least_squares import KernelLeastSquares
 from tangentlm.solvers.logistic import KernelLogistic
 from tangentlm.solvers.rows_logistic import KernelRowsLogistic

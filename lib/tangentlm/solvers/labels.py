@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.metrics import accuracy_score, f1_score
 
-from tangentlm.errors import InputError, unknown_name
+from tangentlm.errors import InputError
 from tangentlm.solvers.checks import Array, Labels
-
-METRICS = ("accuracy", "f1")
 
 
 def one_hot(labels: Labels, outputs: int) -> Array:
@@ -70,23 +67,3 @@ def difference(logits: ArrayLike) -> Array:
     if array.ndim != 2 or array.shape[1] != 2:
         raise InputError(f"the difference of logits is for shape (N, 2), not {array.shape}")
     return array[:, 1:] - array[:, :1]
-
-
-def score(y: ArrayLike, predicted: ArrayLike, metric: str = "accuracy") -> float:
-    """Performance in percent, as the papers print it.
-
-    Args:
-        y: True labels, (M,).
-        predicted: Predicted labels, (M,).
-        metric: ``"accuracy"``, or ``"f1"`` of label 1.
-
-    Returns:
-        0 to 100.
-
-    Raises:
-        InputError: If the metric is unknown.
-    """
-    if metric not in METRICS:
-        raise unknown_name("metric", metric, METRICS)
-    value = f1_score(y, predicted) if metric == "f1" else accuracy_score(y, predicted)
-    return 100.0 * float(value)

@@ -11,9 +11,10 @@ from numpy.typing import ArrayLike
 from sklearn.base import clone
 
 from tangentlm.errors import InputError, unknown_name
+from tangentlm.metrics import score
 from tangentlm.solvers.base import KernelSolver
 from tangentlm.solvers.checks import as_kernel, as_labels, as_training_kernel
-from tangentlm.solvers.labels import labels_of_decision, score
+from tangentlm.solvers.labels import labels_of_decision
 from tangentlm.solvers.least_squares import KernelLeastSquares
 
 

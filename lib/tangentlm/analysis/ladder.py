@@ -1,0 +1,81 @@
+"""What changes with width: measures of tasks over models that differ in width alone.
+
+Theorem 3.7 of Malladi-v1 is about a limit, so one model says nothing of it. A ladder of models, the
+same text in the same order at every width, does. An interval speaks of other tasks where a ladder
+has one model a width, of other pre-trainings where it has several seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from tangentlm.params import RUN_PREFIX
+from tangentlm.studies.collected import read_collected, read_collected_table
+
+EXPERIMENT = "natural_tasks"
+_FACTS = ["run", "width", "parametrization", "held_out_loss", "parameters"]
+
+
+def ladder_measures(study: str, ladder: str) -> pd.DataFrame:
+    """The measures of the tasks, beside the facts of the models.
+
+    What has not been asked of every model yet is left out: a mean over other tasks at every width
+    would show the tasks, not the width.
+
+    Args:
+        study: A study with runs of ``natural_tasks``.
+        ladder: The study that pre-trained their models.
+
+    Returns:
+        A row for each run of a task, prompt and seed that every model was asked, with ``width``,
+        ``parametrization``, ``held_out_loss`` and ``parameters`` of its model; empty where one of
+        the studies has not been run.
+    """
+    runs, models = read_collected(study, EXPERIMENT), read_collected(ladder, "pretrain")
+    if runs.empty or models.empty:
+        return pd.DataFrame()
+    models = models[_FACTS].assign(model=f"{RUN_PREFIX}{ladder}/" + models["run"])
+    asked = runs.groupby(["task", "prompt", "seed"])["model"].transform("nunique")
+    runs = runs[asked == runs["model"].nunique()]
+    return runs.drop(columns="width").merge(models.drop(columns="run"), on="model")
+
+
+def examples_over_width(measures: pd.DataFrame, study: str, by: Sequence[str]) -> pd.DataFrame:
+    """What single examples do, for Definition 3.6 speaks of every one of them.
+
+    Args:
+        measures: From ``ladder_measures``.
+        study: The study that they are from.
+        by: Columns that name the ladders.
+
+    Returns:
+        For every ladder, over all examples of all tasks and seeds: how many ``examples``, and in
+        percent those whose output derivative ``fell`` from the narrowest to the widest model, those
+        for which it ``fell_always`` (at every step), and those that are ``solved`` (below 0.1) and
+        ``hopeless`` (above 0.9) for the widest.
+    """
+    chi = read_collected_table(study, f"{EXPERIMENT}-chi_by_example")
+    if measures.empty or chi.empty:
+        return pd.DataFrame()
+    chi = chi.set_index("run")
+    rows = []
+    for names, group in measures.groupby(list(by), sort=False):
+        steps = []
+        for _, same in group.groupby(["task", "seed"]):
+            by_width = same.sort_values("width")
+            if by_width["width"].nunique() > 1:
+                examples = chi.loc[by_width["run"]].to_numpy(dtype=np.float64).T
+                steps.append(examples[~np.isnan(examples).any(axis=1)])
+        if not steps:
+            continue
+        widest = np.concatenate([examples[:, -1] for examples in steps])
+        change = np.concatenate([examples[:, -1] - examples[:, 0] for examples in steps])
+        always = np.concatenate([(np.diff(examples) < 0).all(axis=1) for examples in steps])
+        shares = [100 * float(np.mean(s)) for s in (change < 0, always, widest < 0.1, widest > 0.9)]
+        rows.append((*names, len(widest), *shares))
+    return pd.DataFrame(
+        rows, columns=[*by, "examples", "fell", "fell_always", "solved", "hopeless"]
+    )

@@ -1,0 +1,186 @@
+"""Few-shot fine-tuning as Malladi et al. do it, with hyperparameters chosen on dev.
+
+Schedule (Appendix A.3 of Malladi-v1): 32kC steps, dev evaluated every 4kC, the best checkpoint
+kept. Linear decay of the learning rate to zero, no warm-up and no weight decay are in Appendix A.3
+of Malladi. The papers do not mention gradient clipping; the authors' code clips the norm at 1, and
+so does this.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from tangentlm.batches import Labelled, select_rows
+from tangentlm.errors import NonFiniteError
+from tangentlm.finetune.optimizers import make_optimizer
+from tangentlm.metrics import score
+from tangentlm.models.logits import logits_of
+from tangentlm.params import Optimizer
+
+MAX_GRADIENT_NORM = 1.0
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How one fine-tuning goes: optimizer, rate, batch, steps, evaluations and its random seed."""
+
+    optimizer: Optimizer
+    learning_rate: float
+    batch_size: int
+    steps: int
+    evaluate_every: int
+    seed: int
+
+
+@dataclass
+class FineTuned:
+    """The best checkpoint of one fine-tuning and its trace.
+
+    Attributes:
+        schedule: How it was trained.
+        state: The parameters at the best evaluation (a state dict on the CPU).
+        dev_score: The dev score there, in percent.
+        dev_loss: The dev cross-entropy there; it decides between equal scores.
+        best_step: After how many steps that was.
+        trace: For every evaluation: step, training loss since the last one, dev score and loss.
+    """
+
+    schedule: Schedule
+    state: dict[str, Tensor] = field(repr=False)
+    dev_score: float
+    dev_loss: float
+    best_step: int
+    trace: list[dict[str, float]]
+
+
+def snapshot(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of a model's state on the CPU.
+
+    Args:
+        model: Any module.
+
+    Returns:
+        Its state dict, detached and cloned.
+    """
+    return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+
+
+def _minibatches(size: int, batch_size: int, seed: int) -> Iterator[Tensor]:
+    """Endless minibatches: shuffled epochs, the last short batch of each included."""
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        yield from torch.randperm(size, generator=generator).split(batch_size)
+
+
+def evaluate(model: nn.Module, samples: Labelled, metric: str) -> tuple[float, float]:
+    """Score and mean cross-entropy of a model, in eval mode.
+
+    Args:
+        model: ``model(**batch) -> (N, C)``.
+        samples: The samples.
+        metric: ``"accuracy"`` or ``"f1"``.
+
+    Returns:
+        The score in percent, and the loss in nats.
+    """
+    was_training = model.training
+    model.eval()
+    logits = logits_of(model, samples.batch)
+    model.train(was_training)
+    loss = float(nn.functional.cross_entropy(logits, samples.labels))
+    return score(samples.labels.numpy(), logits.argmax(dim=1).numpy(), metric), loss
+
+
+def fine_tune(
+    model: nn.Module,
+    train: Labelled,
+    dev: Labelled,
+    schedule: Schedule,
+    *,
+    metric: str = "accuracy",
+    observe: Callable[[int, nn.Module], None] | None = None,
+    progress: bool = True,
+) -> FineTuned:
+    """Fine-tune what requires a gradient and keep the checkpoint that is best on dev.
+
+    The model is left at its last step, not at the best one. Dropout is as the model's
+    configuration says, drawn from the schedule's seed like the order of the samples.
+
+    Args:
+        model: ``model(**batch) -> (N, C)``; trained in place.
+        train: Training samples.
+        dev: Samples that choose the checkpoint.
+        schedule: How to train.
+        metric: What is best.
+        observe: Called with the step and the model at every evaluation, to measure a path.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        The best checkpoint and the trace.
+
+    Raises:
+        NonFiniteError: If the loss or the gradient is not finite, naming the step.
+    """
+    device = next(model.parameters()).device
+    torch.manual_seed(schedule.seed)
+    optimizer = make_optimizer(model, schedule.optimizer, schedule.learning_rate)
+    decay = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / schedule.steps)
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    batches = _minibatches(len(train), schedule.batch_size, schedule.seed)
+    best: FineTuned | None = None
+    trace: list[dict[str, float]] = []
+    losses: list[float] = []
+    model.train()
+    for step in tqdm(
+        range(1, schedule.steps + 1),
+        disable=not progress,
+        leave=False,
+        unit="step",
+        desc=f"{schedule.optimizer} {schedule.learning_rate:g} x {schedule.batch_size}",
+    ):
+        index = next(batches)
+        rows = {k: v.to(device) for k, v in select_rows(train.batch, index).items()}
+        loss = nn.functional.cross_entropy(model(**rows), train.labels[index].to(device))
+        if not bool(torch.isfinite(loss)):
+            raise NonFiniteError(
+                f"the loss at step {step} (samples {index.tolist()}; {schedule.optimizer}, "
+                f"learning rate {schedule.learning_rate:g}) is not finite"
+            )
+        losses.append(float(loss.detach()))
+        optimizer.zero_grad()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM)
+        if not bool(torch.isfinite(norm)):  # the sign of NaN is 0, so SignGD would go on
+            raise NonFiniteError(
+                f"the gradient at step {step} (samples {index.tolist()}; {schedule.optimizer}, "
+                f"learning rate {schedule.learning_rate:g}) is not finite"
+            )
+        optimizer.step()
+        decay.step()
+        if step % schedule.evaluate_every and step != schedule.steps:
+            continue
+        dev_score, dev_loss = evaluate(model, dev, metric)
+        if not math.isfinite(dev_loss):
+            raise NonFiniteError(f"the dev loss after step {step} is not finite")
+        trace.append(
+            {
+                "step": step,
+                "train_loss": sum(losses) / len(losses),
+                "dev_score": dev_score,
+                "dev_loss": dev_loss,
+            }
+        )
+        losses = []
+        if observe is not None:
+            observe(step, model)
+        if best is None or (dev_score, -dev_loss) > (best.dev_score, -best.dev_loss):
+            best = FineTuned(schedule, snapshot(model), dev_score, dev_loss, step, trace)
+    model.eval()
+    assert best is not None
+    return best

@@ -1,0 +1,80 @@
+"""The first-order Taylor model of a network around its pre-trained parameters.
+
+f_lin(x; theta) = f(x; theta_0) + <grad f(x; theta_0), theta - theta_0>, the model of Appendix B.2
+of Malladi-v1, computed exactly by one Jacobian-vector product a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, jvp
+
+from tangentlm.batches import select_rows, unpadded_batches
+from tangentlm.errors import InputError
+
+State = Mapping[str, Tensor]
+
+
+def _displacement(model: nn.Module, start: State, end: State) -> dict[str, Tensor]:
+    """Theta - theta_0 for every parameter by name; a tied parameter once."""
+    names = [name for name, _ in model.named_parameters()]
+    for name in names:
+        for state in (start, end):
+            if name not in state:
+                raise InputError(f"the state has no parameter {name!r} of the model")
+    return {name: end[name] - start[name] for name in names}
+
+
+def linearized_logits(
+    model: nn.Module, start: State, end: State, batch: Mapping[str, Tensor], batch_size: int = 32
+) -> Tensor:
+    """The Taylor model's logits at parameters ``end``, expanded around ``start``.
+
+    Args:
+        model: ``model(**batch) -> (N, C)`` with attention that has a forward-mode derivative
+            (eager); its own parameters are neither used nor changed.
+        start: theta_0, a state dict.
+        end: theta, a state dict.
+        batch: Tensors with leading axis N.
+        batch_size: Rows at a time.
+
+    Returns:
+        f(x; theta_0) + J(x; theta_0) (theta - theta_0), shape (N, C), on the CPU.
+    """
+    device = next(model.parameters()).device
+    tangent = {n: t.to(device) for n, t in _displacement(model, start, end).items()}
+    origin = {name: start[name].to(device) for name in tangent}
+    parts, order, was_training = [], [], model.training
+    model.eval()
+    for index in unpadded_batches(batch, batch_size):
+        rows = {name: tensor.to(device) for name, tensor in select_rows(batch, index).items()}
+
+        def outputs(parameters: dict[str, Tensor], rows: dict[str, Tensor] = rows) -> Tensor:
+            return functional_call(model, parameters, (), rows)
+
+        with torch.no_grad():
+            value, change = jvp(outputs, (origin,), (tangent,))  # type: ignore[misc]
+        parts.append((value + change).cpu())
+        order.append(index)
+    model.train(was_training)
+    return torch.cat(parts)[torch.cat(order).argsort()]
+
+
+def interpolate(start: State, end: State, fraction: float) -> dict[str, Tensor]:
+    """The parameters on the straight line from ``start`` to ``end``.
+
+    Args:
+        start: A state dict.
+        end: A state dict with the same names.
+        fraction: 0 gives the start, 1 the end.
+
+    Returns:
+        start + fraction (end - start), for floating-point entries.
+    """
+    return {
+        name: torch.lerp(value, end[name], fraction) if value.is_floating_point() else value
+        for name, value in start.items()
+    }

@@ -1,0 +1,138 @@
+"""Our runs in the words of the papers' tables: one row for every number of a run.
+
+The papers name a method by what is trained and how ("Adam-FT", "K-LoRA-SGD"), a setting ("prompt"
+or "standard"), a prompt format and a quantity. A run of ours has several such numbers: a
+fine-tuning has its test performance, that of its Taylor model, and how far its kernels moved.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from tangentlm.studies.collected import read_collected, read_collected_table
+from tangentlm.tasks import list_tasks, load_task
+
+METHODS = {
+    ("finetune", "sgd"): "SGD-FT",
+    ("finetune", "adam"): "Adam-FT",
+    ("finetune", "signgd"): "SignGD-FT",
+    ("finetune", "sgd-lora"): "SGD-LoRA-FT",
+    ("finetune", "adam-lora"): "Adam-LoRA-FT",
+    ("kernel", "sgd"): "K-SGD",
+    ("kernel", "signgd"): "K-SignGD",
+    ("kernel", "asymmetric-signgd"): "K-A-SignGD",
+    ("kernel", "sgd-lora"): "K-LoRA-SGD",
+}
+"""The papers' names of our methods."""
+PROMPTS = {"manual": "manual", "null": "null", "searched": "search"}
+"""The papers' names of our prompt formats."""
+KEYS = ["task", "title", "k", "setting", "prompt", "method", "quantity", "metric", "model"]
+"""What two measurements have in common that differ in the split alone."""
+_FACTS = ["task", "title", "k", "seed", "setting", "prompt", "model", "run", "experiment"]
+PERFORMANCE = "performance"
+DISTANCE = "relative kernel distance"
+DERIVATIVE = "mean output derivative"
+
+
+def measurements(study: str) -> pd.DataFrame:
+    """Every number of a study's kernels and fine-tunings that a table of Malladi has a place for.
+
+    Args:
+        study: The study.
+
+    Returns:
+        A row a number: ``KEYS``, ``seed``, ``value``, ``run`` and ``experiment``. Zero-shot numbers
+        have k = 0. Tasks that are scored by F1 have their accuracy, too.
+    """
+    parts = [part for name in ("kernel", "finetune") for part in _of_experiment(study, name)]
+    if not parts:
+        return pd.DataFrame()
+    table = pd.concat(parts, ignore_index=True)
+    # Every run of a split knows its zero-shot numbers; one of each is enough.
+    return table.drop_duplicates([*KEYS, "seed"], ignore_index=True).dropna(subset="value")
+
+
+def _of_experiment(study: str, experiment: str) -> list[pd.DataFrame]:
+    runs = read_collected(study, experiment)
+    if runs.empty:
+        return []
+    titles = {name: load_task(name).title for name in list_tasks()}
+    prompt = runs["prompt"] if "prompt" in runs else pd.Series("manual", runs.index)
+    runs = runs.assign(
+        experiment=experiment,
+        title=runs["task"].map(titles),
+        setting=runs["head"].map({"prompt": "prompt", "linear": "standard"}),
+        prompt=prompt.map(PROMPTS).where(runs["head"] == "prompt", ""),
+        paper_method=[METHODS.get((experiment, method), "") for method in runs["method"]],
+    )
+    runs = runs[(runs["paper_method"] != "") & runs["prompt"].notna()]
+    name = runs["paper_method"]
+    parts = _scores(runs, "test", name)
+    prompted = runs[runs["setting"] == "prompt"]
+    if experiment == "finetune":
+        parts += _scores(runs, "linearized", "linearized " + name)
+        return parts + _distances(study, runs)
+    zero_shot = prompted.assign(k=0)
+    parts += _scores(zero_shot, "zero_shot", "zero-shot")
+    if "chi" in runs:
+        parts.append(_rows(zero_shot, zero_shot["chi"], "zero-shot", DERIVATIVE, DERIVATIVE))
+    return parts
+
+
+def _rows(
+    runs: pd.DataFrame,
+    value: pd.Series,
+    method: pd.Series | str,
+    quantity: str,
+    metric: pd.Series | str,
+) -> pd.DataFrame:
+    facts = runs[_FACTS].assign(method=method, quantity=quantity, metric=metric)
+    return facts.assign(value=value.astype(float))
+
+
+def _scores(runs: pd.DataFrame, kind: str, method: pd.Series | str) -> list[pd.DataFrame]:
+    """Performance in the task's own metric, and accuracy where that is another."""
+    own = {"test": "test_score", "linearized": "linearized_test", "zero_shot": "zero_shot_test"}
+    parts = [_rows(runs, runs[own[kind]], method, PERFORMANCE, runs["metric"])]
+    if f"{kind}_accuracy" in runs:
+        accuracy = _rows(runs, runs[f"{kind}_accuracy"], method, PERFORMANCE, "accuracy")
+        parts.append(accuracy[runs["metric"] != "accuracy"])
+    return parts
+
+
+def _distances(study: str, runs: pd.DataFrame) -> list[pd.DataFrame]:
+    """How far training kernels moved: that of SGD, and for sign methods that of their formula."""
+    distances = read_collected_table(study, "finetune-distances")
+    if distances.empty:
+        return []
+    distances = distances[distances["samples"] == "train"]
+    both = distances.merge(runs, on="run")
+    same = both["formula"] == "sgd"
+    kernel = same.map({True: " (K-SGD before/after)", False: " (kernel before/after)"})
+    return [_rows(both, both["elementwise"], both["paper_method"] + kernel, DISTANCE, DISTANCE)]
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean, spread and seeds of measurements that differ in the split alone.
+
+    Args:
+        table: From ``measurements``.
+
+    Returns:
+        ``KEYS``, ``mean``, ``std`` (of a sample; missing for one seed), ``seeds``, their
+        ``seed_list`` and ``runs``, and ``experiment``.
+    """
+    if table.empty:
+        return pd.DataFrame()
+    return (
+        table.groupby(KEYS, sort=False)
+        .agg(
+            mean=("value", "mean"),
+            std=("value", "std"),
+            seeds=("seed", "nunique"),
+            runs=("run", " ".join),
+            seed_list=("seed", lambda seeds: " ".join(map(str, seeds))),
+            experiment=("experiment", "first"),
+        )
+        .reset_index()
+    )

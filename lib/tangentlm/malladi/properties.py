@@ -1,0 +1,254 @@
+"""Table 1 of Malladi et al.: which split of which task shows which property of kernel behaviour."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+from scipy.stats import binomtest
+
+from tangentlm.malladi.claims import scores
+from tangentlm.malladi.ledger import reported
+from tangentlm.malladi.measurements import DISTANCE
+from tangentlm.metrics import linearization_share
+
+PROPERTIES = {
+    "solves": "eNTK solves task",
+    "linearization": "Linearization",
+    "fixed_features": "Fixed Features",
+    "kernel_behavior": "Kernel behavior",
+}
+"""Our names of the properties, and the paper's."""
+IN_SHORT = dict(zip(PROPERTIES.values(), ("solves", "linear", "fixed", "all three"), strict=True))
+"""Headings for narrow columns."""
+METHODS = {"SGD": ("SGD-FT", "K-SGD"), "Adam": ("Adam-FT", "K-A-SignGD")}
+"""For each optimizer its fine-tuning and its kernel."""
+_PROMPT = {"setting": "prompt", "prompt": "manual"}
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """When a property counts as present; the papers set these by hand.
+
+    Attributes:
+        solves: The kernel reaches at least this share of fine-tuning's performance. 10 % short
+            (0.90) in Malladi, 5 % (0.95) in Malladi-v1.
+        linearization: The Taylor model recovers at least this share of the improvement.
+        distance: The mean relative distance of the kernel's entries is below this: 2.0 in Malladi,
+            1.0 in Malladi-v1.
+        adam_kernel: Whose distance that is along Adam: ``"kernel"``, the optimizer's own, in
+            Malladi; ``"K-SGD"`` in Malladi-v1.
+    """
+
+    solves: float = 0.90
+    linearization: float = 0.5
+    distance: float = 2.0
+    adam_kernel: Literal["kernel", "K-SGD"] = "kernel"
+
+    def distance_of(self, optimizer: str) -> str:
+        """The distance that decides, in the words of ``measurements``."""
+        kernel = "K-SGD" if optimizer == "SGD" else self.adam_kernel
+        return f"{METHODS[optimizer][0]} ({kernel} before/after)"
+
+
+MALLADI = Thresholds()
+MALLADI_V1 = Thresholds(solves=0.95, distance=1.0, adam_kernel="K-SGD")
+
+
+def properties(table: pd.DataFrame, thresholds: Thresholds = MALLADI) -> pd.DataFrame:
+    """Which properties hold on which split.
+
+    Args:
+        table: From ``measurements``.
+        thresholds: When they hold.
+
+    Returns:
+        ``optimizer``, ``task``, ``title``, ``k``, ``seed`` and a column of True, False or missing
+        for each of ``PROPERTIES``. Linearization is judged by accuracy, as in Figure 2; where
+        fine-tuning improved nothing there is no improvement to recover, and it is missing. Kernel
+        behaviour is all three: False as soon as one of them is.
+    """
+    frames = [_of_optimizer(table, name, thresholds) for name in METHODS]
+    return pd.concat(frames, ignore_index=True)
+
+
+def _of_optimizer(table: pd.DataFrame, optimizer: str, limits: Thresholds) -> pd.DataFrame:
+    tuning, kernel = METHODS[optimizer]
+    tuned = scores(table, tuning, **_PROMPT)
+    regression = scores(table, kernel, **_PROMPT)
+    shares = _linearization_shares(table, tuning)
+    moved = scores(table, limits.distance_of(optimizer), DISTANCE, **_PROMPT)
+    rows = []
+    for key, performance in tuned.items():
+        distance = moved.get(key)
+        found = {
+            "solves": _at_least(regression.get(key), limits.solves * performance),
+            "linearization": _at_least(shares.get(key), limits.linearization),
+            "fixed_features": None if distance is None else distance < limits.distance,
+        }
+        facts = dict(zip(("task", "title", "k", "seed"), key, strict=True))
+        rows.append(
+            {"optimizer": optimizer, **facts, **found, "kernel_behavior": _all(found.values())}
+        )
+    columns = ["optimizer", "task", "title", "k", "seed", *PROPERTIES]
+    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(PROPERTIES, "boolean"))
+
+
+def _linearization_shares(table: pd.DataFrame, tuning: str) -> dict[Hashable, float | None]:
+    by_accuracy = {**_PROMPT, "metric": "accuracy"}
+    before = {
+        (task, seed): value
+        for (task, _, _, seed), value in scores(table, "zero-shot", **by_accuracy).items()
+    }
+    linear = scores(table, f"linearized {tuning}", **by_accuracy)
+    tuned = scores(table, tuning, **by_accuracy)
+    return {
+        key: linearization_share(before[key[0], key[3]], linear[key], tuned[key])
+        for key in linear.index
+        if (key[0], key[3]) in before
+    }
+
+
+def _all(found: Iterable[bool | None]) -> bool | None:
+    """True if all are, False if one is not, missing if that is not known."""
+    values = list(found)
+    if False in values:
+        return False
+    return None if None in values else True
+
+
+def _at_least(value: float | None, bound: float) -> bool | None:
+    return None if value is None else bool(value >= bound)
+
+
+def table_1(found: pd.DataFrame) -> pd.DataFrame:
+    """On how many splits each property holds, ours beside the paper's.
+
+    Args:
+        found: From ``properties``.
+
+    Returns:
+        ``optimizer``, ``k``, ``task`` (its title), ``property`` (the paper's name), ``paper`` (of
+        5), ``ours``, ``splits`` (on which it could be decided); missing where nothing was run.
+    """
+    paper = reported("malladi_table1")[["optimizer", "k", "task", "property", "seeds_holding"]]
+    paper = paper.rename(columns={"seeds_holding": "paper"}).astype({"k": int, "paper": int})
+    long = found.melt(
+        id_vars=["optimizer", "k", "title"], value_vars=list(PROPERTIES), var_name="property"
+    ).dropna(subset="value")
+    ours = (
+        long.assign(property=long["property"].map(PROPERTIES))
+        .groupby(["optimizer", "k", "title", "property"])["value"]
+        .agg(ours="sum", splits="size")
+        .reset_index()
+        .rename(columns={"title": "task"})
+    )
+    return paper.merge(ours, on=["optimizer", "k", "task", "property"], how="left")
+
+
+def by_task(counts: pd.DataFrame, optimizer: str) -> pd.DataFrame:
+    """Table 1 of one optimizer as the paper prints it: a row a task, a column a property and k.
+
+    Args:
+        counts: From ``table_1``.
+        optimizer: ``"SGD"`` or ``"Adam"``.
+
+    Returns:
+        ``task`` and a column for each property and k, in words: "2 of 3 (5)" where a property holds
+        on two of our three splits and on five of the paper's five; "(5)" where nothing was run.
+    """
+    chosen = counts[counts["optimizer"] == optimizer]
+    cells = [
+        (f"{row.ours:.0f} of {row.splits:.0f} " if pd.notna(row.ours) else "") + f"({row.paper})"
+        for row in chosen.itertuples()
+    ]
+    columns = [f"{IN_SHORT[row.property]}, k = {row.k}" for row in chosen.itertuples()]
+    marked = chosen.assign(cell=cells, column=columns).set_index(["task", "column"])
+    return marked["cell"].unstack(sort=False).reset_index()
+
+
+SHOW_KERNEL_BEHAVIOR = ("SST-2", "SST-5", "MR", "CR", "Subj", "RTE", "MRPC", "QQP")
+"""The eight tasks of which Malladi say so, and the five of which they deny it."""
+DO_NOT = ("TREC", "MNLI", "SNLI", "QNLI", "MPQA")
+COUNTED = (16, 64)
+"""The k of Table 1."""
+
+
+def behavior_claims(found: pd.DataFrame) -> pd.DataFrame:
+    """What the paper says of single tasks: which show kernel behaviour, and what AG News does.
+
+    A property is present where it holds on most splits, those of k = 16 and 64 together, taken as
+    independent. The share of splits has a 95 % interval (Wilson); a claim that it is present holds
+    where the interval is above one half, fails where it is below, and is undecided otherwise.
+
+    Args:
+        found: From ``properties``.
+
+    Returns:
+        ``claim``, ``optimizer``, ``task``, ``splits``, ``share``, ``low``, ``high``, ``verdict``.
+    """
+    claims = [
+        ("shows kernel behaviour", "kernel_behavior", True, SHOW_KERNEL_BEHAVIOR, METHODS),
+        ("shows no kernel behaviour", "kernel_behavior", False, DO_NOT, METHODS),
+        ("is solved by the kernel", "solves", True, ("AG News",), ("Adam",)),
+        ("is not linear", "linearization", False, ("AG News",), ("Adam",)),
+    ]
+    rows = []
+    for claim, name, present, tasks, optimizers in claims:
+        for optimizer in optimizers:
+            for task in tasks:
+                values = _of_task(found, task, optimizer)[name].dropna()
+                about = {"claim": claim, "optimizer": optimizer, "task": task}
+                rows.append({**about, "splits": len(values), **_majority(values, present)})
+    return pd.DataFrame(rows)
+
+
+def _of_task(found: pd.DataFrame, title: str, optimizer: str) -> pd.DataFrame:
+    same = (found["title"] == title) & (found["optimizer"] == optimizer)
+    return found[same & found["k"].isin(COUNTED)]
+
+
+def tasks_with_kernel_behavior(found: pd.DataFrame) -> pd.DataFrame:
+    """On how many tasks fine-tuning shows kernel behaviour, as ``behavior_claims`` decides it.
+
+    The paper's own count is 8 of 14, and 9 in its first version.
+
+    Args:
+        found: From ``properties``.
+
+    Returns:
+        For each optimizer the numbers of tasks: ``run``, and of these ``shows``, ``does not`` and
+        ``undecided``.
+    """
+    rows = []
+    for optimizer in METHODS:
+        tasks = [_of_task(found, title, optimizer) for title in found["title"].unique()]
+        shown = [task["kernel_behavior"].dropna() for task in tasks]
+        verdicts = [_majority(values, present=True)["verdict"] for values in shown if len(values)]
+        rows.append(
+            {
+                "optimizer": optimizer,
+                "run": len(verdicts),
+                "shows": verdicts.count("holds"),
+                "does not": verdicts.count("fails"),
+                "undecided": verdicts.count("undecided"),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _majority(values: pd.Series, present: bool) -> dict[str, object]:
+    if values.empty:
+        return {"share": None, "low": None, "high": None, "verdict": "not run"}
+    count = int(values.sum())
+    interval = binomtest(count, len(values)).proportion_ci(method="wilson")
+    agrees = interval.low > 0.5 if present else interval.high < 0.5
+    contradicts = interval.high < 0.5 if present else interval.low > 0.5
+    return {
+        "share": count / len(values),
+        "low": float(interval.low),
+        "high": float(interval.high),
+        "verdict": "holds" if agrees else "fails" if contradicts else "undecided",
+    }

@@ -1,0 +1,77 @@
+"""The set-up of Malladi et al.: Tables 2 and 3 of the first version, from our parameter files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from tangentlm.malladi.ledger import reported
+from tangentlm.params import load_grid
+from tangentlm.studies.collected import read_collected_table
+from tangentlm.tasks import load_task
+
+SOLVER = {"regularization": "lambda", "f0_scale": "f0 scale", "gamma": "gamma"}
+"""What kernel regression searches, and its name for people."""
+
+
+def tasks_and_prompts(tasks: Sequence[str]) -> pd.DataFrame:
+    """Table 2 of Malladi-v1: the tasks, their prompts, and how many rows they have.
+
+    Args:
+        tasks: Names of tasks.
+
+    Returns:
+        A row a task: ``title``, ``classes``, ``template``, ``label_words``, the paper's
+        ``paper_train`` and ``paper_test``, and what was loaded here: ``train``, ``test`` and
+        ``smallest_class``, the training rows of the rarest class, of which a k-shot split needs
+        2k (``Task.short_dev``: k + 1). A task whose data was not counted has no counts.
+    """
+    loaded = [load_task(name) for name in tasks]
+    table = pd.DataFrame(
+        {
+            "task": tasks,
+            "title": [task.title for task in loaded],
+            "classes": [task.num_classes for task in loaded],
+            "template": [task.template for task in loaded],
+            "label_words": [", ".join(task.label_words) for task in loaded],
+        }
+    )
+    paper = reported("malladi_table2").drop(columns="classes")
+    paper = paper.rename(columns={"train": "paper_train", "test": "paper_test"})
+    return table.merge(paper, how="left", on="title").merge(
+        read_collected_table("data", "tasks"), how="left", on="task"
+    )
+
+
+def grid_values(grids: Sequence[str]) -> pd.DataFrame:
+    """Table 3 of Malladi-v1: the values that are searched.
+
+    Args:
+        grids: Names of grids of ``params/grids``.
+
+    Returns:
+        A row for each method and hyperparameter: ``method``, ``hyperparameter``, and the values
+        of each grid in a column of its name.
+    """
+    columns = {name: _values(name) for name in grids}
+    table = pd.DataFrame(columns)
+    table.index.names = ["method", "hyperparameter"]
+    return table.reset_index()
+
+
+def _values(name: str) -> pd.Series:
+    grid = load_grid(name)
+    values = {}
+    for method, given in grid.finetune.items():
+        values[method, "learning rate"] = _listed(given.learning_rate)
+        values[method, "batch size"] = _listed(given.batch_size)
+    values["fine-tuning", "steps (in kC)"] = str(grid.steps)
+    values["fine-tuning", "evaluated every (in kC)"] = str(grid.evaluate_every)
+    for field, hyperparameter in SOLVER.items():
+        values["kernel regression", hyperparameter] = _listed(getattr(grid, field))
+    return pd.Series(values)
+
+
+def _listed(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values)

@@ -1,0 +1,156 @@
+"""Measures of kernel behaviour: Definitions 2.1 and 2.2 of Malladi-v1 as numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import softmax
+from sklearn.metrics import accuracy_score, f1_score
+
+from tangentlm.errors import InputError, unknown_name
+
+Array = NDArray[np.float64]
+
+
+def output_derivative(logits: ArrayLike, labels: ArrayLike) -> Array:
+    """Chi = d loss / d f for the cross-entropy: softmax(f) - onehot(y) (Definition 2.1).
+
+    Args:
+        logits: (N, C).
+        labels: (N,).
+
+    Returns:
+        (N, C); every row sums to zero.
+    """
+    chi = softmax(np.asarray(logits, dtype=np.float64), axis=1)
+    chi[np.arange(len(chi)), np.asarray(labels)] -= 1.0
+    return chi
+
+
+def true_label_derivative(logits: ArrayLike, labels: ArrayLike) -> Array:
+    """|chi_y| = 1 - softmax(f)_y of every sample: how far from solved each of them is.
+
+    Args:
+        logits: (N, C).
+        labels: (N,).
+
+    Returns:
+        (N,), each in [0, 1].
+    """
+    chi = output_derivative(logits, labels)
+    return np.abs(chi[np.arange(len(chi)), np.asarray(labels)])
+
+
+def mean_output_derivative(logits: ArrayLike, labels: ArrayLike) -> float:
+    """The mean of |chi_y| = 1 - softmax(f)_y over samples: how far from solved a task is.
+
+    The paper's Table 5 prints one number a task without saying how the C entries of chi are
+    made one; for two classes |chi_0| = |chi_1|, so the true label's entry is the natural choice.
+
+    Args:
+        logits: (N, C).
+        labels: (N,).
+
+    Returns:
+        A number in [0, 1].
+    """
+    return float(true_label_derivative(logits, labels).mean())
+
+
+def kernel_distance(before: ArrayLike, after: ArrayLike) -> float:
+    """The mean element-wise relative distance |K' - K| / |K| (Table 6 of Malladi-v1).
+
+    Args:
+        before: The kernel K, any shape.
+        after: The kernel K', the same shape.
+
+    Returns:
+        0 where the features are fixed; below 1 counts as fixed in Malladi-v1, below 2 in Malladi.
+
+    Raises:
+        InputError: If the shapes differ or K has a zero entry.
+    """
+    first, second = _pair(before, after)
+    if not first.all():
+        raise InputError("the kernel has a zero entry, so its relative distance is not defined")
+    return float(np.mean(np.abs(second - first) / np.abs(first)))
+
+
+def kernel_distances(before: ArrayLike, after: ArrayLike) -> dict[str, float]:
+    """How far a kernel has moved, by four readings of "relative distance".
+
+    The papers print one number a task and name the first. It has no upper bound: one entry near
+    zero can decide it. Entries that were exactly zero are left out of the first two.
+
+    Args:
+        before: The kernel K, any shape.
+        after: The kernel K', the same shape.
+
+    Returns:
+        ``elementwise``: the mean of |K' - K| / |K|; ``median``: their median; ``ratio``: the sum of
+        |K' - K| over that of |K|; ``frobenius``: the ratio of the norms of K' - K and K.
+
+    Raises:
+        InputError: If the shapes differ or K is zero.
+    """
+    first, second = _pair(before, after)
+    if not first.any():
+        raise InputError("the kernel is zero, so its relative distance is not defined")
+    change, size = np.abs(second - first), np.abs(first)
+    relative = change[size > 0] / size[size > 0]
+    return {
+        "elementwise": float(relative.mean()),
+        "median": float(np.median(relative)),
+        "ratio": float(change.sum() / size.sum()),
+        "frobenius": float(np.linalg.norm(change) / np.linalg.norm(size)),
+    }
+
+
+def _pair(before: ArrayLike, after: ArrayLike) -> tuple[Array, Array]:
+    first = np.asarray(getattr(before, "values", before), dtype=np.float64)
+    second = np.asarray(getattr(after, "values", after), dtype=np.float64)
+    if first.shape != second.shape:
+        raise InputError(f"kernels of shapes {first.shape} and {second.shape} cannot be compared")
+    return first, second
+
+
+def linearization_share(pretrained: float, linearized: float, finetuned: float) -> float | None:
+    """How much of the improvement by fine-tuning the Taylor model recovers.
+
+    Malladi-v1 says that the Linearization property holds from 0.5 on.
+
+    Args:
+        pretrained: Zero-shot performance.
+        linearized: Performance of the Taylor model at the fine-tuned parameters.
+        finetuned: Performance of the fine-tuned model.
+
+    Returns:
+        (linearized - pretrained) / (finetuned - pretrained), or ``None`` where fine-tuning
+        improved nothing.
+    """
+    if finetuned <= pretrained:
+        return None
+    return (linearized - pretrained) / (finetuned - pretrained)
+
+
+METRICS = ("accuracy", "f1")
+
+
+def score(y: ArrayLike, predicted: ArrayLike, metric: str = "accuracy") -> float:
+    """Performance in percent, as the papers print it.
+
+    Args:
+        y: True labels, (M,).
+        predicted: Predicted labels, (M,).
+        metric: ``"accuracy"``, or ``"f1"`` of label 1.
+
+    Returns:
+        0 to 100.
+
+    Raises:
+        InputError: If the metric is unknown.
+    """
+    if metric not in METRICS:
+        raise unknown_name("metric", metric, METRICS)
+    value = f1_score(y, predicted) if metric == "f1" else accuracy_score(y, predicted)
+    return 100.0 * float(value)

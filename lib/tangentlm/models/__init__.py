@@ -1,0 +1,11 @@
+"""Models: from a checkpoint to ``model(**batch) -> (N, C)``.
+
+* ``checkpoints``: where a pre-trained model is, and what makes it unfit;
+* ``tokenizers``: the project's own tokenizers;
+* ``heads``: label words at the mask, or a linear layer on the first token;
+* ``linear_probe``: the linear layer at the best linear classifier of the features;
+* ``logits``: the logits of many rows;
+* ``few_shot``: a task and a model together, ready to compute with.
+
+Nothing is imported here: finding a checkpoint must not cost the import of torch.
+"""

@@ -1,0 +1,87 @@
+"""Tables of the book, as HTML: the paper's value beside ours, with spread, seeds and runs."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from IPython.display import HTML
+
+NOT_RUN = '<td class="not-run">not run</td>'
+
+
+def table_of(head: str, body: Sequence[str], kind: str = "") -> HTML:
+    """A table that scrolls sideways where it is too wide.
+
+    Args:
+        head: The header cells, as HTML.
+        body: The rows, as HTML.
+        kind: A class, e.g. ``"sortable"``.
+
+    Returns:
+        The table.
+    """
+    return HTML(
+        f'<div class="table-scroll"><table class="{kind}"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(body)}</tbody></table></div>"
+    )
+
+
+def readable(rows: pd.DataFrame, names: Mapping[str, str] | None = None) -> HTML:
+    """Some columns of a table under names for people; "not run" where there are no rows.
+
+    Args:
+        rows: Any table.
+        names: The heading of each column that is shown; one that is missing stays empty. By
+            default every column under its own name.
+
+    Returns:
+        The table, floats with three digits, whole numbers in full; columns of words are set left.
+    """
+    if rows.empty:
+        return HTML('<p class="not-run">Not run.</p>')
+    names = names or {name: name for name in rows.columns}
+    shown = rows.reindex(columns=list(names))
+    kinds = [' class="words"' if _has_words(shown[column]) else "" for column in shown]
+    head = "".join(
+        f"<th{kind}>{html.escape(name)}</th>"
+        for kind, name in zip(kinds, names.values(), strict=True)
+    )
+    body = [
+        "".join(
+            f"<td{kind}>{_readable_cell(value)}</td>"
+            for kind, value in zip(kinds, row, strict=True)
+        )
+        for row in shown.itertuples(index=False)
+    ]
+    return table_of(head, [f"<tr>{cells}</tr>" for cells in body])
+
+
+def _has_words(column: pd.Series) -> bool:
+    return any(isinstance(value, str) for value in column)
+
+
+def _readable_cell(value: Any) -> str:
+    if pd.isna(value):
+        return ""
+    if isinstance(value, str | bool):
+        return html.escape(str(value))
+    whole = float(value).is_integer() or abs(value) >= 1000
+    return f"{value:,.0f}" if whole else f"{value:.3g}"
+
+
+def spread(mean: float, std: float, digits: int = 1) -> str:
+    """A mean and, in brackets, its standard deviation, as HTML.
+
+    Args:
+        mean: The mean.
+        std: The standard deviation; NaN where there is none.
+        digits: Behind the point.
+
+    Returns:
+        E.g. ``88.3 (0.3)``.
+    """
+    behind = "" if pd.isna(std) else f' <span class="spread">({std:.{digits}f})</span>'
+    return f"{mean:.{digits}f}{behind}"

@@ -1,0 +1,285 @@
+"""Executing runs: each is one papermill execution of an experiment's template.
+
+Papermill writes to a scratch folder. Only a run that ended well is moved, at once and whole, to
+``runs/<study>/<experiment>/<run>``. Snakemake executes what a study lacks, several runs at a time.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tangentlm.errors import InputError, unknown_name
+from tangentlm.params import (
+    PretrainRun,
+    ProbeRun,
+    Run,
+    TaskRun,
+    load_study,
+    make_run,
+    project_root,
+)
+from tangentlm.studies.collected import collected_identity, write_collected
+from tangentlm.studies.records import IDENTITY_VARIABLE, NOTEBOOK, RECORD, read_record
+
+
+def template(experiment: str) -> Path:
+    """The notebook that an experiment's runs execute.
+
+    Args:
+        experiment: The experiment's name.
+
+    Returns:
+        ``book/experiments/<experiment>.py``.
+    """
+    return project_root() / "book" / "experiments" / f"{experiment}.py"
+
+
+def check(runs: Sequence[Run]) -> None:
+    """Refuse runs that cannot work, before any of them starts.
+
+    Args:
+        runs: The runs.
+
+    Raises:
+        InputError: For the first thing that is wrong: task, label word, data, k, model or corpus.
+    """
+    from tangentlm.models.checkpoints import load_masked_lm, load_tokenizer
+    from tangentlm.pretrain.corpus import open_corpus
+    from tangentlm.tasks import load_split, task_of
+    from tangentlm.tasks.prompts import label_word_ids
+
+    seen: set[object] = set()
+    for run in runs:
+        if isinstance(run, PretrainRun | ProbeRun):
+            corpus = open_corpus(run.corpus)
+            if isinstance(run, PretrainRun):
+                corpus.passes(run.resolved.passes)
+        if not isinstance(run, TaskRun):
+            continue
+        task = task_of(run)
+        data_key = (run.task, run.k, run.seed, run.data, run.test_size)
+        if data_key not in seen:
+            seen.add(data_key)
+            load_split(task, run.k, run.seed, data=run.data, test_size=run.test_size)
+        if run.head == "prompt" and (run.model, task) not in seen:
+            seen.add((run.model, task))
+            label_word_ids(task, load_tokenizer(run.model))
+    for model in dict.fromkeys(run.model for run in runs if isinstance(run, TaskRun)):
+        load_masked_lm(model)  # refuses a decoder that is missing or not tied
+
+
+def execute(study: str, experiment: str, name: str, identity: str | None = None) -> None:
+    """Execute one run of a study with papermill.
+
+    Args:
+        study: The study.
+        experiment: The experiment.
+        name: The run's name.
+        identity: What decides the run's result, as text, where that is known already.
+
+    Raises:
+        InputError: If there is no such run, or it failed; the message names the notebook that
+            shows where.
+    """
+    runs = {f"{run.experiment}/{run.name}": run for run in load_study(study)}
+    if f"{experiment}/{name}" not in runs:
+        raise unknown_name(f"run of study {study}", f"{experiment}/{name}", runs)
+    run = runs[f"{experiment}/{name}"]
+    if identity is None:
+        from tangentlm.studies.identity import identity as identity_of
+
+        identity = str(identity_of(run))
+    base = project_root() / "runs" / study
+    scratch = base / ".scratch" / experiment / name
+    failed = base / ".failed" / experiment / f"{name}.ipynb"
+    problem = execute_in(scratch, run, identity)
+    if problem is not None:
+        failed.parent.mkdir(parents=True, exist_ok=True)
+        if (scratch / NOTEBOOK).is_file():
+            (scratch / NOTEBOOK).replace(failed)
+        shutil.rmtree(scratch)
+        raise InputError(f"run {study}/{experiment}/{name} failed: {problem}; see {failed}")
+    folder = run.folder(study)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    scratch.rename(folder)
+    failed.unlink(missing_ok=True)
+    _report(study, run, runs)
+
+
+def execute_local(experiment: str, parameters: Sequence[str]) -> Path:
+    """Execute one run with parameters of the user's own, in ``runs/local``.
+
+    Args:
+        experiment: The experiment.
+        parameters: ``name=value`` each, the value in YAML.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        InputError: If a parameter is unknown or wrong, or the run fails.
+    """
+    from tangentlm.studies.identity import identity
+
+    values = {}
+    for given in parameters:
+        name, equals, value = given.partition("=")
+        if not equals:
+            raise InputError(f"{given!r} is not name=value")
+        values[name] = yaml.safe_load(value)
+    run = make_run(experiment, values)
+    check([run])
+    folder = run.folder("local")
+    problem = execute_in(folder, run, str(identity(run)))
+    if problem is not None:
+        raise InputError(f"the run failed: {problem}; see {folder / NOTEBOOK}")
+    record = read_record(folder) or {}
+    print(f"{run.experiment}/{run.name}: {_headline(record['metrics'])}; see {folder}")
+    return folder
+
+
+def execute_in(scratch: Path, run: Run, identity: str) -> str | None:
+    """Execute a run's template in a folder of its own, which is emptied first.
+
+    Args:
+        scratch: The folder; it will hold the notebook, the record and arrays.
+        run: The run.
+        identity: What decides its result, for the record.
+
+    Returns:
+        What went wrong, in one line, or ``None``.
+    """
+    import jupytext
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    os.environ[IDENTITY_VARIABLE] = identity
+    given = run.model_dump(mode="json", exclude_defaults=True) | {"out": str(scratch)}
+    try:
+        papermill.execute_notebook(
+            jupytext.read(template(run.experiment)),
+            str(scratch / NOTEBOOK),
+            parameters=given,
+            kernel_name="python3",
+            cwd=str(project_root()),
+            progress_bar=False,
+            autosave_cell_every=0,
+            extra_arguments=["--log-level=50"],
+        )
+    except PapermillExecutionError as error:
+        return f"{error.ename}: {' '.join(str(error.evalue).split())}"
+    return None if (scratch / RECORD).is_file() else "it wrote no record"
+
+
+def _report(study: str, run: Run, runs: Mapping[str, Run]) -> None:
+    """One line for people about a run that is done."""
+    record = read_record(run.folder(study)) or {}
+    done = sum(
+        (other.folder(study) / RECORD).is_file() or collected_identity(other, study) is not None
+        for other in runs.values()
+    )
+    metrics = record["metrics"]
+    print(
+        f"[{done:>{len(str(len(runs)))}}/{len(runs)}] {run.experiment}/{run.name}: "
+        f"{_headline(metrics)}, "
+        f"{record['cost']['seconds']:.0f} s",
+        flush=True,
+    )
+
+
+def _headline(metrics: Mapping[str, Any]) -> str:
+    if "test_score" in metrics:
+        return f"test {metrics['test_score']:.1f} (zero-shot {metrics['zero_shot_test']:.1f})"
+    if "word_loss" in metrics:
+        return f"{metrics['word_loss']:.3f} nats a word, {metrics['minimal_pairs']:.1f} % of pairs"
+    amount = "tokens" if "tokens" in metrics else "documents"
+    return f"held-out loss {metrics['held_out_loss']:.3f} after {metrics[amount]:,.0f} {amount}"
+
+
+def run_study(study: str, *, jobs: int = 2, dry_run: bool = False) -> int:
+    """Run what a study lacks, through Snakemake, and collect its records.
+
+    Args:
+        study: The study.
+        jobs: How many runs at a time.
+        dry_run: Only say what would be run, and why.
+
+    Returns:
+        The exit status: 0 if every run of the study is done.
+
+    Raises:
+        InputError: If a run that would be executed cannot work.
+    """
+    from tangentlm.studies.standing import standing
+
+    runs = load_study(study)
+    found = {run: standing(run, study) for run in runs}
+    waiting = [run for run in runs if found[run].waits]
+    if not dry_run:
+        check(waiting)
+    stale = sum(found[run].state == "stale" for run in waiting)
+    print(
+        f"Study {study}: {len(runs)} runs, {len(runs) - len(waiting)} done, {stale} stale, "
+        f"{len(waiting) - stale} to do.",
+        flush=True,
+    )
+    for part, count in Counter(part for run in runs for part in found[run].unknown).items():
+        print(f"  of {count} done runs the {part} is not at hand, so it was not compared")
+    if dry_run:
+        for run in waiting:
+            why = ", ".join(found[run].why)
+            state = found[run].state + (f": {why}" if why else "")
+            print(f"  would run {run.experiment}/{run.name} ({state})")
+        check(waiting)
+        return 0
+    for run in waiting:
+        shutil.rmtree(run.folder(study), ignore_errors=True)
+    status = _snakemake(study, jobs) if waiting else 0
+    for path in write_collected(study, runs):
+        print(f"Collected {path.relative_to(project_root())}")
+    missing = [run for run in waiting if read_record(run.folder(study)) is None]
+    for run in missing:
+        notebook = Path("runs") / study / ".failed" / run.experiment / f"{run.name}.ipynb"
+        shown = (
+            notebook if (project_root() / notebook).is_file() else "no notebook: it never started"
+        )
+        print(f"FAILED {run.experiment}/{run.name}: {shown}", file=sys.stderr)
+    return status or int(bool(missing))
+
+
+def _snakemake(study: str, jobs: int) -> int:
+    root = project_root()
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        str(root / "workflow" / "Snakefile"),
+        "--directory",
+        str(root),
+        "--cores",
+        str(jobs),
+        "--config",
+        f"study={study}",
+        "--keep-going",
+        "--quiet",
+        "all",
+        # A run's folder appears at once and whole, so a killed Snakemake leaves nothing half done.
+        "--nolock",
+        "--ignore-incomplete",
+        "--rerun-triggers",
+        "params",
+    ]
+    return subprocess.run(command, check=False).returncode

@@ -1,0 +1,205 @@
+"""What decides a run's result, and how a record says so.
+
+A run's identity has five parts. Three are checksums: of its parameters, with the values of the
+grid, recipe and task that they name; of the data it reads; of the model it starts from. Two are
+versions, integers that stand in the code beside what they speak of: the experiment's, in its class
+of ``tangentlm.params``, and the engine's, ``tangentlm.kernels.VERSION``. Whoever changes what a run
+computes raises the version; the golden-number tests fail until that is done. Where code lies and
+how it is written is no part of an identity, so moving it makes no run stale.
+
+What cannot be known here is not guessed: a data set or a model that is not at hand is left out of
+the comparison, and the study's dry run says so. The label words of other tasks, which a tokenizer
+is trained to know, are no part either: a new task does not make every model stale.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Self
+
+from tangentlm.errors import InputError
+from tangentlm.models.checkpoints import checkpoint_location
+from tangentlm.params import (
+    RUN_PREFIX,
+    MinilangRun,
+    PretrainRun,
+    ProbeRun,
+    Run,
+    TaskRun,
+    digest,
+    load_study,
+)
+from tangentlm.pretrain.corpus import open_corpus
+from tangentlm.pretrain.probes import probes_file
+from tangentlm.tasks import Task, has_rows, load_split, task_of
+
+NONE, UNKNOWN = "none", "unknown"
+"""Checksums of what a run does not read, and of what is not at hand."""
+_DIGITS = 16
+_TASK_FIELDS = {"template", "label_words", "metric", "max_length"}
+"""What of a task decides a number; its rows have a checksum of their own."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What decides a run's result.
+
+    Attributes:
+        parameters: Checksum of the parameters, and of what they name.
+        data: Checksum of the rows or the text that is read.
+        model: Checksum of the model that the run starts from.
+        experiment: The experiment's version.
+        engine: The engine's version; 0 for an experiment that computes no kernel.
+    """
+
+    parameters: str
+    data: str
+    model: str
+    experiment: int
+    engine: int
+
+    def __str__(self) -> str:
+        return " ".join(f"{name}={value}" for name, value in asdict(self).items())
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """The identity that a record or a collected row holds as text.
+
+        Args:
+            text: As ``str`` writes it.
+
+        Returns:
+            The identity, or ``None`` if the text is of another kind, e.g. from an older record.
+        """
+        parts = dict(part.partition("=")[::2] for part in text.split())
+        if list(parts) != list(cls.__dataclass_fields__):
+            return None
+        return cls(
+            parameters=parts["parameters"],
+            data=parts["data"],
+            model=parts["model"],
+            experiment=int(parts["experiment"]),
+            engine=int(parts["engine"]),
+        )
+
+    def differences(self, recorded: Identity) -> list[str]:
+        """Why a record does not stand for the run that has this identity.
+
+        Args:
+            recorded: The identity in the record.
+
+        Returns:
+            A few words for each part that differs; what is unknown here differs from nothing.
+        """
+        now, then = asdict(self), asdict(recorded)
+        return [
+            f"{name} {then[name]} -> {now[name]}" if isinstance(now[name], int) else f"other {name}"
+            for name in now
+            if now[name] != then[name] and now[name] != UNKNOWN
+        ]
+
+    @property
+    def unknown(self) -> list[str]:
+        """The parts that cannot be compared here."""
+        return [name for name, value in asdict(self).items() if value == UNKNOWN]
+
+
+def identity(run: Run) -> Identity:
+    """What decides a run's result, as things stand now.
+
+    Args:
+        run: The run.
+
+    Returns:
+        Its identity.
+    """
+    from tangentlm.kernels import VERSION
+
+    values = run.deciding()
+    if isinstance(run, TaskRun):
+        values["task"] = task_of(run).model_dump(mode="json", include=_TASK_FIELDS)
+    return Identity(
+        parameters=_short({"experiment": run.experiment, **values}),
+        data=_data(run),
+        model=_model(run),
+        experiment=run.version,
+        engine=VERSION if run.computes_kernels else 0,
+    )
+
+
+def _short(value: object) -> str:
+    return digest(value)[:_DIGITS]
+
+
+def _data(run: Run) -> str:
+    """The checksum of what a run reads."""
+    if isinstance(run, TaskRun):
+        task = task_of(run)
+        if not has_rows(task, run.data):
+            return UNKNOWN
+        return _split_checksum(task, run.k, run.seed, run.data, run.test_size)
+    if isinstance(run, PretrainRun | ProbeRun):
+        try:
+            corpus = open_corpus(run.corpus).checksum
+        except InputError:
+            return UNKNOWN
+        return _short([corpus, _digest_of(probes_file())])
+    return NONE
+
+
+@cache
+def _split_checksum(task: Task, k: int, seed: int, data: str | None, test_size: int) -> str:
+    checksum = load_split(task, k, seed, data=data, test_size=test_size).checksum
+    return checksum[:_DIGITS]
+
+
+def _model(run: Run) -> str:
+    """The checksum of the model that a run starts from."""
+    if not isinstance(run, TaskRun | ProbeRun | MinilangRun) or run.model is None:
+        return NONE
+    maker = _maker(run.model)
+    if maker is not None:
+        # What a run of ours made is known by that run, wherever its weights are.
+        return _short(str(identity(maker)))
+    try:
+        location, revision = checkpoint_location(run.model)
+    except InputError:
+        return UNKNOWN
+    if not Path(location).is_dir():
+        return _short([location, revision])
+    return _short([[path.name, _digest_of(path)] for path in _weights(Path(location))])
+
+
+def _maker(model: str) -> Run | None:
+    """The run of a study of ours that makes a model, if there is one."""
+    if not model.startswith(RUN_PREFIX):
+        return None
+    study, _, name = model.removeprefix(RUN_PREFIX).partition("/")
+    return _runs_by_name(study).get(name)
+
+
+def _runs_by_name(study: str) -> Mapping[str, Run]:
+    try:
+        return {run.name: run for run in load_study(study)}
+    except InputError:
+        return {}
+
+
+def _weights(folder: Path) -> Iterable[Path]:
+    """The files of a model, but for its card."""
+    return sorted(path for path in folder.iterdir() if path.suffix != ".md")
+
+
+def _digest_of(path: Path) -> str:
+    status = path.stat()
+    return _file_digest(path, status.st_size, status.st_mtime_ns)
+
+
+@cache
+def _file_digest(path: Path, _size: int, _mtime: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,36 @@
+"""Tasks: what is asked, where the rows are, and which of them a few-shot split has.
+
+* ``task``: a task, its prompt and its label words;
+* ``variants``: the same task asked in another way;
+* ``sources``: its rows, from a data folder, the project's assets or the hub;
+* ``splits``: k rows a class to train on, k as dev, and a test set;
+* ``prompts``: from rows to batches of tokens (imports torch, so it is not handed on here).
+"""
+
+from tangentlm.tasks.sources import DATA_VARIABLE, Example, has_rows, read_part
+from tangentlm.tasks.splits import Split, at_most_per_class, load_split
+from tangentlm.tasks.task import Hub, Task, list_tasks, load_task
+from tangentlm.tasks.variants import (
+    UNRELATED_WORDS,
+    searched_label_words,
+    task_of,
+    with_prompt,
+)
+
+__all__ = [
+    "DATA_VARIABLE",
+    "UNRELATED_WORDS",
+    "Example",
+    "Hub",
+    "Split",
+    "Task",
+    "at_most_per_class",
+    "has_rows",
+    "list_tasks",
+    "load_split",
+    "load_task",
+    "read_part",
+    "searched_label_words",
+    "task_of",
+    "with_prompt",
+]

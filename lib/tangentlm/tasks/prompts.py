@@ -1,0 +1,210 @@
+"""From examples to batches of tokens: the prompt is never cut, the text is.
+
+A prompt is tokenised piece by piece, so the pieces of the template always stand whole and only
+the texts are shortened (the longer one first). Every row has exactly one mask.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from tangentlm.batches import Batch
+from tangentlm.errors import InputError
+from tangentlm.tasks.sources import Example
+from tangentlm.tasks.task import Task
+
+
+def word_tokens(tokenizer: Any, word: str) -> list[int]:
+    """The tokens of a word as it stands after a blank, which is how a mask is filled.
+
+    Args:
+        tokenizer: A tokenizer of transformers.
+        word: The word.
+
+    Returns:
+        Token ids.
+    """
+    return list(tokenizer(" " + word, add_special_tokens=False)["input_ids"])
+
+
+def label_word_ids(task: Task, tokenizer: Any) -> list[int]:
+    """The token of each label word, with the leading blank where the tokenizer marks blanks.
+
+    Args:
+        task: The task, with C label words.
+        tokenizer: A tokenizer of transformers.
+
+    Returns:
+        C token ids, in the order of the labels.
+
+    Raises:
+        InputError: If a label word is not exactly one known token of the model.
+    """
+    ids = []
+    for word in task.label_words:
+        tokens = word_tokens(tokenizer, word)
+        if len(tokens) != 1 or tokens[0] == tokenizer.unk_token_id:
+            shown = tokenizer.convert_ids_to_tokens(tokens)
+            raise InputError(
+                f"task {task.name}: label word {word!r} is {len(tokens)} tokens {shown} "
+                f"of this model; a label word must be one token"
+            )
+        ids.append(tokens[0])
+    return ids
+
+
+@dataclass(frozen=True)
+class _Piece:
+    kind: Literal["literal", "text_a", "text_b", "mask"]
+    text: str = ""
+
+
+def _pieces(template: str) -> list[_Piece]:
+    """The template cut at its fields; white space goes with the text after it, none to the mask."""
+    pieces: list[_Piece] = []
+    for literal, field, _, _ in string.Formatter().parse(template):
+        words = literal.rstrip()
+        space = literal[len(words) :]
+        if words:
+            pieces.append(_Piece("literal", words))
+        if field == "mask":
+            pieces.append(_Piece("mask"))
+        elif field is not None:
+            pieces.append(_Piece("text_a" if field == "text_a" else "text_b", space))
+    return pieces
+
+
+def encode_prompts(task: Task, tokenizer: Any, examples: Sequence[Example]) -> Batch:
+    """The prompted rows of some examples, padded to the longest.
+
+    Args:
+        task: The task, whose template and maximum length are used.
+        tokenizer: A tokenizer of transformers with a mask token.
+        examples: N examples.
+
+    Returns:
+        ``input_ids``, ``attention_mask`` of shape (N, T) and ``mask_position`` of shape (N,).
+
+    Raises:
+        InputError: If the model has no mask token, the prompt alone is too long, or a text
+            holds a mask of its own.
+    """
+    if tokenizer.mask_token_id is None:
+        raise InputError("this tokenizer has no mask token; prompts need a masked language model")
+    if not examples:
+        raise InputError(f"task {task.name}: no examples to encode")
+    pieces = _pieces(task.template)
+
+    def ids_of(text: str) -> list[int]:
+        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    literals = {piece.text: ids_of(piece.text) for piece in pieces if piece.kind == "literal"}
+    start, end = _special_tokens(tokenizer)
+    fixed = sum(len(literals[p.text]) for p in pieces if p.kind == "literal")
+    room = task.max_length - len(start) - len(end) - fixed - 1
+    if room < 1:
+        raise InputError(f"task {task.name}: the prompt alone is longer than {task.max_length}")
+    rows = []
+    for number, example in enumerate(examples):
+        texts = {
+            piece.kind: ids_of(piece.text + (getattr(example, piece.kind) or ""))
+            for piece in pieces
+            if piece.kind in {"text_a", "text_b"}
+        }
+        _shorten(texts, room)
+        row = list(start)
+        for piece in pieces:
+            if piece.kind == "mask":
+                row.append(tokenizer.mask_token_id)
+            else:
+                row += literals[piece.text] if piece.kind == "literal" else texts[piece.kind]
+        row += end
+        if row.count(tokenizer.mask_token_id) != 1:
+            raise InputError(f"task {task.name}, row {number}: the text holds a mask token itself")
+        rows.append(row)
+    batch = _pad(rows, tokenizer)
+    batch["mask_position"] = (batch["input_ids"] == tokenizer.mask_token_id).int().argmax(dim=1)
+    return batch
+
+
+def _special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """The special tokens before and after a single text."""
+    word = tokenizer("a", add_special_tokens=False)["input_ids"]
+    whole = tokenizer("a")["input_ids"]
+    first = next(i for i in range(len(whole)) if whole[i : i + len(word)] == word)
+    return whole[:first], whole[first + len(word) :]
+
+
+def _shorten(texts: Mapping[Any, list[int]], room: int) -> None:
+    """Cut the end of the longer text until both fit."""
+    excess = sum(map(len, texts.values())) - room
+    for _ in range(max(excess, 0)):
+        max(texts.values(), key=len).pop()
+
+
+def encode_texts(task: Task, tokenizer: Any, examples: Sequence[Example]) -> Batch:
+    """The rows without a prompt, as standard fine-tuning reads them.
+
+    Args:
+        task: The task, whose maximum length is used.
+        tokenizer: A tokenizer of transformers.
+        examples: N examples.
+
+    Returns:
+        ``input_ids`` and ``attention_mask`` of shape (N, T).
+    """
+    encoded = tokenizer(
+        [example.text_a for example in examples],
+        [example.text_b or "" for example in examples] if task.is_pair else None,
+        truncation="longest_first",
+        max_length=task.max_length,
+    )
+    batch = _pad(encoded["input_ids"], tokenizer)
+    if "token_type_ids" in encoded:
+        segments = _pad(encoded["token_type_ids"], tokenizer)["input_ids"]
+        batch["token_type_ids"] = segments * batch["attention_mask"]
+    return batch
+
+
+def _pad(rows: Sequence[Sequence[int]], tokenizer: Any) -> Batch:
+    """Rows of token ids to tensors, padded on the right."""
+    longest = max(map(len, rows))
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+    return {
+        "input_ids": torch.tensor([[*row, *[pad] * (longest - len(row))] for row in rows]),
+        "attention_mask": torch.tensor([[1] * len(r) + [0] * (longest - len(r)) for r in rows]),
+    }
+
+
+def labels_of(examples: Iterable[Example]) -> Tensor:
+    """The labels of some examples.
+
+    Args:
+        examples: N examples.
+
+    Returns:
+        Integers of shape (N,).
+    """
+    return torch.tensor([example.label for example in examples])
+
+
+def encode(task: Task, tokenizer: Any, examples: Any, head: str = "prompt") -> Batch:
+    """The batch that a model with this head reads.
+
+    Args:
+        task: The task.
+        tokenizer: The model's tokenizer.
+        examples: N examples.
+        head: ``"prompt"`` or ``"linear"``.
+
+    Returns:
+        Tensors with leading axis N.
+    """
+    encoder = encode_prompts if head == "prompt" else encode_texts
+    return encoder(task, tokenizer, examples)

@@ -1,0 +1,4 @@
+"""Small models whose theorems can be checked exactly.
+
+* ``linear_networks``: deep linear networks of any width, for the theorem on natural tasks.
+"""
