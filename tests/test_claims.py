@@ -8,7 +8,6 @@ import pytest
 from scipy.stats import ttest_rel
 
 from made_up_study import MadeUpStudy
-from tangentlm.analysis.intervals import verdict
 from tangentlm.figures import claim_panels
 from tangentlm.malladi.claims import (
     CLAIMS,
@@ -58,17 +57,6 @@ def test_nothing_run_leaves_every_claim_open(study):
     assert found["claim"].tolist() == [claim.name for claim in CLAIMS]
     assert set(found["verdict"]) == {"not run"}
     assert (claims_in_short(found)["not run"] == 1).all()
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "expected"),
-    [
-        (-1.0, 1.0, "holds"), (3.0, 5.0, "undecided"), (4.1, 5.0, "fails"),
-        (-9.0, -5.0, "fails"), (-5.0, 5.0, "undecided"), (math.nan, math.nan, "too few splits"),
-    ],
-)  # fmt: skip
-def test_an_interval_decides(low, high, expected):
-    assert verdict(low, high, -4.0, 4.0) == expected
 
 
 @pytest.mark.parametrize(

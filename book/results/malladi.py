@@ -42,9 +42,9 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from tangentlm import figures
-from tangentlm.analysis.intervals import interval
+from tangentlm.analysis.intervals import interval_of_mean
+from tangentlm.analysis.verdicts import VERDICTS
 from tangentlm.malladi.claims import (
-    VERDICTS,
     claims_in_short,
     difference,
     judge_claims,
@@ -285,8 +285,9 @@ rows = []
 for study, of_study in {"pocket": measured, "quick": quick}.items():
     gaps = difference(of_study, "SGD-FT", "K-SGD")
     for (task, k), group in gaps.groupby(["title", "k"], sort=False):
-        mean, low, high = interval(group["value"])
-        rows.append((study, task, k, len(group), mean, low, high))
+        gap = interval_of_mean(group["value"])
+        ends = (gap.estimate, gap.low, gap.high)
+        rows.append((study, task, k, len(group), *ends))
 gaps = pd.DataFrame(
     rows, columns=["study", "task", "k", "splits", "gap", "low", "high"]
 )

@@ -40,7 +40,7 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from tangentlm import figures
-from tangentlm.analysis.intervals import interval
+from tangentlm.analysis.intervals import interval_of_mean
 from tangentlm.analysis.slopes import changes_in_words, per_doubling
 from tangentlm.report.tables import readable
 from tangentlm.studies.collected import read_collected, read_collected_table
@@ -122,13 +122,10 @@ for task, of_task in results.groupby("task") if len(results) else ():
             index=["seed", "run"], columns="natural", values=measure
         )
         by_seed = (both[True] - both[False]).groupby("seed").mean()
-        mean, low, high = interval(by_seed)
-        verdict = "too few seeds"
-        if low == low:
-            verdict = (
-                "lower" if high < 0 else "higher" if low > 0 else "not told apart"
-            )
-        rows.append((task, title, mean, low, high, len(by_seed), verdict))
+        effect = interval_of_mean(by_seed)
+        ends = (effect.estimate, effect.low, effect.high)
+        verdict = effect.direction("lower", "higher", "seeds")
+        rows.append((task, title, *ends, len(by_seed), verdict))
 effects = pd.DataFrame(
     rows,
     columns=[

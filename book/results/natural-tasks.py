@@ -51,9 +51,9 @@
 # %% tags=["hide-input"]
 import pandas as pd
 from IPython.display import Markdown, display
-from scipy.stats import pearsonr
 
 from tangentlm import figures
+from tangentlm.analysis.intervals import interval_of_rank_correlation
 from tangentlm.analysis.ladder import examples_over_width, ladder_measures
 from tangentlm.analysis.slopes import changes_in_words, per_doubling
 from tangentlm.figures import data_link
@@ -335,13 +335,11 @@ for (kind, width), of_model in (
     means = of_model.groupby(["task", "prompt"])[
         ["chi", "num_classes", "linearization_error", "kernel_distance"]
     ].mean()
-    chi = (means["chi"] / (1 - 1 / means["num_classes"])).rank()
+    chi = means["chi"] / (1 - 1 / means["num_classes"])
     for measure in ("linearization_error", "kernel_distance"):
-        found = pearsonr(chi, means[measure].rank())
-        low, high = found.confidence_interval()
-        rows.append(
-            (kind, width, AFTER[measure], len(means), found.statistic, low, high)
-        )
+        found = interval_of_rank_correlation(chi, means[measure])
+        ends = (found.estimate, found.low, found.high)
+        rows.append((kind, width, AFTER[measure], len(means), *ends))
 correlations = pd.DataFrame(
     rows,
     columns=[

@@ -643,6 +643,7 @@ def tied_terms(batch):
 
 # %%
 from tangentlm.kernels import entk, reference_entk
+from tangentlm.metrics import centred
 
 tied = "masked_lm.model.embeddings.tok_embeddings.weight"
 rows = []
@@ -655,7 +656,6 @@ for title, index in (("with", with_words), ("without", without_words)):
     ).values[:, 0, :, 0]
     forgotten = cross[:, 1, :, 1] + cross[:, 0, :, 0]
     forgotten = (forgotten - cross[:, 0, :, 1] - cross[:, 1, :, 0]).numpy()
-    centre = np.eye(len(whole)) - 1 / len(whole)
     rows.append(
         {
             "label words in the text": title,
@@ -663,7 +663,7 @@ for title, index in (("with", with_words), ("without", without_words)):
             "without cross terms": relative_error(below + above, expected),
             "error of the whole kernel": relative_error(whole - forgotten, whole),
             "of its centred part": relative_error(
-                centre @ (whole - forgotten) @ centre, centre @ whole @ centre
+                centred(whole - forgotten), centred(whole)
             ),
         }
     )
@@ -830,10 +830,7 @@ def three_products(a, b):
 
 def centred_error(found, expected):
     """The relative error after rows and columns are centred."""
-    centre = torch.eye(len(expected)).double() - 1 / len(expected)
-    return relative_error(
-        centre @ found.double() @ centre, centre @ expected @ centre
-    )
+    return relative_error(centred(found), centred(expected))
 
 
 left = G[:, 1].flatten(1).float()

@@ -69,9 +69,9 @@
 import numpy as np
 import pandas as pd
 import torch
-from scipy import stats
 
 from tangentlm import figures
+from tangentlm.analysis.intervals import interval_of_mean
 from tangentlm.theory.linear_networks import (
     MUP,
     NTK,
@@ -128,12 +128,11 @@ def judge(table, predicted, **names):
     for measure, power in predicted.items():
         found = slopes(table, measure)
         wider = slopes(table, measure, 4 * fit_from).mean()
-        half = stats.t.ppf(0.975, len(found) - 1) * stats.sem(found)
-        rows.append((measure, power, found.mean(), half, wider))
-    columns = ["measure", "predicted", "fitted", "half", "wider"]
+        fitted = interval_of_mean(found)
+        inside = not fitted.excludes(power)
+        rows.append((measure, power, fitted.estimate, fitted.half, inside, wider))
+    columns = ["measure", "predicted", "fitted", "half", "inside", "wider"]
     judged = pd.DataFrame(rows, columns=columns).assign(**names)
-    off = (judged["fitted"] - judged["predicted"]).abs()
-    judged["inside"] = off <= judged["half"]
     judged["text"] = [
         f"{row.fitted:.3f} ± {row.half:.3f} {'✓' if row.inside else '✗'}"
         for row in judged.itertuples()

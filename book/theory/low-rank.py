@@ -493,10 +493,7 @@ assert np.isclose(first * np.linalg.norm(shares), four.loc[RANK, "rms"], rtol=0.
 
 
 # %%
-def centred(K: np.ndarray) -> np.ndarray:
-    """H K H, for one kernel or several."""
-    H = np.eye(K.shape[-1]) - 1 / K.shape[-1]
-    return H @ K @ H
+from tangentlm.metrics import centred
 
 
 def shape_error(kernels: np.ndarray, K: np.ndarray) -> np.ndarray:
@@ -869,6 +866,8 @@ assert eigenvalues[0] > 1e-5 * eigenvalues[-1]
 # the cosine of the two centred kernels.
 
 # %%
+from tangentlm.metrics import alignment
+
 for seed in SEEDS[1:]:
     by_parameter[seed] = kernel_by_parameter(problems[seed][0])
 
@@ -882,12 +881,10 @@ CHOICES = {
 def alike(part: np.ndarray, full: np.ndarray) -> dict[str, float]:
     """How much of the full kernel a part is, and how much it resembles it."""
     part, full = part[:, :n], full[:, :n]
-    one, other = centred(part), centred(full)
-    norms = np.linalg.norm(one) * np.linalg.norm(other)
     return {
         "share of the trace (%)": 100 * np.trace(part) / np.trace(full),
         "correlation": np.corrcoef(part.ravel(), full.ravel())[0, 1],
-        "centred alignment": (one * other).sum() / norms,
+        "centred alignment": alignment(part, full),
     }
 
 

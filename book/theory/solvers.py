@@ -105,8 +105,7 @@ assert np.allclose(ridge.alpha_.ravel(), [1 / 4, 1 / 4, -1 / 2])
 # the splits get the kernel of both logits, three the asymmetric kernel of sign descent.
 
 # %%
-from scipy.stats import t as student
-
+from tangentlm.analysis.intervals import interval_of_mean
 from tangentlm.kernels import entk
 from tangentlm.metrics import score
 from tangentlm.models.few_shot import few_shot
@@ -200,21 +199,19 @@ def compare(name, these, those):
         for seed in these
     ]
     share = 100 * np.mean(moved)
-    change = np.subtract(accuracies(these), accuracies(those))
-    n, spread, half = len(change), change.std(ddof=1), np.nan
-    if n > 2:
-        half = student.ppf(0.975, n - 1) * spread / np.sqrt(n)
+    changes = np.subtract(accuracies(these), accuracies(those))
+    change = interval_of_mean(changes)
     verdict = "other answers"
     if share < 2:
         verdict = "same answers"
-    elif abs(change.mean()) > half:
+    elif change.excludes(0.0):
         verdict = "accuracy differs"
     comparisons[name] = {
         "changed (%)": share,
-        "mean": change.mean(),
-        "std": spread,
-        "interval": half,
-        "splits": n,
+        "mean": change.estimate,
+        "std": changes.std(ddof=1),
+        "interval": change.half,
+        "splits": len(changes),
         "verdict": verdict,
     }
     return name

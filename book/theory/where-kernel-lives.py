@@ -242,7 +242,7 @@ parameters.sample(4, random_state=0)
 # parameters if it were kernel regression. Call it the **movement**.
 
 # %%
-from tangentlm.metrics import score
+from tangentlm.metrics import centred, score
 from tangentlm.solvers import labels_of_decision, select
 
 
@@ -252,12 +252,6 @@ def over_outputs(values, contrast):
         values = values - values.mean(axis=1, keepdims=True)
         values = values - values.mean(axis=3, keepdims=True)
     return np.einsum("icjc->ij", values)
-
-
-def centred(matrix):
-    return (
-        matrix - matrix.mean(axis=0) - matrix.mean(axis=1)[:, None] + matrix.mean()
-    )
 
 
 def regression(task, values):
@@ -495,6 +489,8 @@ figures.data_link(both.reset_index(), "sgd-and-signgd")
 # With thirty samples chance alone gives something, so shuffle the labels to see how much.
 
 # %%
+from tangentlm.metrics import alignment
+
 COARSE = {
     "word embedding": ["word embedding"],
     "attention": attention,
@@ -506,10 +502,9 @@ COARSE = {
 }
 
 
-def alignment(matrix, labels):
-    target = centred((labels[:, None] == labels[None]).astype(float))
-    norms = np.linalg.norm(matrix) * np.linalg.norm(target)
-    return float((matrix * target).sum() / norms)
+def of_labels(y):
+    """The kernel of the labels."""
+    return (y[:, None] == y[None]).astype(float)
 
 
 generator = np.random.default_rng(0)
@@ -520,15 +515,16 @@ for task, kernel in kernels.items():
     for part, of_part in COARSE.items():
         names = parameters.index[parameters["kind"].isin(of_part)]
         values = sum(kernel.groups[name] for name in names)
-        matrix = centred(over_outputs(values[:, :, index], contrast=True))
+        matrix = over_outputs(values[:, :, index], contrast=True)
         by_chance = [
-            alignment(matrix, generator.permutation(y)) for _ in range(500)
+            alignment(matrix, of_labels(generator.permutation(y)))
+            for _ in range(500)
         ]
         alone.append(
             {
                 "task": task,
                 "part": part,
-                "alignment": alignment(matrix, y),
+                "alignment": alignment(matrix, of_labels(y)),
                 "95 % of chance": np.quantile(by_chance, 0.95),
                 "accuracy alone (%)": regression(task, values)[1],
             }

@@ -1,4 +1,4 @@
-"""Measures of kernel behaviour: Definitions 2.1 and 2.2 of Malladi-v1 as numbers."""
+"""Numbers that the papers speak of: scores, output derivatives, and how alike two kernels are."""
 
 from __future__ import annotations
 
@@ -104,6 +104,34 @@ def kernel_distances(before: ArrayLike, after: ArrayLike) -> dict[str, float]:
         "ratio": float(change.sum() / size.sum()),
         "frobenius": float(np.linalg.norm(change) / np.linalg.norm(size)),
     }
+
+
+def centred(kernel: ArrayLike) -> Array:
+    """A kernel without what all of its samples have in common: H K H, with H = I - 11^T / N.
+
+    Args:
+        kernel: (..., N, M): one kernel with one output, or several.
+
+    Returns:
+        The same shape; every row and every column sums to zero.
+    """
+    values = np.asarray(kernel, dtype=np.float64)
+    rows, columns = (values.mean(axis=axis, keepdims=True) for axis in (-2, -1))
+    return values - rows - columns + values.mean(axis=(-2, -1), keepdims=True)
+
+
+def alignment(first: ArrayLike, second: ArrayLike) -> float:
+    """The cosine of two centred kernels (Cortes et al., 2012).
+
+    Args:
+        first: (N, N), e.g. the kernel of part of the parameters.
+        second: (N, N), e.g. that of all of them, or Y Y^T for one-hot labels Y.
+
+    Returns:
+        1 where centring leaves the same but for a factor, 0 where it leaves nothing in common.
+    """
+    one, other = centred(first), centred(second)
+    return float((one * other).sum() / (np.linalg.norm(one) * np.linalg.norm(other)))
 
 
 def _pair(before: ArrayLike, after: ArrayLike) -> tuple[Array, Array]:

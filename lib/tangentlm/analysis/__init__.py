@@ -1,6 +1,7 @@
-"""From measurements to statements: intervals, verdicts, slopes.
+"""From measurements to statements.
 
-* ``intervals``: an interval over splits, and the verdict that it allows;
+* ``intervals``: an estimate with its 95 % interval, and the verdict that it allows;
+* ``verdicts``: the words of the verdicts;
 * ``slopes``: how fast a measure changes with a model's width;
 * ``ladder``: the measures of the models that differ in width alone.
 """

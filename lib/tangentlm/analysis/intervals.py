@@ -1,47 +1,170 @@
-"""Intervals over splits, and what they decide."""
+"""95 % intervals, and the verdicts that they allow.
+
+All statements of the book about measured numbers are made here. Which interval for which number:
+
+* ``interval_of_mean``: a mean over splits, seeds or tasks (Student's t);
+* ``interval_of_share``: on how many splits something is true (Wilson);
+* ``interval_of_difference``: the means of two independent samples (Welch's t);
+* ``interval_of_rank_correlation``: whether two measures go together (Spearman).
+"""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
-from scipy.stats import t
+from numpy.typing import ArrayLike
+from scipy.stats import binomtest, pearsonr, t
 
-MIN_SPLITS = 3
-"""An interval needs at least so many splits."""
+from tangentlm.analysis.verdicts import FAILS, HOLDS, NOT_TOLD_APART, UNDECIDED, too_few
+
+LEVEL = 0.95
+"""How often an interval has the true value in it."""
+MIN_COUNT = 3
+"""A mean has an interval from so many values on; fewer say next to nothing of the spread."""
+_QUANTILE = 0.975
+"""Of Student's t; half of what lies outside the interval is above it."""
 
 
-def interval(values: pd.Series) -> tuple[float, float, float]:
-    """The mean of some measurements and its 95 % interval (Student's t).
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and the ends of its 95 % interval.
+
+    Example:
+        >>> interval = interval_of_mean([1.0, 2.0, 3.0])
+        >>> interval.verdict(least=-1.0)
+        'holds'
+        >>> interval.direction()
+        'not told apart'
+
+    Attributes:
+        estimate: A mean, a share, a difference or a correlation.
+        low: The lower end; NaN where there are too few values.
+        high: The upper end.
+    """
+
+    estimate: float
+    low: float
+    high: float
+
+    @property
+    def half(self) -> float:
+        """Half of the width: of symmetric intervals, what stands behind the "±"."""
+        return (self.high - self.low) / 2
+
+    def excludes(self, value: float) -> bool:
+        """Whether a value lies outside; an interval that is missing excludes nothing."""
+        return value < self.low or value > self.high
+
+    def verdict(
+        self, least: float = -math.inf, most: float = math.inf, unit: str = "splits"
+    ) -> str:
+        """Whether the interval lies inside what a claim allows.
+
+        Args:
+            least: The least value that the claim allows.
+            most: The largest.
+            unit: What there are too few of where the interval is missing.
+
+        Returns:
+            ``HOLDS`` where all of the interval is allowed, ``FAILS`` where none of it is,
+            ``UNDECIDED``, or ``too_few(unit)``.
+        """
+        if math.isnan(self.low):
+            return too_few(unit)
+        if least <= self.low and self.high <= most:
+            return HOLDS
+        return FAILS if self.high < least or self.low > most else UNDECIDED
+
+    def direction(
+        self, below: str = "falls", above: str = "rises", unit: str = "splits"
+    ) -> str:
+        """On which side of zero the interval lies.
+
+        Args:
+            below: What to say where all of it is negative.
+            above: Where all of it is positive.
+            unit: What there are too few of where the interval is missing.
+
+        Returns:
+            One of the two words, ``NOT_TOLD_APART`` (from zero) or ``too_few(unit)``.
+        """
+        if math.isnan(self.low):
+            return too_few(unit)
+        if self.excludes(0.0):
+            return below if self.high < 0 else above
+        return NOT_TOLD_APART
+
+
+def interval_of_mean(values: ArrayLike) -> Interval:
+    """The mean of some measurements, with Student's t.
 
     Args:
-        values: One measurement, or one paired difference, a run.
+        values: One measurement, or one paired difference, for each split, seed or task.
 
     Returns:
-        Mean, lower and upper end; the ends are NaN for fewer than ``MIN_SPLITS`` values, which say
-        next to nothing of the spread.
+        The mean and its interval; the ends are NaN for fewer than ``MIN_COUNT`` values.
     """
-    mean, count = float(values.mean()), len(values)
-    if count < MIN_SPLITS:
-        return mean, math.nan, math.nan
-    half = float(t.ppf(0.975, count - 1) * values.std() / math.sqrt(count))
-    return mean, mean - half, mean + half
+    series = pd.Series(values)
+    mean, count = float(series.mean()), len(series)
+    if count < MIN_COUNT:
+        return Interval(mean, math.nan, math.nan)
+    half = float(t.ppf(_QUANTILE, count - 1) * series.std() / math.sqrt(count))
+    return Interval(mean, mean - half, mean + half)
 
 
-def verdict(low: float, high: float, claim_low: float, claim_high: float) -> str:
-    """Whether an interval lies inside what a claim allows.
+def interval_of_share(count: int, total: int) -> Interval:
+    """The share of splits on which something is true, with Wilson's interval.
 
     Args:
-        low: The interval's lower end; NaN where there are too few splits.
-        high: Its upper end.
-        claim_low: The least value that the claim allows.
-        claim_high: The largest.
+        count: On how many it is true.
+        total: Of how many, one at least.
 
     Returns:
-        ``"holds"``, ``"fails"``, ``"undecided"`` or ``"too few splits"``.
+        ``count / total`` and its interval.
     """
-    if math.isnan(low):
-        return "too few splits"
-    if claim_low <= low and high <= claim_high:
-        return "holds"
-    return "fails" if high < claim_low or low > claim_high else "undecided"
+    ends = binomtest(count, total).proportion_ci(LEVEL, method="wilson")
+    return Interval(count / total, float(ends.low), float(ends.high))
+
+
+def interval_of_difference(
+    difference: float, stds: tuple[float, float], counts: tuple[int, int]
+) -> Interval:
+    """The difference of the means of two independent samples, with Welch's t.
+
+    Args:
+        difference: The difference; 0.0 for how far it may be from zero if there is none.
+        stds: The samples' standard deviations.
+        counts: Their sizes, two at least.
+
+    Returns:
+        The difference and t sqrt(v) on either side of it: v = std_1^2 / n_1 + std_2^2 / n_2 is its
+        variance, and t the quantile of Student's t with Welch's degrees of freedom. Where both
+        standard deviations are zero it has no width.
+    """
+    parts = [std**2 / count for std, count in zip(stds, counts, strict=True)]
+    variance = sum(parts)
+    if not variance:
+        return Interval(difference, difference, difference)
+    freedom = variance**2 / sum(
+        part**2 / (count - 1) for part, count in zip(parts, counts, strict=True)
+    )
+    half = float(t.ppf(_QUANTILE, freedom)) * math.sqrt(variance)
+    return Interval(difference, difference - half, difference + half)
+
+
+def interval_of_rank_correlation(first: ArrayLike, second: ArrayLike) -> Interval:
+    """Spearman's rank correlation, with Fisher's interval.
+
+    Args:
+        first: A measure of each task, (N,).
+        second: Another one of the same tasks, (N,), N at least 4.
+
+    Returns:
+        The correlation of the ranks and its interval.
+    """
+    found = pearsonr(*(pd.Series(np.asarray(values)).rank() for values in (first, second)))
+    ends = found.confidence_interval(LEVEL)
+    return Interval(float(found.statistic), float(ends.low), float(ends.high))

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from tangentlm.analysis.intervals import interval
+from tangentlm.analysis.intervals import interval_of_mean
 
 ARROWS = {"falls": " ↓", "rises": " ↑"}
 """Marks of the changes that are told apart from none."""
@@ -43,9 +43,10 @@ def per_doubling(
             slopes = means[column].groupby(unit).apply(_slope).dropna()
             if slopes.empty:
                 continue
-            mean, low, high = interval(slopes)
-            facts = (column, mean, low, high, len(slopes), _verdict(low, high, unit))
-            rows.append((*names, *facts))
+            change = interval_of_mean(slopes)
+            ends = (change.estimate, change.low, change.high)
+            verdict = change.direction("falls", "rises", f"{unit}s")
+            rows.append((*names, column, *ends, len(slopes), verdict))
     facts_of = ["measure", "change", "low", "high", f"{unit}s", "verdict"]
     return pd.DataFrame(rows, columns=[*by, *facts_of])
 
@@ -81,9 +82,3 @@ def _slope(of_widths: pd.Series) -> float:
     widths = np.log2(present.index.get_level_values("width").to_numpy(dtype=np.float64))
     slope = np.polyfit(widths, present.to_numpy(dtype=np.float64), 1)[0]
     return round(float(slope), 12)  # a slope of zero is not exactly zero
-
-
-def _verdict(low: float, high: float, unit: str) -> str:
-    if math.isnan(low):
-        return f"too few {unit}s"
-    return "falls" if high < 0 else "rises" if low > 0 else "not told apart"

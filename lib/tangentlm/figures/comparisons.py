@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from pandas.api.types import is_numeric_dtype
 
+from tangentlm.analysis.intervals import Interval
 from tangentlm.errors import InputError
 from tangentlm.figures.style import COLOURS, INK, MARKERS, subplots
 
@@ -192,7 +193,12 @@ def differences(table: pd.DataFrame, *, labels: tuple[str, str]) -> Figure:
     )
     places = np.arange(len(table))
     left.barh(places, table["share"], height=0.6, color=COLOURS[0])
-    clear = (table["mean"].abs() > table["interval"]).to_numpy()
+    clear = np.array(
+        [
+            Interval(row.mean, row.mean - row.interval, row.mean + row.interval).excludes(0.0)
+            for row in table[["mean", "interval"]].itertuples()
+        ]
+    )
     for beyond, colour, marker in ((False, INK, "o"), (True, COLOURS[1], "s")):
         right.errorbar(
             table["mean"][clear == beyond],

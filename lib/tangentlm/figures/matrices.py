@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tangentlm.errors import InputError
 from tangentlm.figures.style import INK, subplots
+from tangentlm.metrics import centred
 
 
 def kernel_matrix(
@@ -31,11 +32,10 @@ def kernel_matrix(
     Returns:
         The figure.
     """
-    trace = np.einsum("icjc->ij", values)
-    centred = trace - trace.mean(axis=0) - trace.mean(axis=1)[:, None] + trace.mean()
-    scale = np.sqrt(np.diag(centred))
+    kernel = centred(np.einsum("icjc->ij", values))
+    scale = np.sqrt(np.diag(kernel))
     order = np.argsort(labels, kind="stable")
-    shown = (centred / np.outer(scale, scale))[np.ix_(order, order)]
+    shown = (kernel / np.outer(scale, scale))[np.ix_(order, order)]
     figure, axes = subplots(figsize=(4.6, 3.8))
     limit = float(np.quantile(np.abs(shown), 0.95))
     image = axes.imshow(shown, cmap="PuOr", vmin=-limit, vmax=limit)

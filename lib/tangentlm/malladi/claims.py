@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from tangentlm.analysis.intervals import interval, verdict
+from tangentlm.analysis.intervals import interval_of_mean
+from tangentlm.analysis.verdicts import HOLDS, NOT_RUN, VERDICTS
 from tangentlm.malladi.measurements import PERFORMANCE
 from tangentlm.studies.collected import read_collected_table
 
@@ -31,7 +32,6 @@ PROMPTED = (*SENTIMENT, "qnli", "rte", "qqp")
 _PROMPT = {"setting": "prompt", "prompt": "manual"}
 _STANDARD = {"setting": "standard", "prompt": ""}
 _NULL = {"setting": "prompt", "prompt": "null"}
-VERDICTS = ("holds", "fails", "undecided", "too few splits", "not run")
 _KEYS = ["task", "title", "k", "seed"]
 
 
@@ -210,14 +210,14 @@ def judge_claims(table: pd.DataFrame) -> pd.DataFrame:
         }  # fmt: skip
         values = claim.statistic(table)
         if values.empty:
-            rows.append({**about, "verdict": "not run"})
+            rows.append({**about, "verdict": NOT_RUN})
         for (title, k), group in _in_order(values, table).groupby(["title", "k"], sort=False):
-            mean, low, high = interval(group["value"])
+            mean = interval_of_mean(group["value"])
             rows.append(
                 {
-                    **about, "task": title, "k": k, "splits": len(group), "value": mean,
-                    "low": low, "high": high,
-                    "verdict": verdict(low, high, claim.low, claim.high),
+                    **about, "task": title, "k": k, "splits": len(group),
+                    "value": mean.estimate, "low": mean.low, "high": mean.high,
+                    "verdict": mean.verdict(claim.low, claim.high),
                 }
             )  # fmt: skip
     of_claim = ["claim", "says", "where", "least", "most"]
@@ -242,7 +242,7 @@ def where_it_learns(tested: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Rows of the table.
     """
-    learned = tested[(tested["claim"] == LEARNS) & (tested["verdict"] == "holds")]
+    learned = tested[(tested["claim"] == LEARNS) & (tested["verdict"] == HOLDS)]
     return tested.merge(learned[["task", "k"]], on=["task", "k"])
 
 

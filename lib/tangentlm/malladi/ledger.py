@@ -3,7 +3,7 @@
 The tolerance is stated before looking: two means of independent draws count as the same where
 their difference lies in its 95 % interval around zero (Welch's t over splits), plus the rounding of
 the paper's last digit. The interval is over splits alone: our test rows are not always the paper's,
-and that is not in it. Fewer than ``MIN_SPLITS`` splits decide nothing.
+and that is not in it. Fewer than ``MIN_COUNT`` splits decide nothing.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections.abc import Hashable
 from typing import Any
 
 import pandas as pd
-from scipy.stats import t
 
-from tangentlm.analysis.intervals import MIN_SPLITS
+from tangentlm.analysis.intervals import MIN_COUNT, interval_of_difference
+from tangentlm.analysis.verdicts import DIFFERS, NOT_RUN, REPRODUCED, UNDECIDED
 from tangentlm.malladi.measurements import DERIVATIVE, DISTANCE, PERFORMANCE, measurements, summary
 from tangentlm.params import project_root
 
@@ -99,26 +99,21 @@ def tolerance(paper_std: float, our_std: float, seeds: int, rounding: float = 0.
         rounding: Half a unit of the paper's last digit.
 
     Returns:
-        t sqrt(v) + rounding: v is the variance of the difference, paper_std^2 / 5 + our_std^2 /
-        seeds, and t the 97.5 % quantile of Student's t with Welch's degrees of freedom.
+        The half width of Welch's interval for the difference of means over 5 and ``seeds`` splits,
+        plus the rounding.
     """
-    paper_variance = 0.0 if math.isnan(paper_std) else paper_std**2
-    parts = ((paper_variance / PAPER_SEEDS, PAPER_SEEDS), (our_std**2 / seeds, seeds))
-    variance = sum(part for part, _ in parts)
-    if not variance:
-        return rounding
-    freedom = variance**2 / sum(part**2 / (count - 1) for part, count in parts)
-    return float(t.ppf(0.975, freedom)) * math.sqrt(variance) + rounding
+    stds = (0.0 if math.isnan(paper_std) else paper_std, our_std)
+    return interval_of_difference(0.0, stds, (PAPER_SEEDS, seeds)).high + rounding
 
 
 def _verdict(row: dict[Hashable, Any]) -> dict[str, object]:
     if pd.isna(row["ours"]):
         why = "nobody has run it in this study"
-        return {"difference": None, "tolerance": None, "verdict": "not run", "reason": why}
+        return {"difference": None, "tolerance": None, "verdict": NOT_RUN, "reason": why}
     difference = row["ours"] - row["paper_mean"]
-    undecided = {"difference": difference, "tolerance": None, "verdict": "undecided"}
-    if row["seeds"] < MIN_SPLITS:
-        return {**undecided, "reason": f"fewer than {MIN_SPLITS} splits"}
+    undecided = {"difference": difference, "tolerance": None, "verdict": UNDECIDED}
+    if row["seeds"] < MIN_COUNT:
+        return {**undecided, "reason": f"fewer than {MIN_COUNT} splits"}
     rounding = _ROUNDING[row["quantity"]]
     allowed = tolerance(row["paper_std"], row["ours_std"], row["seeds"], rounding)
     agrees = abs(difference) <= allowed
@@ -128,6 +123,6 @@ def _verdict(row: dict[Hashable, Any]) -> dict[str, object]:
     return {
         "difference": difference,
         "tolerance": allowed,
-        "verdict": "reproduced" if agrees else "differs",
+        "verdict": REPRODUCED if agrees else DIFFERS,
         "reason": other or ("" if agrees else "unexplained"),
     }

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import pandas as pd
-from scipy.stats import binomtest
 
+from tangentlm.analysis.intervals import interval_of_share
+from tangentlm.analysis.verdicts import FAILS, HOLDS, NOT_RUN, UNDECIDED
 from tangentlm.malladi.claims import scores
 from tangentlm.malladi.ledger import reported
 from tangentlm.malladi.measurements import DISTANCE
@@ -231,9 +232,9 @@ def tasks_with_kernel_behavior(found: pd.DataFrame) -> pd.DataFrame:
             {
                 "optimizer": optimizer,
                 "run": len(verdicts),
-                "shows": verdicts.count("holds"),
-                "does not": verdicts.count("fails"),
-                "undecided": verdicts.count("undecided"),
+                "shows": verdicts.count(HOLDS),
+                "does not": verdicts.count(FAILS),
+                "undecided": verdicts.count(UNDECIDED),
             }
         )
     return pd.DataFrame(rows)
@@ -241,14 +242,11 @@ def tasks_with_kernel_behavior(found: pd.DataFrame) -> pd.DataFrame:
 
 def _majority(values: pd.Series, present: bool) -> dict[str, object]:
     if values.empty:
-        return {"share": None, "low": None, "high": None, "verdict": "not run"}
-    count = int(values.sum())
-    interval = binomtest(count, len(values)).proportion_ci(method="wilson")
-    agrees = interval.low > 0.5 if present else interval.high < 0.5
-    contradicts = interval.high < 0.5 if present else interval.low > 0.5
+        return {"share": None, "low": None, "high": None, "verdict": NOT_RUN}
+    share = interval_of_share(int(values.sum()), len(values))
     return {
-        "share": count / len(values),
-        "low": float(interval.low),
-        "high": float(interval.high),
-        "verdict": "holds" if agrees else "fails" if contradicts else "undecided",
+        "share": share.estimate,
+        "low": share.low,
+        "high": share.high,
+        "verdict": share.verdict(least=0.5) if present else share.verdict(most=0.5),
     }

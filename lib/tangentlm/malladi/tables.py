@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from IPython.display import HTML
 
+from tangentlm.analysis.verdicts import DIFFERS, REPRODUCED
 from tangentlm.malladi.ledger import PAPER_SEEDS
 from tangentlm.malladi.measurements import PERFORMANCE, measurements, summary
 from tangentlm.report.runs import link_to_run
@@ -115,7 +116,7 @@ def _our_cell(cell: pd.Series | None, runs_page: str) -> str:
 def _difference_cell(cell: pd.Series | None) -> str:
     if cell is None or pd.isna(cell["ours"]):
         return "<td></td>"
-    mark = {"reproduced": " =", "differs": " ≠"}.get(cell["verdict"], "")
+    mark = {REPRODUCED: " =", DIFFERS: " ≠"}.get(cell["verdict"], "")
     return f"<td>{cell['difference']:+.{_digits(cell)}f}{mark}</td>"
 
 
