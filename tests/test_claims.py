@@ -13,8 +13,8 @@ from tangentlm.malladi.claims import (
     CLAIMS,
     LEARNS,
     claims_in_short,
-    difference,
     judge_claims,
+    points_ahead,
     where_it_learns,
 )
 from tangentlm.malladi.measurements import measurements
@@ -174,10 +174,10 @@ def test_null_prompts_are_about_sentiment(study):
 def test_splits_that_only_one_method_has_do_not_count(study):
     study.add("finetune", "sgd", around(80.0))
     study.add("finetune", "adam", around(80.0)[:3])
-    table = difference(measurements("pocket"), "SGD-FT", "Adam-FT")
+    table = points_ahead(measurements("pocket"), "SGD-FT", "Adam-FT")
     assert table["seed"].tolist() == [13, 21, 42]
     study.add("finetune", "sgd", [1.0], k=64)
-    assert len(difference(measurements("pocket"), "SGD-FT", "Adam-FT")) == 3
+    assert len(points_ahead(measurements("pocket"), "SGD-FT", "Adam-FT")) == 3
 
 
 def test_f1_is_compared_with_f1(study):
@@ -186,7 +186,7 @@ def test_f1_is_compared_with_f1(study):
             "finetune", method, [f1] * 3, task="mrpc", metric="f1", test_accuracy=accuracy,
             linearized_accuracy=accuracy,
         )  # fmt: skip
-    values = difference(measurements("pocket"), "SGD-FT", "Adam-FT")["value"]
+    values = points_ahead(measurements("pocket"), "SGD-FT", "Adam-FT")["value"]
     assert values.tolist() == [10.0] * 3
 
 

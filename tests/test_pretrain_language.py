@@ -220,7 +220,7 @@ def test_held_out_loss_and_training_take_padded_rows(tmp_path, monkeypatch):
     model = new_model(recipe, TOKENIZER, 0)
     groups = parameter_groups(model, recipe, TOKENIZER, "standard")
     trained = pretrain(model, groups, rows, held_out, recipe, tmp_path, progress=False)
-    assert trained.progress.step == 6
+    assert trained.state.step == 6
     losses, right = [], []
     with torch.no_grad():
         for step in range(3):

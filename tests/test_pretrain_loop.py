@@ -25,7 +25,7 @@ from tangentlm.pretrain import (
     pretrain,
     rate_factor,
 )
-from tangentlm.pretrain.checkpoint import CHECKPOINT, Progress
+from tangentlm.pretrain.checkpoint import CHECKPOINT, TrainingState
 from tangentlm.pretrain.loop import MAX_GRADIENT_NORM, budget_used, has_bfloat16, loss_of
 from tangentlm.pretrain.rows import unigram_loss
 from tiny import ARCHITECTURES, tiny_masked_lm, tiny_tokenizer
@@ -235,7 +235,7 @@ def test_rate_rises_stays_and_falls(warmup, decay, used, expected):
     ],
 )
 def test_a_budget_is_of_steps_or_of_minutes(budget, step, seconds, used):
-    assert budget_used(tiny_recipe(**budget), Progress(step, seconds)) == used
+    assert budget_used(tiny_recipe(**budget), TrainingState(step, seconds)) == used
 
 
 @pytest.mark.parametrize("parametrization", ["standard", "mup"])
@@ -254,8 +254,8 @@ def test_every_group_follows_the_schedule_from_its_own_peak(monkeypatch, tmp_pat
 
 def test_steps_end_a_training(tmp_path):
     model, trained = train(tiny_recipe(steps=7), tmp_path)
-    assert trained.progress.step == 7
-    assert trained.progress.seconds > 0
+    assert trained.state.step == 7
+    assert trained.state.seconds > 0
     assert not model.training
     expected = held_out_loss(model, packed(sentences(20, seed=9)), tiny_recipe(), CPU)
     assert (trained.held_out_loss, trained.held_out_accuracy) == expected
@@ -268,7 +268,7 @@ def test_a_model_is_trained_in_training_mode_however_it_came(often, monkeypatch,
     groups = parameter_groups(model, recipe, tokenizer_of(), "standard")
     trained = pretrain(model, groups, packed(), packed(), recipe, tmp_path, progress=False)
     assert modes == [True] * 4
-    assert "held_out_loss" in trained.progress.curve[1]  # which is measured without dropout
+    assert "held_out_loss" in trained.state.curve[1]  # which is measured without dropout
     assert not model.training
 
 
@@ -277,8 +277,8 @@ def test_minutes_end_a_training_and_set_its_rates(clock, monkeypatch, tmp_path):
     at_step(monkeypatch, lambda o, _: rates.append(o.param_groups[0]["lr"]))
     recipe = tiny_recipe(minutes=0.5, warmup=0.0, decay=1.0)
     _, trained = train(recipe, tmp_path)
-    assert 30 <= trained.progress.seconds < 35
-    assert 5 <= trained.progress.step <= 30
+    assert 30 <= trained.state.seconds < 35
+    assert 5 <= trained.state.step <= 30
     used = np.array(rates) / recipe.learning_rate
     np.testing.assert_allclose(np.diff(used), used[1] - used[0])  # one line
     assert used[0] == 1
@@ -287,7 +287,7 @@ def test_minutes_end_a_training_and_set_its_rates(clock, monkeypatch, tmp_path):
 
 def test_the_seconds_before_a_break_count(clock, monkeypatch, tmp_path):
     recipe = tiny_recipe(minutes=0.5)
-    whole = train(recipe, tmp_path / "whole")[1].progress
+    whole = train(recipe, tmp_path / "whole")[1].state
     folder = tmp_path / "broken"
     with monkeypatch.context() as patch:
         at_step(patch, breaking(whole.step // 2))
@@ -295,7 +295,7 @@ def test_the_seconds_before_a_break_count(clock, monkeypatch, tmp_path):
             train(recipe, folder)
     before = torch.load(folder / CHECKPOINT)["progress"]
     assert before["step"] == whole.step // 2
-    after = train(recipe, folder)[1].progress
+    after = train(recipe, folder)[1].state
     assert 30 <= after.seconds < 35
     assert abs(after.step - whole.step) <= 1
 
@@ -336,7 +336,7 @@ def test_a_training_is_that_of_a_plain_loop(often, tmp_path, architecture):
     before, after = fresh(recipe).state_dict(), plain.state_dict()
     torch.testing.assert_close(model.state_dict(), after, rtol=1e-3, atol=1e-5)
     assert max(float((after[name] - before[name]).abs().max()) for name in before) > 1e-3
-    curve = trained.progress.curve
+    curve = trained.state.curve
     ends = list(range(2, 45, 2))  # a twentieth of the budget is two steps
     assert [point["step"] for point in curve] == ends
     assert [point["tokens"] for point in curve] == [64 * end for end in ends]
@@ -346,7 +346,7 @@ def test_a_training_is_that_of_a_plain_loop(often, tmp_path, architecture):
     np.testing.assert_allclose([point["learning_rate"] for point in curve], rates, rtol=1e-9)
     assert ["held_out_loss" in point for point in curve] == [i % 2 == 1 for i in range(22)]
     seconds = [point["seconds"] for point in curve]
-    assert 0 < seconds[0] < seconds[-1] <= trained.progress.seconds
+    assert 0 < seconds[0] < seconds[-1] <= trained.state.seconds
     assert seconds == sorted(seconds)
 
 
@@ -399,7 +399,7 @@ def test_loss_falls_far_below_word_frequencies(tmp_path, parametrization):
     groups = parameter_groups(model, recipe, tokenizer, parametrization)
     trained = pretrain(model, groups, rows, rows, recipe, tmp_path, progress=False)
     chance = unigram_loss(documents, documents, len(tokenizer))
-    losses = [point["loss"] for point in trained.progress.curve]
+    losses = [point["loss"] for point in trained.state.curve]
     assert len(losses) == 20
     assert np.mean(losses[-5:]) < np.mean(losses[5:10]) < losses[0]
     assert trained.held_out_loss < 0.5 * chance
@@ -427,8 +427,8 @@ def same(one, other):
     states = model.state_dict(), model_2.state_dict()
     return (
         all(torch.equal(states[0][name], states[1][name]) for name in states[0])
-        and timeless(trained.progress.curve) == timeless(trained_2.progress.curve)
-        and trained.progress.losses == trained_2.progress.losses
+        and timeless(trained.state.curve) == timeless(trained_2.state.curve)
+        and trained.state.losses == trained_2.state.losses
         and trained.held_out_loss == trained_2.held_out_loss
     )
 
@@ -446,9 +446,9 @@ def test_a_broken_training_ends_at_the_same_bits(
 ):
     recipe = tiny_recipe(architecture, steps=41)
     whole = unbroken(architecture, 41)
-    assert whole[1].progress.step == 41
-    assert len(whole[1].progress.curve) == 20
-    assert len(whole[1].progress.losses) == 1  # since the last point
+    assert whole[1].state.step == 41
+    assert len(whole[1].state.curve) == 20
+    assert len(whole[1].state.losses) == 1  # since the last point
     folder, done = tmp_path / "broken", 0
     for step in breaks:
         torch.manual_seed(99)  # a new process has other random numbers

@@ -136,8 +136,8 @@ def work(folder: Path, result: Path, steps: int, started: Connection) -> None:
     model, trained = train(recipe, folder, Slow(started), checkpoint_seconds=0.02)
     torch.save(model.state_dict(), result.with_suffix(".pt"))
     outcome = {
-        "curve": timeless(trained.progress.curve),
+        "curve": timeless(trained.state.curve),
         "held_out": [trained.held_out_loss, trained.held_out_accuracy],
-        "step": trained.progress.step,
+        "step": trained.state.step,
     }
     result.write_text(json.dumps(outcome), encoding="utf-8")

@@ -123,8 +123,8 @@ if run.model is None:
         the_recipe,
         run.checkpoint_folder(""),
     )
-    curve = pd.DataFrame(trained.progress.curve)
-    steps_done, seconds = trained.progress.step, trained.progress.seconds
+    curve = pd.DataFrame(trained.state.curve)
+    steps_done, seconds = trained.state.step, trained.state.seconds
     loss, accuracy = trained.held_out_loss, trained.held_out_accuracy
 else:
     masked_lm = load_masked_lm(run.model).to(pick_device(run.device))

@@ -135,7 +135,7 @@ trained = pretrain(
     the_recipe,
     run.checkpoint_folder(prepared.checksum),
 )
-curve = pd.DataFrame(trained.progress.curve)
+curve = pd.DataFrame(trained.state.curve)
 
 # %% mystnb={"figure": {"caption": "Loss at masked positions while training, and on held-out text; the horizontal line is what word frequencies alone give."}, "image": {"alt": "A line falls steeply, then slowly, over millions of tokens seen; dots of the held-out loss lie on it, below the horizontal line of word frequencies."}} tags=["hide-input"]
 from tangentlm import figures
@@ -198,7 +198,7 @@ from tangentlm.pretrain.loop import has_bfloat16
 from tangentlm.report.notes import cost_note
 from tangentlm.studies.records import environment, write_record
 
-last = trained.progress
+last = trained.state
 metrics = {
     "held_out_loss": trained.held_out_loss,
     "held_out_accuracy": trained.held_out_accuracy,

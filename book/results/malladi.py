@@ -46,8 +46,8 @@ from tangentlm.analysis.intervals import interval_of_mean
 from tangentlm.analysis.verdicts import VERDICTS
 from tangentlm.malladi.claims import (
     claims_in_short,
-    difference,
     judge_claims,
+    points_ahead,
     where_it_learns,
 )
 from tangentlm.malladi.ledger import compare
@@ -283,7 +283,7 @@ paper_table(ledgers, "Table 2b")
 # %% tags=["hide-input"]
 rows = []
 for study, of_study in {"pocket": measured, "quick": quick}.items():
-    gaps = difference(of_study, "SGD-FT", "K-SGD")
+    gaps = points_ahead(of_study, "SGD-FT", "K-SGD")
     for (task, k), group in gaps.groupby(["title", "k"], sort=False):
         gap = interval_of_mean(group["value"])
         ends = (gap.estimate, gap.low, gap.high)

@@ -78,9 +78,7 @@ class Interval:
             return HOLDS
         return FAILS if self.high < least or self.low > most else UNDECIDED
 
-    def direction(
-        self, below: str = "falls", above: str = "rises", unit: str = "splits"
-    ) -> str:
+    def direction(self, below: str = "falls", above: str = "rises", unit: str = "splits") -> str:
         """On which side of zero the interval lies.
 
         Args:

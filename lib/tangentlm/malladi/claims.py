@@ -29,7 +29,7 @@ SOLVES = 0.90
 SENTIMENT = ("sst2", "mr", "cr")
 PROMPTED = (*SENTIMENT, "qnli", "rte", "qqp")
 """The tasks of Figure 1."""
-_PROMPT = {"setting": "prompt", "prompt": "manual"}
+MANUAL_PROMPT = {"setting": "prompt", "prompt": "manual"}
 _STANDARD = {"setting": "standard", "prompt": ""}
 _NULL = {"setting": "prompt", "prompt": "null"}
 _KEYS = ["task", "title", "k", "seed"]
@@ -77,8 +77,8 @@ def scores(table: pd.DataFrame, method: str, quantity: str = PERFORMANCE, **same
     return table[chosen].drop_duplicates(_KEYS).set_index(_KEYS)["value"]
 
 
-def difference(
-    table: pd.DataFrame, first: str, second: str, same: Mapping[str, str] = _PROMPT
+def points_ahead(
+    table: pd.DataFrame, first: str, second: str, same: Mapping[str, str] = MANUAL_PROMPT
 ) -> pd.DataFrame:
     """How many points a method is ahead of another, split by split.
 
@@ -109,18 +109,20 @@ def _gap_grows(
     def gap(same: Mapping[str, str]) -> pd.Series:
         return scores(table, "SGD-FT", **same) - scores(table, "K-SGD", **same)
 
-    grows = _frame(gap(other) - gap(_PROMPT))
+    grows = _frame(gap(other) - gap(MANUAL_PROMPT))
     return grows[grows["task"].isin(tasks)]
 
 
 def _solved(table: pd.DataFrame, kernel: str, tuning: str) -> pd.DataFrame:
     """The kernel's performance beyond the share of fine-tuning's that solves a task."""
-    return _frame(scores(table, kernel, **_PROMPT) - SOLVES * scores(table, tuning, **_PROMPT))
+    return _frame(
+        scores(table, kernel, **MANUAL_PROMPT) - SOLVES * scores(table, tuning, **MANUAL_PROMPT)
+    )
 
 
 def _learned(table: pd.DataFrame, tuning: str) -> pd.DataFrame:
     """Accuracy beyond that of the model before, and of always giving the most frequent answer."""
-    accuracy = {"metric": "accuracy", **_PROMPT}
+    accuracy = {"metric": "accuracy", **MANUAL_PROMPT}
     right = scores(table, tuning, **accuracy)
     if right.empty:
         return _frame(right)
@@ -148,7 +150,7 @@ def _comparing(
         name,
         f"{first} and {second} differ by at most {SIMILAR:g} points ({whose}).",
         where,
-        lambda table: difference(table, first, second),
+        lambda table: points_ahead(table, first, second),
         -SIMILAR,
         SIMILAR,
     )

@@ -12,7 +12,7 @@ import pandas as pd
 from tangentlm.studies.collected import read_collected, read_collected_table
 from tangentlm.tasks import list_tasks, load_task
 
-METHODS = {
+METHOD_NAMES = {
     ("finetune", "sgd"): "SGD-FT",
     ("finetune", "adam"): "Adam-FT",
     ("finetune", "signgd"): "SignGD-FT",
@@ -24,7 +24,7 @@ METHODS = {
     ("kernel", "sgd-lora"): "K-LoRA-SGD",
 }
 """The papers' names of our methods."""
-PROMPTS = {"manual": "manual", "null": "null", "searched": "search"}
+PROMPT_NAMES = {"manual": "manual", "null": "null", "searched": "search"}
 """The papers' names of our prompt formats."""
 KEYS = ["task", "title", "k", "setting", "prompt", "method", "quantity", "metric", "model"]
 """What two measurements have in common that differ in the split alone."""
@@ -62,8 +62,8 @@ def _of_experiment(study: str, experiment: str) -> list[pd.DataFrame]:
         experiment=experiment,
         title=runs["task"].map(titles),
         setting=runs["head"].map({"prompt": "prompt", "linear": "standard"}),
-        prompt=prompt.map(PROMPTS).where(runs["head"] == "prompt", ""),
-        paper_method=[METHODS.get((experiment, method), "") for method in runs["method"]],
+        prompt=prompt.map(PROMPT_NAMES).where(runs["head"] == "prompt", ""),
+        paper_method=[METHOD_NAMES.get((experiment, method), "") for method in runs["method"]],
     )
     runs = runs[(runs["paper_method"] != "") & runs["prompt"].notna()]
     name = runs["paper_method"]

@@ -10,7 +10,7 @@ import pandas as pd
 
 from tangentlm.analysis.intervals import interval_of_share
 from tangentlm.analysis.verdicts import FAILS, HOLDS, NOT_RUN, UNDECIDED
-from tangentlm.malladi.claims import scores
+from tangentlm.malladi.claims import MANUAL_PROMPT, SOLVES, scores
 from tangentlm.malladi.ledger import reported
 from tangentlm.malladi.measurements import DISTANCE
 from tangentlm.metrics import linearization_share
@@ -24,9 +24,8 @@ PROPERTIES = {
 """Our names of the properties, and the paper's."""
 IN_SHORT = dict(zip(PROPERTIES.values(), ("solves", "linear", "fixed", "all three"), strict=True))
 """Headings for narrow columns."""
-METHODS = {"SGD": ("SGD-FT", "K-SGD"), "Adam": ("Adam-FT", "K-A-SignGD")}
+TUNING_AND_KERNEL = {"SGD": ("SGD-FT", "K-SGD"), "Adam": ("Adam-FT", "K-A-SignGD")}
 """For each optimizer its fine-tuning and its kernel."""
-_PROMPT = {"setting": "prompt", "prompt": "manual"}
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Thresholds:
             Malladi; ``"K-SGD"`` in Malladi-v1.
     """
 
-    solves: float = 0.90
+    solves: float = SOLVES
     linearization: float = 0.5
     distance: float = 2.0
     adam_kernel: Literal["kernel", "K-SGD"] = "kernel"
@@ -51,7 +50,7 @@ class Thresholds:
     def distance_of(self, optimizer: str) -> str:
         """The distance that decides, in the words of ``measurements``."""
         kernel = "K-SGD" if optimizer == "SGD" else self.adam_kernel
-        return f"{METHODS[optimizer][0]} ({kernel} before/after)"
+        return f"{TUNING_AND_KERNEL[optimizer][0]} ({kernel} before/after)"
 
 
 MALLADI = Thresholds()
@@ -71,16 +70,16 @@ def properties(table: pd.DataFrame, thresholds: Thresholds = MALLADI) -> pd.Data
         fine-tuning improved nothing there is no improvement to recover, and it is missing. Kernel
         behaviour is all three: False as soon as one of them is.
     """
-    frames = [_of_optimizer(table, name, thresholds) for name in METHODS]
+    frames = [_of_optimizer(table, name, thresholds) for name in TUNING_AND_KERNEL]
     return pd.concat(frames, ignore_index=True)
 
 
 def _of_optimizer(table: pd.DataFrame, optimizer: str, limits: Thresholds) -> pd.DataFrame:
-    tuning, kernel = METHODS[optimizer]
-    tuned = scores(table, tuning, **_PROMPT)
-    regression = scores(table, kernel, **_PROMPT)
+    tuning, kernel = TUNING_AND_KERNEL[optimizer]
+    tuned = scores(table, tuning, **MANUAL_PROMPT)
+    regression = scores(table, kernel, **MANUAL_PROMPT)
     shares = _linearization_shares(table, tuning)
-    moved = scores(table, limits.distance_of(optimizer), DISTANCE, **_PROMPT)
+    moved = scores(table, limits.distance_of(optimizer), DISTANCE, **MANUAL_PROMPT)
     rows = []
     for key, performance in tuned.items():
         distance = moved.get(key)
@@ -98,7 +97,7 @@ def _of_optimizer(table: pd.DataFrame, optimizer: str, limits: Thresholds) -> pd
 
 
 def _linearization_shares(table: pd.DataFrame, tuning: str) -> dict[Hashable, float | None]:
-    by_accuracy = {**_PROMPT, "metric": "accuracy"}
+    by_accuracy = {**MANUAL_PROMPT, "metric": "accuracy"}
     before = {
         (task, seed): value
         for (task, _, _, seed), value in scores(table, "zero-shot", **by_accuracy).items()
@@ -191,8 +190,14 @@ def behavior_claims(found: pd.DataFrame) -> pd.DataFrame:
         ``claim``, ``optimizer``, ``task``, ``splits``, ``share``, ``low``, ``high``, ``verdict``.
     """
     claims = [
-        ("shows kernel behaviour", "kernel_behavior", True, SHOW_KERNEL_BEHAVIOR, METHODS),
-        ("shows no kernel behaviour", "kernel_behavior", False, DO_NOT, METHODS),
+        (
+            "shows kernel behaviour",
+            "kernel_behavior",
+            True,
+            SHOW_KERNEL_BEHAVIOR,
+            TUNING_AND_KERNEL,
+        ),
+        ("shows no kernel behaviour", "kernel_behavior", False, DO_NOT, TUNING_AND_KERNEL),
         ("is solved by the kernel", "solves", True, ("AG News",), ("Adam",)),
         ("is not linear", "linearization", False, ("AG News",), ("Adam",)),
     ]
@@ -224,7 +229,7 @@ def tasks_with_kernel_behavior(found: pd.DataFrame) -> pd.DataFrame:
         ``undecided``.
     """
     rows = []
-    for optimizer in METHODS:
+    for optimizer in TUNING_AND_KERNEL:
         tasks = [_of_task(found, title, optimizer) for title in found["title"].unique()]
         shown = [task["kernel_behavior"].dropna() for task in tasks]
         verdicts = [_majority(values, present=True)["verdict"] for values in shown if len(values)]

@@ -15,8 +15,8 @@ CHECKPOINT = "checkpoint.pt"
 
 
 @dataclass
-class Progress:
-    """How far a training is.
+class TrainingState:
+    """How far a training is, and what it has measured so far.
 
     Attributes:
         step: Steps done. The data's position is the step, for order and masks depend on it alone.
@@ -32,7 +32,7 @@ class Progress:
 
 
 def save(
-    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
+    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, state: TrainingState
 ) -> None:
     """Write a checkpoint; a kill while it is written leaves the one before it whole.
 
@@ -40,7 +40,7 @@ def save(
         folder: Where it goes.
         model: Its parameters are saved.
         optimizer: Its state is saved.
-        progress: How far the training is.
+        state: How far the training is.
     """
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f"{CHECKPOINT}.part"
@@ -48,7 +48,7 @@ def save(
         {
             "model": model.state_dict(),
             "optimizer": optimizer.state_dict(),
-            "progress": vars(progress),
+            "progress": vars(state),
             "random": torch.get_rng_state(),
             "random_of_gpus": torch.cuda.get_rng_state_all(),
         },
@@ -57,7 +57,9 @@ def save(
     part.replace(folder / CHECKPOINT)
 
 
-def restore(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+def restore(
+    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer
+) -> TrainingState:
     """Take up the checkpoint of a folder, if there is one.
 
     Args:
@@ -66,22 +68,22 @@ def restore(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimiz
         optimizer: Its state is replaced.
 
     Returns:
-        How far the training was; a fresh ``Progress`` where there is no checkpoint.
+        How far the training was; a fresh ``TrainingState`` where there is no checkpoint.
 
     Raises:
         InputError: If the checkpoint cannot be read or is of another model.
     """
     path = folder / CHECKPOINT
     if not path.is_file():
-        return Progress()
+        return TrainingState()
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["random"])
-        if len(state["random_of_gpus"]) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all(state["random_of_gpus"])
-        return Progress(**state["progress"])
+        saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        torch.set_rng_state(saved["random"])
+        if len(saved["random_of_gpus"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(saved["random_of_gpus"])
+        return TrainingState(**saved["progress"])
     except Exception as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from tangentlm.errors import NonFiniteError
 from tangentlm.params import Recipe
-from tangentlm.pretrain.checkpoint import Progress, restore, save
+from tangentlm.pretrain.checkpoint import TrainingState, restore, save
 from tangentlm.pretrain.rows import MaskedBatch, Rows
 
 MAX_GRADIENT_NORM = 1.0
@@ -142,20 +142,20 @@ def held_out_loss(
     return losses / total, right / total
 
 
-def budget_used(recipe: Recipe, progress: Progress) -> float:
+def budget_used(recipe: Recipe, state: TrainingState) -> float:
     """The share of the budget that is used up.
 
     Args:
         recipe: Has a budget in steps or in minutes.
-        progress: Steps and seconds so far.
+        state: Steps and seconds so far.
 
     Returns:
         From 0 to 1.
     """
     if recipe.steps is not None:
-        return progress.step / recipe.steps
+        return state.step / recipe.steps
     assert recipe.minutes is not None
-    return min(progress.seconds / (60 * recipe.minutes), 1.0)
+    return min(state.seconds / (60 * recipe.minutes), 1.0)
 
 
 def rate_factor(recipe: Recipe, used: float) -> float:
@@ -178,12 +178,12 @@ class Trained:
     """A finished pre-training.
 
     Attributes:
-        progress: Steps, seconds and the curve.
+        state: Steps, seconds and the curve.
         held_out_loss: In nats a masked token.
         held_out_accuracy: Share of masked tokens that are guessed right.
     """
 
-    progress: Progress
+    state: TrainingState
     held_out_loss: float
     held_out_accuracy: float
 
@@ -291,7 +291,7 @@ def training_step(
 
 
 def _add_point(
-    state: Progress,
+    state: TrainingState,
     masked_lm: Any,
     held_out: Rows,
     recipe: Recipe,
