@@ -1,3 +1,5 @@
+import ast
+import inspect
 import json
 import re
 import subprocess
@@ -10,6 +12,7 @@ import pairs
 import pytest
 import yaml
 
+from tangentlm import figures
 from tangentlm.params import RUNS, Run, project_root
 from tangentlm.studies.execution import template
 
@@ -50,15 +53,94 @@ def test_every_page_is_in_the_table_of_contents_with_its_ending():
     assert written == set(toc_files())
 
 
+def drawing_functions():
+    """The functions of ``tangentlm.figures`` that return a figure, by name."""
+    found = {name: getattr(figures, name) for name in figures.__all__}
+    return {
+        name
+        for name, function in found.items()
+        if inspect.isfunction(function) and inspect.get_annotations(function)["return"] == "Figure"
+    }
+
+
+class Drawings(ast.NodeVisitor):
+    """Which of a page's cells draw; it is shown them in order and learns names on its way."""
+
+    def __init__(self):
+        self.modules, self.names, self.found = set(), set(), False
+
+    def draws(self, source):
+        self.found = False
+        self.visit(ast.parse(source))
+        return self.found
+
+    def visit_Import(self, node):
+        for name in node.names:
+            if name.name.split(".")[0] == "matplotlib" or name.name == "tangentlm.figures":
+                self.modules.add(name.asname or name.name)
+
+    def visit_ImportFrom(self, node):
+        for name in node.names:
+            used = name.asname or name.name
+            if f"{node.module}.{name.name}" in ("tangentlm.figures", "matplotlib.pyplot"):
+                self.modules.add(used)
+            elif node.module == "tangentlm.figures" and name.name in drawing_functions():
+                self.names.add(used)
+
+    def visit_FunctionDef(self, node):
+        """A helper of the page draws where it is called, not where it is defined."""
+        before, self.found = self.found, False
+        self.generic_visit(node)
+        if self.found:
+            self.names.add(node.name)
+        self.found = before
+
+    def visit_Call(self, node):
+        *place, name = ast.unparse(node.func).split(".")
+        known = drawing_functions() | {"subplots", "figure"}
+        if name in self.names and not place:
+            self.found = True
+        elif place and (name in known if ".".join(place) in self.modules else name == "plot"):
+            self.found = True
+        self.generic_visit(node)
+
+
+@pytest.mark.parametrize(
+    ("before", "source"),
+    [
+        ("", "figures.lines(table, 'x', {})"),
+        ("", "if len(table):\n    display(figures.lines(table, 'x', {}))"),
+        ("", "for task in tasks:\n    figures.heat_map(table, task)"),
+        ("from tangentlm.figures import lines as curves", "display(curves(table, 'x', {}))"),
+        ("import tangentlm.figures as f", "f.lines(table, 'x', {})"),
+        ("import matplotlib.pyplot as plt", "fig, axes = plt.subplots()"),
+        ("", "table.plot(x='n')"),
+        ("def shown(t):\n    return figures.lines(t, 'x', {})", "display(shown(table))"),
+    ],
+)
+def test_a_drawing_is_found_wherever_it_stands(before, source):
+    page = Drawings()
+    assert not page.draws(f"from tangentlm import figures\n{before}")
+    assert page.draws(source)
+    assert not page.draws("figures.data_link(table, 'lines')\nfigures.use_style()")
+
+
 def test_every_figure_has_a_caption_and_a_description(page):
+    seen = Drawings()
     for cell in jupytext.read(page).cells:
-        last = cell.source.strip().splitlines()[-1:] if cell.cell_type == "code" else []
-        draws = re.search(r"^figures\.(?!use_style|data_link)\w+\(", cell.source, re.MULTILINE)
-        if not (last and draws):
+        if cell.cell_type != "code":
             continue
         about = cell.metadata.get("mystnb", {})
-        assert about["figure"]["caption"].endswith(".")
-        assert len(about["image"]["alt"]) > 20
+        assert seen.draws(cell.source) == ("figure" in about), f"figure or caption: {cell.source}"
+        if about:
+            assert about["figure"]["caption"].endswith(".")
+            assert len(about["image"]["alt"]) > 20
+
+
+def given_in(cell):
+    """The names that a parameters cell assigns, and their values."""
+    assignments = ast.parse(cell.source).body
+    return {a.targets[0].id: ast.literal_eval(a.value) for a in assignments}
 
 
 def test_templates_have_a_parameters_cell_first():
@@ -66,8 +148,15 @@ def test_templates_have_a_parameters_cell_first():
         code = [c for c in jupytext.read(template(experiment)).cells if c.cell_type == "code"]
         assert code[0].metadata["tags"] == ["parameters"]
         assert f'run_from_notebook("{experiment}", globals())' in code[1].source
-        names = re.findall(r"^(\w+) =", code[0].source, re.MULTILINE)
-        assert set(names) == set(model.model_fields)
+        assert set(given_in(code[0])) == set(model.model_fields)
+
+
+@pytest.mark.parametrize("experiment", RUNS)
+def test_a_template_has_the_defaults_of_its_parameters(experiment):
+    code = next(c for c in jupytext.read(template(experiment)).cells if c.cell_type == "code")
+    fields = RUNS[experiment].model_fields
+    for name, value in given_in(code).items():
+        assert fields[name].is_required() or value == fields[name].default, name
 
 
 def test_templates_have_no_labels_that_would_stand_twice_in_the_book():

@@ -268,13 +268,6 @@ def test_rows_do_not_look_at_the_pretrained_logits():
     assert "f0_scale" not in plain.get_params()
 
 
-def test_rows_say_nothing_of_sklearn_versions():
-    p = Problem(n=12, outputs=1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        KernelRowsLogistic().fit(p.train, p.y)
-
-
 def test_rows_need_five_samples_of_a_class():
     p = Problem(n=9, outputs=1)
     with pytest.raises(InputError, match="5 folds need 5 samples on each side, not 4"):

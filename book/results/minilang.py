@@ -229,6 +229,9 @@ if len(ladder):
         )
     )
 
+# %% tags=["remove-input"]
+figures.data_link(ladder, "minilang-width-results")
+
 # %% [markdown]
 # Read the tables before you read the theory into them. An effect on the output derivative is what
 # Definition 3.6 asks for. Whether linearization and fixed features follow is the question; where the

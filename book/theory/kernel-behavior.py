@@ -86,14 +86,18 @@ print(
 # has small $\chi$, and a small $\chi$ means a small update.
 
 # %% mystnb={"figure": {"caption": "The size of the output derivative on test examples before any training. At one half the model is undecided.", "name": "fig-chi"}, "image": {"alt": "Histogram of the absolute output derivative of the true label; most of the mass lies around one half."}} tags=["hide-input"]
-from tangentlm.metrics import mean_output_derivative, output_derivative
+from tangentlm.metrics import (
+    mean_output_derivative,
+    output_derivative,
+    true_label_derivative,
+)
 
 logits_0 = logits_of(model, batch).double().numpy()
-chi = output_derivative(logits_0[test], labels[test])
-true_entry = np.abs(chi[np.arange(len(chi)), labels[test]])
-figures.histogram(
-    true_entry, r"$|\chi_y|$ before training", bins=np.linspace(0, 1, 21)
-)
+chi = true_label_derivative(logits_0[test], labels[test])
+figures.histogram(chi, r"$|\chi_y|$ before training", bins=np.linspace(0, 1, 21))
+
+# %% tags=["remove-input"]
+figures.data_link(pd.DataFrame({"chi": chi}), "output-derivative")
 
 # %%
 print(f"mean |chi_y| = {mean_output_derivative(logits_0[test], labels[test]):.2f}")

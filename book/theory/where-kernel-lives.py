@@ -435,6 +435,9 @@ print(f"distance: {distance[0]:.4f} predicted, {distance[1]:.4f} real")
 moved = steps.groupby("layer", sort=False)[["predicted", "real"]].sum().T[LAYERS]
 figures.stacked_bars(moved, "share of the squared distance (%)")
 
+# %% tags=["remove-input"]
+figures.data_link(moved.reset_index(), "movement")
+
 # %%
 by_kind_moved = steps.groupby("kind", sort=False)[["predicted", "real"]].sum()
 assert (by_kind_moved["predicted"] - by_kind_moved["real"]).abs().max() < 5
