@@ -96,12 +96,13 @@ class Drawings(ast.NodeVisitor):
         self.found = before
 
     def visit_Call(self, node):
-        *place, name = ast.unparse(node.func).split(".")
-        known = drawing_functions() | {"subplots", "figure"}
-        if name in self.names and not place:
-            self.found = True
-        elif place and (name in known if ".".join(place) in self.modules else name == "plot"):
-            self.found = True
+        place, _, name = ast.unparse(node.func).rpartition(".")
+        if not place:
+            self.found |= name in self.names
+        elif place in self.modules:
+            self.found |= name in drawing_functions() | {"subplots", "figure"}
+        else:
+            self.found |= name == "plot"
         self.generic_visit(node)
 
 
