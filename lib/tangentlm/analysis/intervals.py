@@ -42,7 +42,7 @@ class Interval:
     Attributes:
         estimate: A mean, a share, a difference or a correlation.
         low: The lower end; NaN where there are too few values.
-        high: The upper end.
+        high: The upper end; NaN likewise.
     """
 
     estimate: float
@@ -134,7 +134,7 @@ def interval_of_difference(
 
     Args:
         difference: The difference; 0.0 for how far it may be from zero if there is none.
-        stds: The samples' standard deviations.
+        stds: Standard deviation of each sample.
         counts: Their sizes, two at least.
 
     Returns:

@@ -27,7 +27,7 @@ def per_doubling(
 
     Args:
         measures: With ``width`` and the columns below.
-        columns: The measures.
+        columns: The measures whose change is asked for.
         by: Columns that name the ladders, e.g. ``["parametrization", "prompt"]``.
         unit: The column of which there is one slope a value: ``"task"`` or ``"seed"``.
 

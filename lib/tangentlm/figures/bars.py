@@ -16,7 +16,7 @@ def stacked_bars(table: pd.DataFrame, label: str) -> Figure:
 
     Args:
         table: Parts of each bar, in columns. Rows with two levels of index stand in groups.
-        label: The horizontal axis' label.
+        label: What stands at the horizontal axis.
 
     Returns:
         The figure.
@@ -55,9 +55,9 @@ def histogram(values: NDArray[np.float64], label: str, bins: NDArray[np.float64]
     """How often values fall into bins.
 
     Args:
-        values: The values.
-        label: The horizontal axis' label.
-        bins: The bins' edges.
+        values: One number an example.
+        label: What stands at the horizontal axis.
+        bins: The edges between which values are counted.
 
     Returns:
         The figure.

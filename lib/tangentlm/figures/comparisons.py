@@ -17,7 +17,7 @@ def point_panels(table: pd.DataFrame, label: str) -> Figure:
 
     Args:
         table: Columns ``panel``, ``task``, ``method``, ``value``, ``low`` and ``high``.
-        label: Of the vertical axes.
+        label: What stands at the vertical axes.
 
     Returns:
         The figure.
@@ -58,7 +58,7 @@ def claim_panels(tested: pd.DataFrame, label: str) -> Figure:
 
     Args:
         tested: From ``claims.judge_claims``; claims without runs are left out.
-        label: Of the vertical axes.
+        label: What stands at the vertical axes.
 
     Returns:
         The figure.
@@ -87,7 +87,7 @@ def spread_lines(
         x: The column of the setting, numbers or names. Its values stand side by side, in order.
         y: The column of the measurement.
         by: The column of the method.
-        labels: The axes' labels.
+        labels: What stands at the horizontal and at the vertical axis.
 
     Returns:
         The figure.
@@ -141,7 +141,7 @@ def unit_lines(
         by: The column of the method.
         panel: The column whose values have a panel each, side by side.
         unit: The column of the unit, e.g. the task.
-        labels: The axes' labels.
+        labels: What stands at the horizontal and at the vertical axis.
 
     Returns:
         The figure.
@@ -178,7 +178,7 @@ def differences(table: pd.DataFrame, *, labels: tuple[str, str]) -> Figure:
     Args:
         table: ``share``, ``mean`` and ``interval`` (half its width; a row without one has its mean
             alone); the index names the rows.
-        labels: The axes' labels.
+        labels: What stands at the horizontal and at the vertical axis.
 
     Returns:
         The figure.

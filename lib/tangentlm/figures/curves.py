@@ -1,4 +1,4 @@
-"""Curves: columns of a table along one of them."""
+"""Line plots: columns of a table over another one."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def lines(
     Args:
         table: The data; a table without rows gives a figure that says "not run".
         x: The column for the horizontal axis.
-        ys: Column to legend entry.
-        labels: The axes' labels.
+        ys: The columns that are drawn, each with its name in the legend.
+        labels: What stands at the horizontal and at the vertical axis.
         band: From where to where on the horizontal axis a band is shaded, and its legend entry.
         **axis: Further settings of the axes, e.g. ``xscale="log"``.
 

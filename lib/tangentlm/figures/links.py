@@ -12,7 +12,7 @@ def data_link(table: pd.DataFrame, name: str) -> HTML:
     """A link to download the data of a figure or table; the data is in the page itself.
 
     Args:
-        table: The data.
+        table: What the figure shows, or what it was made of.
         name: The file's name without its ending.
 
     Returns:

@@ -27,7 +27,7 @@ def kernel_matrix(
     Args:
         values: Kernel of shape (N, C, N, C); for C > 1 the trace over outputs is shown.
         labels: (N,).
-        names: The labels' names.
+        names: Of label 0, label 1 and so on.
 
     Returns:
         The figure.

@@ -32,7 +32,7 @@ def power_laws(
         panel: The column whose values have a panel each, side by side.
         slopes: The predicted powers, by panel and value of ``by``, where there is a prediction;
             drawn through the last mean.
-        labels: The axes' labels.
+        labels: What stands at the horizontal and at the vertical axis.
 
     Returns:
         The figure.

@@ -70,6 +70,14 @@ def adapted(
 ) -> nn.Module:
     """The model as fine-tuning trains it; at the start its logits are those of the model.
 
+    Example:
+        >>> from tangentlm.models.heads import load_model
+        >>> from tangentlm.tasks import load_task
+        >>> model = load_model("pocket", load_task("reviews"))
+        >>> network = adapted(model, "lora", rank=8)
+        >>> all("lora" in name for name, p in network.named_parameters() if p.requires_grad)
+        True
+
     Args:
         model: A model with a prompt head or a linear head; changed in place.
         adaptation: ``"full"``: the model itself; ``"lora"``: LoRA on queries and values, with the

@@ -83,7 +83,7 @@ def evaluate(model: nn.Module, samples: Labelled, metric: str) -> tuple[float, f
 
     Args:
         model: ``model(**batch) -> (N, C)``.
-        samples: The samples.
+        samples: What it is scored on.
         metric: ``"accuracy"`` or ``"f1"``.
 
     Returns:
@@ -111,6 +111,25 @@ def fine_tune(
 
     The model is left at its last step, not at the best one. Dropout is as the model's
     configuration says, drawn from the schedule's seed like the order of the samples.
+
+    Example:
+        >>> from tangentlm.models.few_shot import few_shot
+        >>> from tangentlm.params import FineTuneRun
+        >>> shots = few_shot(FineTuneRun(task="reviews", k=2, test_size=4, device="cpu"))
+        >>> schedule = Schedule("sgd", 0.05, batch_size=2, steps=4, evaluate_every=2, seed=13)
+        >>> start = snapshot(shots.model)
+        >>> tuned = fine_tune(
+        ...     shots.model, shots.part("train"), shots.part("dev"), schedule, progress=False
+        ... )
+        >>> [point["step"] for point in tuned.trace]
+        [2, 4]
+
+        What its Taylor model says of the test samples:
+
+        >>> from tangentlm.finetune.taylor import linearized_logits
+        >>> test = shots.part("test").batch
+        >>> linearized_logits(shots.model, start, tuned.state, test).shape
+        torch.Size([4, 2])
 
     Args:
         model: ``model(**batch) -> (N, C)``; trained in place.

@@ -14,10 +14,10 @@ def make_optimizer(model: nn.Module, name: str, learning_rate: float) -> torch.o
     """Plain SGD, Adam or SignGD on all parameters that require a gradient; no decay.
 
     Args:
-        model: The model.
+        model: What requires a gradient is trained.
         name: ``"sgd"`` (no momentum), ``"adam"`` (beta 0.9 and 0.999, epsilon 1e-8) or
             ``"signgd"``.
-        learning_rate: The rate.
+        learning_rate: Of the first step.
 
     Returns:
         A torch optimizer.

@@ -72,11 +72,22 @@ def search(
 ) -> Search:
     """Fine-tune from the same start with every schedule; the best on dev is left in the model.
 
+    Example:
+        >>> from tangentlm.models.few_shot import few_shot
+        >>> from tangentlm.params import FineTuneRun
+        >>> shots = few_shot(FineTuneRun(task="reviews", k=2, test_size=4, device="cpu"))
+        >>> schedules = [Schedule("sgd", rate, 2, 4, 2, seed=13) for rate in (0.01, 0.05)]
+        >>> found = search(
+        ...     shots.model, shots.part("train"), shots.part("dev"), schedules, progress=False
+        ... )
+        >>> [row["learning_rate"] for row in found.table]
+        [0.01, 0.05]
+
     Args:
         model: Trained in place; its present state is the start of every fine-tuning.
         train: Training samples.
         dev: Samples that choose checkpoint and schedule.
-        schedules: The grid.
+        schedules: One for each point of the grid.
         metric: What is best; equal scores are decided by the dev loss.
         progress: Whether to show progress bars.
 

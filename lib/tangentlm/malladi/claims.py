@@ -40,12 +40,12 @@ class Claim:
     """A statement of the paper.
 
     Attributes:
-        name: A few words.
+        name: What a table's row is called.
         says: What the paper says, in our words.
         where: Table or section of the ICML version.
         statistic: From measurements to a column ``value`` for each task, k and split.
-        low: The claim holds where the statistic is at least this,
-        high: and at most this.
+        low: The least value of the statistic for which the claim holds.
+        high: The largest.
     """
 
     name: str
@@ -62,7 +62,7 @@ def scores(table: pd.DataFrame, method: str, quantity: str = PERFORMANCE, **same
     Args:
         table: From ``measurements``.
         method: The paper's name.
-        quantity: The quantity.
+        quantity: One of those that ``measurements`` names.
         **same: Further columns and their values, e.g. ``setting="prompt"``.
 
     Returns:
@@ -84,9 +84,9 @@ def points_ahead(
 
     Args:
         table: From ``measurements``.
-        first: The paper's name of the one.
-        second: And of the other.
-        same: Setting and prompt.
+        first: The paper's name of the method that may be ahead.
+        second: And of the other one.
+        same: Setting and prompt, which both methods share.
 
     Returns:
         ``task``, ``title``, ``k``, ``seed`` and ``value``, for the splits that both have.

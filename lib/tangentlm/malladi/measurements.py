@@ -38,7 +38,7 @@ def measurements(study: str) -> pd.DataFrame:
     """Every number of a study's kernels and fine-tunings that a table of Malladi has a place for.
 
     Args:
-        study: The study.
+        study: Its name, e.g. ``"pocket"``.
 
     Returns:
         A row a number: ``KEYS``, ``seed``, ``value``, ``run`` and ``experiment``. Zero-shot numbers

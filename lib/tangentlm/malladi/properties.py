@@ -62,7 +62,7 @@ def properties(table: pd.DataFrame, thresholds: Thresholds = MALLADI) -> pd.Data
 
     Args:
         table: From ``measurements``.
-        thresholds: When they hold.
+        thresholds: From where on a property counts as present.
 
     Returns:
         ``optimizer``, ``task``, ``title``, ``k``, ``seed`` and a column of True, False or missing

@@ -1,10 +1,4 @@
-"""Models that map a batch to (N, C) logits, made from any masked language model.
-
-Two heads: ``"prompt"`` reads the logits of the label words at the mask (prompt-based
-fine-tuning, Section 2 of Malladi-v1), ``"linear"`` is a linear layer on the first token
-(standard fine-tuning). Nothing here depends on the architecture: the body is whatever the
-checkpoint calls its base model, and the masked-LM head runs on one position only.
-"""
+"""Where a pre-trained masked language model is, how it is loaded, and what makes it unfit."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class FewShot:
     """A few-shot problem, ready to compute with.
 
     Attributes:
-        task: The task.
+        task: What is asked, in the prompt that the run names.
         split: The texts and labels.
         tokenizer: The model's tokenizer.
         model: ``model(**batch) -> (N, C)``, in eval mode, on its device.
@@ -67,8 +67,16 @@ class FewShot:
 def few_shot(run: TaskRun) -> FewShot:
     """Load what a run computes with; a linear head is at the linear-probing solution.
 
+    Example:
+        >>> from tangentlm.models.logits import logits_of
+        >>> from tangentlm.params import KernelRun
+        >>> shots = few_shot(KernelRun(task="reviews", k=4, test_size=10, device="cpu"))
+        >>> train = shots.part("train")
+        >>> logits_of(shots.model, train.batch).shape, train.labels.shape
+        (torch.Size([8, 2]), torch.Size([8]))
+
     Args:
-        run: Its parameters.
+        run: The parameters: a task, a model, a head, k, a seed and where the data is.
 
     Returns:
         Task, split, model and encoded samples.

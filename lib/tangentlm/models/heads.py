@@ -113,6 +113,11 @@ def load_model(
 ) -> PromptModel | LinearHeadModel:
     """A model of a task: ``model(**batch) -> (N, C)`` logits, in eval mode.
 
+    Example:
+        >>> from tangentlm.tasks import load_task
+        >>> load_model("pocket", load_task("reviews")).num_classes
+        2
+
     Args:
         name: A name of ``params/models``, or a folder that holds a masked-LM.
         task: The task, which gives the label words or the number of classes.

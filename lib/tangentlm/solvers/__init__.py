@@ -1,7 +1,13 @@
 """Kernel solvers: scikit-learn estimators on precomputed kernels of shape (N, C, M, C).
 
 C outputs are treated as C N scalar samples (Appendix A.3 of Malladi-v1). A kernel with C = 1 is
-that of the difference f_1 - f_0 of two classes.
+that of the difference f_1 - f_0 of two classes. Which solver when:
+
+* ``KernelLeastSquares``: the default, for the kernels of SGD and of SignGD;
+* ``KernelLogistic``: the same with the logistic loss, where probabilities matter;
+* ``KernelRowsLogistic``: what the authors' code calls logistic, to compare with their numbers;
+* ``AsymmetricLeastSquares``: for the asymmetric kernel of sign descent, and for no other;
+* ``select``: chooses the hyperparameters of any of them on the dev split.
 """
 
 from tangentlm.metrics import score

@@ -65,6 +65,13 @@ class AsymmetricLeastSquares(KernelSolver):
     1 / (y - f0 / s) instead of y - f0 / s: a training sample that is fitted exactly is predicted
     as y + 2 f0 / s to first order, and not as y. With s infinite the two are the same.
 
+    Example:
+        >>> import numpy as np
+        >>> K = np.array([[2.0, 1, 0], [0, 1, 0], [0, 0, 1]]).reshape(3, 1, 3, 1)
+        >>> solver = AsymmetricLeastSquares(gamma=10.0).fit(K, [1, 1, 0])
+        >>> solver.predict(np.array([1.0, 1, 0]).reshape(1, 1, 3, 1)).tolist()
+        [1]
+
     Args:
         gamma: Weight of the squared errors; as in the paper it is no pure number but has the unit
             of 1 / K, so that gamma / c does for c K what gamma does for K.

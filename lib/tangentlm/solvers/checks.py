@@ -1,4 +1,4 @@
-"""What a solver refuses: arguments of a wrong shape, type or range, and numbers that are none."""
+"""What a solver refuses: arguments of a wrong shape, type or range, and NaN or infinity."""
 
 from __future__ import annotations
 

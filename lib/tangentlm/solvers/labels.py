@@ -1,4 +1,4 @@
-"""From labels to targets, from decisions to labels, and from labels to a score."""
+"""From labels to a solver's targets, and from its decisions to labels."""
 
 from __future__ import annotations
 
@@ -53,6 +53,10 @@ def labels_of_decision(decision: Array) -> Labels:
 
 def difference(logits: ArrayLike) -> Array:
     """f_1 - f_0 of two-class logits, as kernels with ``outputs="difference"`` need it.
+
+    Example:
+        >>> difference([[1.0, 3.0], [0.5, -0.5]]).tolist()
+        [[2.0], [-1.0]]
 
     Args:
         logits: (N, 2).

@@ -25,6 +25,17 @@ class KernelLeastSquares(KernelSolver):
     matrix indefinite, it goes by the eigendecomposition, without the eigenvalues that are zero to
     working precision; so do all fits of a grid, which share one decomposition.
 
+    Example:
+        Three training samples, the first two of which are alike, and a new one:
+
+        >>> import numpy as np
+        >>> K = np.array([[2.0, 1, 0], [1, 2, 0], [0, 0, 1]]).reshape(3, 1, 3, 1)
+        >>> solver = KernelLeastSquares().fit(K, [1, 1, 0])
+        >>> solver.alpha_.ravel().round(4).tolist()
+        [0.3333, 0.3333, -1.0]
+        >>> solver.predict(np.array([1.0, 1, 0]).reshape(3, 1, 1, 1)).tolist()
+        [1]
+
     Args:
         regularization: lambda, in units of the kernel's operator norm.
         f0_scale: s; infinity means that f0 is not used.

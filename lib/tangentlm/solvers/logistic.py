@@ -43,6 +43,13 @@ class KernelLogistic(KernelSolver):
     gradients and step halving: the Hessian Phi^T W Phi + lambda I has a condition number below
     1 + 1 / lambda, whatever the kernel.
 
+    Example:
+        >>> import numpy as np
+        >>> K = np.array([[2.0, 1, 0], [1, 2, 0], [0, 0, 1]]).reshape(3, 1, 3, 1)
+        >>> solver = KernelLogistic(regularization=0.1).fit(K, [1, 1, 0])
+        >>> solver.predict(K).tolist()
+        [1, 1, 0]
+
     Args:
         regularization: lambda > 0: without a penalty, separable samples have no minimum.
         f0_scale: s; infinity means that f0 is not used.

@@ -42,13 +42,20 @@ class KernelRowsLogistic(KernelSolver):
     C outputs are C N scalar samples, each with N C features, one class against the rest; the
     outputs of a sample can fall in different folds. Pre-trained logits are not used.
 
+    Example:
+        >>> import numpy as np
+        >>> y = np.arange(10) // 5
+        >>> K = ((y[:, None] == y) + np.eye(10)).reshape(10, 1, 10, 1)
+        >>> KernelRowsLogistic().fit(K, y).predict(K).tolist()
+        [0, 0, 0, 0, 0, 1, 1, 1, 1, 1]
+
     Args:
         regularization: lambda, in units of the kernel's operator norm; added to the training
             kernel alone.
 
     Attributes:
         alpha_: Coefficients of the rows, shape (N, C).
-        intercept_: The intercept.
+        intercept_: b, added to every decision.
         strength_: The chosen weight of the loss, scikit-learn's C.
         classes_: The labels 0 to C-1.
     """

@@ -44,6 +44,16 @@ def select(
     Ties in the score, which are many on a small dev split, go to the smaller dev loss of the
     solver. The fits share what they can of the kernel's decomposition.
 
+    Example:
+        >>> import numpy as np
+        >>> train = np.array([[2.0, 1, 0], [1, 2, 0], [0, 0, 1]]).reshape(3, 1, 3, 1)
+        >>> dev = np.array([[1.0, 0], [1, 0], [0, 1]]).reshape(3, 1, 2, 1)
+        >>> chosen = select(
+        ...     train, [1, 1, 0], dev, [1, 0], regularization=(0.01, 1.0), f0_scale=(np.inf,)
+        ... )
+        >>> chosen.dev_score, chosen.solver.regularization, len(chosen.table)
+        (100.0, 0.01, 2)
+
     Args:
         K_train: Kernel of the training samples, (N, C, N, C).
         y_train: (N,).

@@ -23,8 +23,8 @@ def collect(study: str, runs: list[Run]) -> dict[str, pd.DataFrame]:
     """The records of a study's done runs, a table for each experiment.
 
     Args:
-        study: The study's name.
-        runs: Its runs.
+        study: E.g. ``"pocket"``.
+        runs: All runs of the study, done or not.
 
     Returns:
         A data frame for each experiment, one row a run; nested metrics stay in the records.
@@ -68,8 +68,8 @@ def collect_tables(study: str, runs: list[Run]) -> dict[str, pd.DataFrame]:
     """The tables inside the records of a study's done runs, each joined over the runs.
 
     Args:
-        study: The study's name.
-        runs: Its runs.
+        study: E.g. ``"pocket"``.
+        runs: All runs of the study, done or not.
 
     Returns:
         A data frame for each metric that is a list, named ``<experiment>-<metric>``, with the
@@ -94,7 +94,7 @@ def results_folder(study: str) -> Path:
     """Where the collected results of a study are: ``results/<study>``.
 
     Args:
-        study: The study's name.
+        study: E.g. ``"pocket"``.
 
     Returns:
         A path that may not exist.
@@ -108,8 +108,8 @@ def write_collected(study: str, runs: list[Run]) -> list[Path]:
     Rows that were collected before, of runs of the study that have no record here, are kept.
 
     Args:
-        study: The study's name.
-        runs: Its runs.
+        study: E.g. ``"pocket"``.
+        runs: All runs of the study, done or not.
 
     Returns:
         The files written.
@@ -164,7 +164,7 @@ def read_collected_table(study: str, name: str) -> pd.DataFrame:
     """A table from inside the records of a study's runs.
 
     Args:
-        study: The study's name.
+        study: E.g. ``"pocket"``.
         name: ``<experiment>-<metric>``, e.g. ``"pretrain-curve"``.
 
     Returns:
@@ -178,8 +178,8 @@ def read_collected(study: str, experiment: str) -> pd.DataFrame:
     """The collected results of an experiment in a study.
 
     Args:
-        study: The study's name.
-        experiment: The experiment's name.
+        study: E.g. ``"pocket"``.
+        experiment: E.g. ``"kernel"``.
 
     Returns:
         One row a run; empty, with no columns, where nothing was collected. The ``seconds`` of a

@@ -35,7 +35,7 @@ def template(experiment: str) -> Path:
     """The notebook that an experiment's runs execute.
 
     Args:
-        experiment: The experiment's name.
+        experiment: E.g. ``"kernel"``.
 
     Returns:
         ``book/experiments/<experiment>.py``.
@@ -81,8 +81,8 @@ def execute(study: str, experiment: str, name: str, identity: str | None = None)
     """Execute one run of a study with papermill.
 
     Args:
-        study: The study.
-        experiment: The experiment.
+        study: E.g. ``"pocket"``.
+        experiment: E.g. ``"kernel"``.
         name: The run's name.
         identity: What decides the run's result, as text, where that is known already.
 
@@ -120,7 +120,7 @@ def execute_local(experiment: str, parameters: Sequence[str]) -> Path:
     """Execute one run with parameters of the user's own, in ``runs/local``.
 
     Args:
-        experiment: The experiment.
+        experiment: E.g. ``"kernel"``.
         parameters: ``name=value`` each, the value in YAML.
 
     Returns:
@@ -212,7 +212,7 @@ def run_study(study: str, *, jobs: int = 2, dry_run: bool = False) -> int:
     """Run what a study lacks, through Snakemake, and collect its records.
 
     Args:
-        study: The study.
+        study: E.g. ``"pocket"``.
         jobs: How many runs at a time.
         dry_run: Only say what would be run, and why.
 

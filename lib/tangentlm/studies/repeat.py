@@ -23,7 +23,7 @@ def repeat(study: str, name: str) -> int:
     """Execute a run of a study again, and say what differs from its collected row.
 
     Args:
-        study: The study.
+        study: E.g. ``"pocket"``.
         name: ``<experiment>/<run>``.
 
     Returns:

@@ -65,6 +65,12 @@ def load_split(
     somebody drew the split already, ``<task>/kshot/<k>-<seed>.{train,dev}.jsonl[.gz]``. A
     bundled task is read from ``assets/tasks``. Anything else comes from the hub.
 
+    Example:
+        >>> from tangentlm.tasks import load_task
+        >>> split = load_split(load_task("reviews"), k=16, seed=13, test_size=80)
+        >>> len(split.train), len(split.dev), len(split.test)
+        (32, 32, 80)
+
     Args:
         task: The task.
         k: Examples a class, for train and again for dev.

@@ -110,6 +110,12 @@ def list_tasks() -> list[str]:
 def load_task(name: str, **changes: Any) -> Task:
     """The task ``params/tasks/<name>.yaml``.
 
+    Example:
+        >>> load_task("sst2").label_words
+        ('terrible', 'great')
+        >>> load_task("sst2", label_words=["bad", "good"]).label_words
+        ('bad', 'good')
+
     Args:
         name: The task's name, e.g. ``"sst2"``.
         **changes: Fields to replace, e.g. another ``template``.

@@ -17,6 +17,12 @@ UNRELATED_WORDS = ("house", "water", "paper", "night", "table", "river")
 def with_prompt(task: Task, prompt: Prompt, seed: int = 13) -> Task:
     """The task asked in another way.
 
+    Example:
+        >>> with_prompt(load_task("sst2"), "null").template
+        '{text_a} {mask}'
+        >>> with_prompt(load_task("sst2"), "unrelated").label_words
+        ('house', 'water')
+
     Args:
         task: The task with its manual prompt.
         prompt: ``"manual"``: as it is; ``"null"``: the texts and then the mask, with no other word

@@ -134,10 +134,18 @@ def train(
     SignGD is Definition 3.1, M <- M - eta_M sign(chi nabla_M f). Adam is the usual one, with an
     epsilon far below every gradient.
 
+    Example:
+        >>> network = initialise(64, 4, MUP["sgd"], seed=0)
+        >>> rates = learning_rates(64, 0.1, MUP["sgd"], "sgd")
+        >>> inputs, targets = torch.ones(4, 5).double() / 2, torch.ones(5).double()
+        >>> chi = train(network, inputs, targets, rates)
+        >>> abs(chi[-1]) < abs(chi[0])
+        True
+
     Args:
-        network: The network.
+        network: Its weights are changed.
         inputs: (d_in, T), a column a step.
-        targets: (T,).
+        targets: What f should be, (T,).
         rates: The learning rates of U, W and V; a matrix with the rate zero is frozen.
         optimizer: The update rule.
 
