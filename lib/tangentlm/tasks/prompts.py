@@ -182,10 +182,8 @@ def encode_texts(task: Task, tokenizer: Any, examples: Sequence[Example]) -> Bat
 
 
 def _pad(rows: Sequence[Sequence[int]], tokenizer: Any) -> Batch:
-    """Rows of token ids to tensors, padded on the right.
-
-    Not by ``tokenizer.pad``, which refuses tokenizers without a padding token and takes longer.
-    """
+    """Rows of token ids to tensors, padded on the right."""
+    # Not by ``tokenizer.pad``: it takes longer, and refuses tokenizers without a padding token.
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     tokens = [torch.tensor(row, dtype=torch.long) for row in rows]
     ones = [torch.ones_like(row) for row in tokens]
