@@ -50,10 +50,11 @@ test: $(READY) lint ## everything that CI checks
 	$(BIN)/python -m tangentlm study smoke --jobs $(JOBS)
 	$(BIN)/python workflow/build_book.py smoke --jobs $(JOBS)
 
-lint: $(READY) ## format, lint and types
+lint: $(READY) ## format, lint, types and layers
 	$(BIN)/ruff format --check lib tests workflow book assets benchmarks
 	$(BIN)/ruff check lib tests workflow book assets benchmarks
 	$(BIN)/mypy
+	$(BIN)/python -c 'from importlinter.cli import lint_imports_command as lint; lint()' --no-logo --no-cache
 
 format: $(READY) ## let ruff format and mend
 	$(BIN)/ruff format lib tests workflow book assets benchmarks

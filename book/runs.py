@@ -15,7 +15,7 @@
 # # Every run
 #
 # A number in this book comes from a run, and every run is in a table here: its parameters, what it
-# scored, what it cost, and on which machine and versions. Click a header to sort. Scores are in
+# scored, what it cost, and on which machine and versions. Click a header to sort, type to search. Scores are in
 # percent on the test split, the best hyperparameters having been chosen on dev. Where the executed
 # notebook of a run is part of the book, its name links to it.
 #
@@ -24,11 +24,13 @@
 
 # %% tags=["hide-input"]
 from IPython.display import Markdown, display
+from itables import init_notebook_mode
 
 from tangentlm.params import list_studies
 from tangentlm.report.runs import collected_studies, runs_table
 from tangentlm.studies.progress import study_progress
 
+init_notebook_mode(all_interactive=False)  # searchable tables, without a network
 for study in list_studies():
     progress = study_progress([study])
     display(Markdown(f"## Study {study}"))

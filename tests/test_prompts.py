@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import normalizers
 
 from tangentlm.batches import select_rows, unpadded_batches
 from tangentlm.errors import InputError
@@ -207,6 +208,22 @@ def test_label_word_that_is_not_one_token_is_refused(kind, word):
     assert "\n" not in str(caught.value)
 
 
+def test_label_words_that_are_one_token_are_refused():
+    lower = tiny_tokenizer("words")
+    lower.backend_tokenizer.normalizer = normalizers.Lowercase()
+    words = ("terrible", "Great", "great")
+    one = (
+        "task toy: 'Great' of class '1' and 'great' of class '2' are one token of this model; "
+        "each class needs a token of its own"
+    )
+    with pytest.raises(InputError) as caught:
+        label_word_ids(make_task(label_words=words), lower)
+    assert str(caught.value) == one
+    copied = make_task(label_words=words[:2]).model_copy(update={"label_words": ("great", "great")})
+    with pytest.raises(InputError, match="of class '0' and 'great' of class '1' are one token"):
+        label_word_ids(copied, tokenizer_of("pocket"))
+
+
 @pytest.mark.parametrize("kind", TOKENIZERS)
 @pytest.mark.parametrize("texts", [("a <mask> here", SHORT), (SHORT, "a<mask>")])
 def test_text_with_a_mask_is_refused(kind, texts):
@@ -242,6 +259,25 @@ def test_text_without_a_prompt(kind, template):
     assert rows[:-1] == tokenizer([e.text_a for e in EXAMPLES], pairs)["input_ids"]
     assert len(rows[-1]) == task.max_length
     assert set(batch) == {"input_ids", "attention_mask"}
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("pads", [True, False])
+def test_rows_are_padded_on_the_right_whatever_the_tokenizer_says(pads, side):
+    tokenizer = tiny_tokenizer("bytes")
+    tokenizer.padding_side = side
+    if not pads:
+        tokenizer.pad_token = None
+    batch = encode_texts(make_task("{text_a} {mask}"), tokenizer, EXAMPLES)
+    rows = tokenizer([example.text_a for example in EXAMPLES])["input_ids"]
+    longest = max(map(len, rows))
+    filling = tokenizer.pad_token_id if pads else 0
+    assert batch["input_ids"].dtype == batch["attention_mask"].dtype == torch.int64
+    for row, tokens, mask in zip(
+        rows, batch["input_ids"].tolist(), batch["attention_mask"].tolist(), strict=True
+    ):
+        assert tokens == [*row, *[filling] * (longest - len(row))]
+        assert mask == [1] * len(row) + [0] * (longest - len(row))
 
 
 def test_labels_of_keeps_the_order():

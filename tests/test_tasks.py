@@ -1,6 +1,7 @@
 import typing
 
 import pytest
+import yaml
 
 from tangentlm.errors import InputError
 from tangentlm.models.checkpoints import load_tokenizer
@@ -109,7 +110,13 @@ HUB = {"path": "x", "text_a": "text"}
     [
         ({"labels": ["only"], "label_words": ["great"]}, "at least two labels"),
         ({"label_words": ["great"]}, "2 labels but 1 label words"),
-        ({"label_words": ["great", "great"]}, "two label words are the same"),
+        (
+            {"label_words": ["great", "great"]},
+            "task sst2: classes 'negative' and 'positive' have one label word, 'great'",
+        ),
+        ({"label_words": ["great", " great "]}, "'negative' and 'positive' have one label word"),
+        ({"label_words": ["", "great"]}, "label word of class 'negative' is empty"),
+        ({"label_words": ["great", " \t"]}, "label word of class 'positive' is empty"),
         ({"template": "{text_a} It was great ."}, "the template needs"),
         ({"template": "It was {mask} ."}, "the template needs"),
         ({"template": "{text_b} It was {mask} ."}, "the template needs"),
@@ -128,6 +135,29 @@ HUB = {"path": "x", "text_a": "text"}
 )
 def test_wrong_task_is_refused(changes, match):
     refused(match, load_task, "sst2", **changes)
+
+
+TIES = {
+    "same": ["bad", "bad"],
+    "blanks": ["bad ", "bad"],
+    "empty": ["", "bad"],
+    "void": ["  ", "x"],
+}
+
+
+@pytest.mark.parametrize("words", TIES.values(), ids=TIES)
+def test_every_way_in_refuses_label_words_that_make_ties(words, root):
+    plain = load_task("sst2")
+    path = root / "params" / "tasks" / "sst2.yaml"
+    values = {**yaml.safe_load(path.read_text()), "label_words": words}
+    refused(r"class(es)? 'negative'", Task.parse, {"name": "sst2", **values}, "task sst2")
+    refused(r"class(es)? 'negative'", load_task, "sst2", label_words=words)
+    with pytest.raises(ValueError, match=r"class(es)? 'negative'"):
+        Task(**{**plain.model_dump(), "label_words": words})
+    path.write_text(yaml.safe_dump(values))
+    refused(r"class(es)? 'negative'", load_task, "sst2")
+    faulty = plain.model_copy(update={"label_words": tuple(words)})  # pydantic checks no copy
+    refused(r"class(es)? 'negative'", with_prompt, faulty, "null")
 
 
 def test_f1_of_three_classes_is_refused():

@@ -40,6 +40,7 @@
 # %% tags=["hide-input"]
 import pandas as pd
 from IPython.display import Markdown, display
+from itables import init_notebook_mode
 
 from tangentlm import figures
 from tangentlm.analysis.intervals import interval_of_mean
@@ -55,6 +56,7 @@ from tangentlm.malladi.measurements import measurements
 from tangentlm.malladi.tables import ledger_table, our_results, paper_table
 from tangentlm.report.tables import readable
 
+init_notebook_mode(all_interactive=False)  # searchable tables, without a network
 figures.use_style()
 METHODS = ("zero-shot", "SGD-FT", "K-SGD", "Adam-FT")
 OURS = {"ours, pocket": "pocket", "ours, RoBERTa-base": "paper"}

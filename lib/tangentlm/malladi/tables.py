@@ -13,7 +13,7 @@ from tangentlm.analysis.verdicts import DIFFERS, REPRODUCED
 from tangentlm.malladi.ledger import PAPER_SEEDS
 from tangentlm.malladi.measurements import PERFORMANCE, measurements, summary
 from tangentlm.report.runs import link_to_run
-from tangentlm.report.tables import NOT_RUN, spread, table_of
+from tangentlm.report.tables import NOT_RUN, searchable, spread, table_of
 from tangentlm.tasks import load_task
 
 _ROWS = ["setting", "prompt", "k", "method"]
@@ -180,7 +180,7 @@ def _mean_cell(
 
 
 def ledger_table(ledger: pd.DataFrame, runs_page: str = "../runs.html") -> HTML:
-    """The ledger as a sortable table; a number of ours links to its first run.
+    """The ledger as a searchable table; a number of ours links to its first run.
 
     Args:
         ledger: From ``tangentlm.malladi.ledger.compare``.
@@ -189,27 +189,27 @@ def ledger_table(ledger: pd.DataFrame, runs_page: str = "../runs.html") -> HTML:
     Returns:
         The table.
     """
-    names = ("table", "task", "k", "setting", "prompt", "method", "quantity")
-    more = (f"paper ({PAPER_SEEDS} seeds)", "ours", "seeds", "difference", "tolerance", "verdict")
-    head = "".join(f"<th>{name}</th>" for name in (*names, *more, "reason"))
-    body = []
-    for row in ledger.itertuples():
-        digits = 1 if row.quantity == PERFORMANCE else 2
-        numbers = [
-            "" if pd.isna(value) else f"{value:{sign}.{digits}f}"
-            for value, sign in ((row.difference, "+"), (row.tolerance, ""))
-        ]
-        facts = (row.table, row.title, row.k, row.setting, row.prompt, row.method, row.quantity)
-        ours = NOT_RUN
-        if not pd.isna(row.ours):
-            href = link_to_run(runs_page, row.study, row.experiment, row.runs.split()[0])
-            text = spread(row.ours, row.ours_std, digits)
-            ours = f'<td><a href="{href}">{text}</a></td>'
-        seeds = 0 if pd.isna(row.seeds) else int(row.seeds)
-        body.append(
-            f"<tr>{''.join(f'<td>{html.escape(str(fact))}</td>' for fact in facts)}"
-            f"<td>{spread(row.paper_mean, row.paper_std, digits)}</td>{ours}<td>{seeds}</td>"
-            f"<td>{numbers[0]}</td><td>{numbers[1]}</td><td>{row.verdict}</td>"
-            f"<td>{html.escape(row.reason)}</td></tr>"
-        )
-    return table_of(head, body, "sortable")
+    facts = ["table", "title", "k", "setting", "prompt", "method", "quantity"]
+    ours = ["verdict", "reason"]
+    words = ledger[[*facts, *ours]].map(lambda value: html.escape(str(value)))
+    numbers = pd.DataFrame(
+        [_ledger_numbers(row, runs_page) for _, row in ledger.iterrows()], index=ledger.index
+    )
+    cells = pd.concat([words[facts], numbers, words[ours]], axis="columns")
+    return searchable(cells.rename(columns={"title": "task"}), ["k", *numbers])
+
+
+def _ledger_numbers(row: pd.Series, runs_page: str) -> dict[str, str]:
+    digits = _digits(row)
+    cells = {f"paper ({PAPER_SEEDS} seeds)": spread(row["paper_mean"], row["paper_std"], digits)}
+    if pd.isna(row["ours"]):
+        empty = {"seeds": "0", "difference": "", "tolerance": ""}
+        return {**cells, "ours": '<span class="not-run">not run</span>', **empty}
+    href = link_to_run(runs_page, row["study"], row["experiment"], row["runs"].split()[0])
+    return {
+        **cells,
+        "ours": f'<a href="{href}">{spread(row["ours"], row["ours_std"], digits)}</a>',
+        "seeds": str(int(row["seeds"])),
+        "difference": f"{row['difference']:+.{digits}f}",
+        "tolerance": "" if pd.isna(row["tolerance"]) else f"{row['tolerance']:.{digits}f}",
+    }

@@ -8,11 +8,12 @@ from typing import Any
 from torch import Tensor
 
 from tangentlm.batches import Batch, Labelled, select_rows
+from tangentlm.errors import InputError, unknown_name
 from tangentlm.models.checkpoints import load_tokenizer
 from tangentlm.models.heads import LinearHeadModel, PromptModel, load_model
 from tangentlm.models.linear_probe import fit_linear_probe
 from tangentlm.models.logits import pick_device
-from tangentlm.params import TaskRun
+from tangentlm.params import KernelRun, TaskRun
 from tangentlm.tasks import Split, Task, load_split, task_of
 from tangentlm.tasks.prompts import encode, labels_of
 
@@ -64,26 +65,32 @@ class FewShot:
         return [self.tokenizer.decode(row[row != self.tokenizer.pad_token_id]) for row in rows]
 
 
-def few_shot(run: TaskRun) -> FewShot:
+def few_shot(run: TaskRun | str, **parameters: Any) -> FewShot:
     """Load what a run computes with; a linear head is at the linear-probing solution.
 
     Example:
         >>> from tangentlm.models.logits import logits_of
-        >>> from tangentlm.params import KernelRun
-        >>> shots = few_shot(KernelRun(task="reviews", k=4, test_size=10, device="cpu"))
+        >>> shots = few_shot("reviews", k=4, test_size=10, device="cpu")
         >>> train = shots.part("train")
         >>> logits_of(shots.model, train.batch).shape, train.labels.shape
         (torch.Size([8, 2]), torch.Size([8]))
 
     Args:
-        run: The parameters: a task, a model, a head, k, a seed and where the data is.
+        run: Its parameters, or the name of a task.
+        **parameters: Beside the name of a task, what is not as usual: ``k``, ``seed``, ``model``,
+            ``head``, ``prompt``, ``data``, ``test_size`` or ``device``, as ``TaskRun`` has them.
 
     Returns:
         Task, split, model and encoded samples.
 
     Raises:
-        InputError: If the data, the model or a label word is not as it must be.
+        InputError: If a parameter is unknown, or the data, the model or a label word is not as it
+            must be.
     """
+    if isinstance(run, str):
+        run = _run_of(run, parameters)
+    elif parameters:
+        raise InputError("few_shot takes parameters beside a task's name; a run has its own")
     task = task_of(run)
     split = load_split(task, run.k, run.seed, data=run.data, test_size=run.test_size)
     tokenizer = load_tokenizer(run.model)
@@ -96,3 +103,12 @@ def few_shot(run: TaskRun) -> FewShot:
     if isinstance(model, LinearHeadModel):
         fit_linear_probe(model, shots.part("train"))
     return shots
+
+
+def _run_of(task: str, parameters: dict[str, Any]) -> TaskRun:
+    for name in parameters:
+        if name not in TaskRun.model_fields:
+            raise unknown_name("parameter", name, TaskRun.model_fields)
+    run = KernelRun.parse({"task": task, **parameters}, "few_shot")  # any run on a task would do
+    run.check_names()
+    return run

@@ -10,7 +10,7 @@ import pandas as pd
 from IPython.display import HTML
 
 from tangentlm.params import BOOK_STUDIES, list_studies, project_root
-from tangentlm.report.tables import table_of
+from tangentlm.report.tables import searchable
 from tangentlm.studies.collected import read_collected, results_folder
 from tangentlm.studies.records import NOTEBOOK
 
@@ -82,7 +82,7 @@ def collected_studies() -> list[str]:
 
 
 def runs_table(study: str, experiment: str, to_root: str = "..") -> HTML:
-    """Every run of a study's experiment, sortable, each with an anchor; splits side by side.
+    """Every run of a study's experiment, searchable, each with an anchor; splits side by side.
 
     Args:
         study: The study.
@@ -93,19 +93,22 @@ def runs_table(study: str, experiment: str, to_root: str = "..") -> HTML:
         The table.
     """
     runs = read_collected(study, experiment)
-    columns = [name for name in _RUN_COLUMNS if name in runs and runs[name].notna().any()]
     alike = [name for name in _SPLITS_SIDE_BY_SIDE if name in runs]
     runs = runs.sort_values([*alike, "seed"]) if alike else runs
-    head = "".join(f"<th>{name.replace('_', ' ')}</th>" for name in ("run", *columns))
-    body = []
-    for row in runs.to_dict("records"):
-        name = html.escape(str(row["run"]))
-        page = run_page(study, experiment, row["run"])
-        link = f'<a href="{to_root}/{page.with_suffix(".html")}">{name}</a>' if page else name
-        cells = "".join(f"<td>{_cell(column, row[column])}</td>" for column in columns)
-        anchor = run_anchor(study, experiment, row["run"])
-        body.append(f'<tr id="{anchor}"><td>{link}</td>{cells}</tr>')
-    return table_of(head, body, "sortable")
+    columns = [name for name in _RUN_COLUMNS if name in runs and runs[name].notna().any()]
+    cells = {name: [_cell(name, value) for value in runs[name]] for name in columns}
+    names = [_name_cell(study, experiment, run, to_root) for run in runs["run"]]
+    table = pd.DataFrame({"run": names, **cells})
+    numbers = runs[columns].select_dtypes("number").columns
+    heads = {name: name.replace("_", " ") for name in columns}
+    return searchable(table.rename(columns=heads), [heads[name] for name in numbers])
+
+
+def _name_cell(study: str, experiment: str, run: str, to_root: str) -> str:
+    """The run's name: it bears the row's anchor, and leads to the run's page where there is one."""
+    page = run_page(study, experiment, run)
+    link = f' href="{to_root}/{page.with_suffix(".html")}"' if page else ""
+    return f'<a id="{run_anchor(study, experiment, run)}"{link}>{html.escape(run)}</a>'
 
 
 def _cell(column: str, value: Any) -> str:

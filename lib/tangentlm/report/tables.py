@@ -3,29 +3,80 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 from IPython.display import HTML
+from itables import JavascriptFunction, to_html_datatable
 
 NOT_RUN = '<td class="not-run">not run</td>'
 
+# A cell is sorted by the number that it begins with, whatever else it shows.
+_BY_FIRST_NUMBER = JavascriptFunction("""function (cell, use) {
+  if (use !== "sort" && use !== "type") return cell;
+  const number = parseFloat(cell.replace(/<[^>]*>/g, ""));
+  return isNaN(number) ? null : number;
+}""")
+# An address may end in the id of a row that is on another page of the table, or searched away. This
+# is set up by the first drawing, since itables does not hand on an ``initComplete`` of its user's.
+_SHOW_LINKED_ROW = JavascriptFunction("""function () {
+  const table = this.api();
+  if (table.ready()) return;
+  const show = () => {
+    const id = decodeURIComponent(location.hash.slice(1));
+    const rows = table.rows({ search: "none" }).data().toArray();
+    const place = rows.findIndex((cells) => cells[0].includes(`id="${id}"`));
+    if (!id || place < 0) return;
+    table.search("").draw().page(Math.floor(place / table.page.len())).draw("page");
+    location.replace(location.href);
+  };
+  addEventListener("hashchange", show);
+  table.ready(show);
+}""")
 
-def table_of(head: str, body: Sequence[str], kind: str = "") -> HTML:
+
+def table_of(head: str, body: Sequence[str]) -> HTML:
     """A table that scrolls sideways where it is too wide.
 
     Args:
         head: The header cells, as HTML.
         body: The rows, as HTML.
-        kind: A class, e.g. ``"sortable"``.
 
     Returns:
         The table.
     """
     return HTML(
-        f'<div class="table-scroll"><table class="{kind}"><thead><tr>{head}</tr></thead>'
+        f'<div class="table-scroll"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table></div>"
+    )
+
+
+def searchable(cells: pd.DataFrame, numbers: Collection[str]) -> HTML:
+    """A table to search, to sort and to leaf through, which needs no network.
+
+    Its page calls ``itables.init_notebook_mode(all_interactive=False)`` first. An address that
+    ends in the id of an element in the first column leads to that row, on whatever page it is.
+
+    Args:
+        cells: Every cell as HTML.
+        numbers: The columns that are sorted by the number with which their cells begin.
+
+    Returns:
+        The table.
+    """
+    places = [place for place, name in enumerate(cells) if name in numbers]
+    return HTML(
+        to_html_datatable(
+            cells,
+            connected=False,
+            allow_html=True,
+            maxBytes=0,
+            columnDefs=[{"targets": places, "render": _BY_FIRST_NUMBER, "className": "dt-right"}],
+            drawCallback=_SHOW_LINKED_ROW,
+            autoWidth=False,
+            text_in_header_can_be_selected=False,  # so a click on it sorts
+        )
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from tangentlm.batches import Batch
 from tangentlm.errors import InputError
@@ -44,9 +45,10 @@ def label_word_ids(task: Task, tokenizer: Any) -> list[int]:
         C token ids, in the order of the labels.
 
     Raises:
-        InputError: If a label word is not exactly one known token of the model.
+        InputError: If a label word is not exactly one known token of the model, or two are the
+            same token.
     """
-    ids = []
+    ids: list[int] = []
     for word in task.label_words:
         tokens = word_tokens(tokenizer, word)
         if len(tokens) != 1 or tokens[0] == tokenizer.unk_token_id:
@@ -54,6 +56,13 @@ def label_word_ids(task: Task, tokenizer: Any) -> list[int]:
             raise InputError(
                 f"task {task.name}: label word {word!r} is {len(tokens)} tokens {shown} "
                 f"of this model; a label word must be one token"
+            )
+        if tokens[0] in ids:
+            first = ids.index(tokens[0])
+            raise InputError(
+                f"task {task.name}: {task.label_words[first]!r} of class {task.labels[first]!r} "
+                f"and {word!r} of class {task.labels[len(ids)]!r} are one token of this model; "
+                f"each class needs a token of its own"
             )
         ids.append(tokens[0])
     return ids
@@ -174,11 +183,13 @@ def encode_texts(task: Task, tokenizer: Any, examples: Sequence[Example]) -> Bat
 
 def _pad(rows: Sequence[Sequence[int]], tokenizer: Any) -> Batch:
     """Rows of token ids to tensors, padded on the right."""
-    longest = max(map(len, rows))
+    # Not by ``tokenizer.pad``: it takes longer, and refuses tokenizers without a padding token.
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+    tokens = [torch.tensor(row, dtype=torch.long) for row in rows]
+    ones = [torch.ones_like(row) for row in tokens]
     return {
-        "input_ids": torch.tensor([[*row, *[pad] * (longest - len(row))] for row in rows]),
-        "attention_mask": torch.tensor([[1] * len(r) + [0] * (longest - len(r)) for r in rows]),
+        "input_ids": pad_sequence(tokens, batch_first=True, padding_value=pad),
+        "attention_mask": pad_sequence(ones, batch_first=True),
     }
 
 

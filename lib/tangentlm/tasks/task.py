@@ -7,6 +7,7 @@ data's labels, which is not everywhere the order in which the paper prints them.
 from __future__ import annotations
 
 import string
+from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -78,12 +79,22 @@ class Task(Strict):
             raise ValueError("a task needs at least two labels")
         if len(self.label_words) != len(self.labels):
             raise ValueError(f"{len(self.labels)} labels but {len(self.label_words)} label words")
-        if len(set(self.label_words)) != len(self.label_words):
-            raise ValueError("two label words are the same")
+        _check_label_words(self.labels, self.label_words)
         _check_template(self.template)
         if self.metric == "f1" and self.num_classes != 2:
             raise ValueError("F1 is for two classes")
         return self
+
+
+def _check_label_words(labels: Sequence[str], words: Sequence[str]) -> None:
+    """Refuse a class without a word, and two classes with one: its predictions would be ties."""
+    owner: dict[str, str] = {}
+    for label, word in zip(labels, map(str.strip, words), strict=True):
+        if not word:
+            raise ValueError(f"the label word of class {label!r} is empty")
+        if word in owner:
+            raise ValueError(f"classes {owner[word]!r} and {label!r} have one label word, {word!r}")
+        owner[word] = label
 
 
 def _check_template(template: str) -> None:
