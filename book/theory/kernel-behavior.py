@@ -337,7 +337,7 @@ end.round(3)
 # :label: ex-null-prompt
 #
 # Take a prompt that says nothing: `load_task("reviews", template="{text_a} {mask}")`. Encode the
-# examples with it (`tangentlm.models.encode`) and compute the logits. Does $\chi$ change? Does the
+# examples with it (`tangentlm.tasks.prompts.encode`) and compute the logits. Does $\chi$ change? Does the
 # error of the kernel's prediction for one step?
 # ```
 
