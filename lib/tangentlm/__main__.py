@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +21,7 @@ examples:
   tangentlm run finetune task=reviews optimizer=adam learning_rate="[1e-4, 3e-4]"
 
 The executed notebook and its record go to runs/local/<experiment>/<run>. The parameters of an
-experiment, with their defaults: tangentlm list parameters.
+experiment, with their defaults: tangentlm list parameters kernel.
 """
 _REPEAT = """\
 example:
@@ -33,6 +34,7 @@ _LIST = """\
 examples:
   tangentlm list                       kinds of things that have a name
   tangentlm list tasks
+  tangentlm list parameters kernel     of an experiment, with their defaults
   tangentlm list runs pocket           every run of a study, and whether it is done
 """
 
@@ -59,17 +61,17 @@ def parser() -> argparse.ArgumentParser:
 
     study = add("study", "run what a study lacks, and collect its records", _STUDY)
     study.add_argument("study", metavar="STUDY", help="a folder of params/studies")
-    study.add_argument("--jobs", type=int, default=2, help="runs at a time (default 2)")
+    study.add_argument("--jobs", type=_count, default=2, help="runs at a time (default 2)")
     study.add_argument("--dry-run", action="store_true", help="only say what would be run")
     run = add("run", "execute one run of an experiment, with parameters of your own", _RUN)
     run.add_argument("experiment", metavar="EXPERIMENT", help="a notebook of book/experiments")
     run.add_argument("parameters", metavar="NAME=VALUE", nargs="*", help="values in YAML")
     repeat = add("repeat", "execute a collected run again and compare every number", _REPEAT)
-    repeat.add_argument("study", metavar="STUDY")
-    repeat.add_argument("run", metavar="EXPERIMENT/RUN")
+    repeat.add_argument("study", metavar="STUDY", help="a folder of params/studies")
+    repeat.add_argument("run", metavar="EXPERIMENT/RUN", help="one of: tangentlm list runs STUDY")
     listing = add("list", "list tasks, models, studies, runs and their parameters", _LIST)
-    listing.add_argument("kind", metavar="KIND", nargs="?")
-    listing.add_argument("name", metavar="NAME", nargs="?", help="of a study, for its runs")
+    listing.add_argument("kind", metavar="KIND", nargs="?", help="one of: tangentlm list")
+    listing.add_argument("name", metavar="NAME", nargs="?", help="a study or an experiment")
     execute = add("execute", "execute one run of a study (Snakemake calls this)")
     execute.add_argument("study")
     execute.add_argument("experiment")
@@ -91,13 +93,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = parser().parse_args(arguments)
     try:
-        return _dispatch(given)
+        status = _dispatch(given)
+        sys.stdout.flush()
     except (InputError, NonFiniteError) as error:
         print(f"tangentlm: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # `tangentlm list runs pocket | head`
-        sys.stderr.close()
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `tangentlm list runs pocket | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    return status
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of runs")
+    return int(text)
 
 
 def _dispatch(given: argparse.Namespace) -> int:

@@ -98,21 +98,7 @@ def execute(study: str, experiment: str, name: str, identity: str | None = None)
         from tangentlm.studies.identity import identity as identity_of
 
         identity = str(identity_of(run))
-    base = project_root() / "runs" / study
-    scratch = base / ".scratch" / experiment / name
-    failed = base / ".failed" / experiment / f"{name}.ipynb"
-    problem = execute_in(scratch, run, identity)
-    if problem is not None:
-        failed.parent.mkdir(parents=True, exist_ok=True)
-        if (scratch / NOTEBOOK).is_file():
-            (scratch / NOTEBOOK).replace(failed)
-        shutil.rmtree(scratch)
-        raise InputError(f"run {study}/{experiment}/{name} failed: {problem}; see {failed}")
-    folder = run.folder(study)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)
-    scratch.rename(folder)
-    failed.unlink(missing_ok=True)
+    _execute_and_place(study, run, identity)
     _report(study, run, runs)
 
 
@@ -124,37 +110,80 @@ def execute_local(experiment: str, parameters: Sequence[str]) -> Path:
         parameters: ``name=value`` each, the value in YAML.
 
     Returns:
-        The run's folder.
+        The run's folder; if the same run is there already, nothing is executed.
 
     Raises:
         InputError: If a parameter is unknown or wrong, or the run fails.
     """
     from tangentlm.studies.identity import identity
+    from tangentlm.studies.standing import standing
 
-    values = {}
-    for given in parameters:
-        name, equals, value = given.partition("=")
-        if not equals:
-            raise InputError(f"{given!r} is not name=value")
-        values[name] = yaml.safe_load(value)
-    run = make_run(experiment, values)
-    check([run])
+    run = make_run(experiment, _values(parameters))
+    if run.out is not None:
+        raise InputError("out: this command writes to runs/local/<experiment>/<run>")
     folder = run.folder("local")
-    problem = execute_in(folder, run, str(identity(run)))
-    if problem is not None:
-        raise InputError(f"the run failed: {problem}; see {folder / NOTEBOOK}")
-    record = read_record(folder) or {}
-    print(f"{run.experiment}/{run.name}: {_headline(record['metrics'])}; see {folder}")
+    before = standing(run, "local").state == "done"
+    if not before:
+        check([run])
+        _execute_and_place("local", run, str(identity(run)), progress_bar=sys.stderr.isatty())
+    record = read_record(folder)
+    assert record is not None
+    print(
+        f"{run.experiment}/{run.name}: {_headline(record['metrics'])}"
+        f"{' (done before; delete its folder to run it again)' if before else ''}\n"
+        f"see {folder / NOTEBOOK}"
+    )
     return folder
 
 
-def execute_in(scratch: Path, run: Run, identity: str) -> str | None:
+def _values(parameters: Sequence[str]) -> dict[str, Any]:
+    """The values of ``name=value``, read as YAML."""
+    values: dict[str, Any] = {}
+    for given in parameters:
+        name, equals, text = given.partition("=")
+        if not (name and equals):
+            raise InputError(f"{given!r} is not name=value")
+        if name in values:
+            raise InputError(f"{name} is given twice")
+        try:
+            values[name] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            problem = getattr(error, "problem", None) or "no value"
+            raise InputError(f"{name} = {text!r} is not valid YAML: {problem}") from None
+    return values
+
+
+def _execute_and_place(study: str, run: Run, identity: str, *, progress_bar: bool = False) -> None:
+    """Execute a run in a scratch folder and move it, at once and whole, to its own.
+
+    A run that fails leaves its notebook under ``.failed``, and what was there before stays.
+    """
+    base = project_root() / "runs" / study
+    scratch = base / ".scratch" / run.experiment / run.name
+    failed = base / ".failed" / run.experiment / f"{run.name}.ipynb"
+    problem = execute_in(scratch, run, identity, progress_bar=progress_bar)
+    if problem is not None:
+        failed.parent.mkdir(parents=True, exist_ok=True)
+        if (scratch / NOTEBOOK).is_file():
+            (scratch / NOTEBOOK).replace(failed)
+        shutil.rmtree(scratch)
+        name = f"{study}/{run.experiment}/{run.name}"
+        raise InputError(f"run {name} failed: {problem}; see {failed}")
+    folder = run.folder(study)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    scratch.rename(folder)
+    failed.unlink(missing_ok=True)
+
+
+def execute_in(scratch: Path, run: Run, identity: str, *, progress_bar: bool = False) -> str | None:
     """Execute a run's template in a folder of its own, which is emptied first.
 
     Args:
         scratch: The folder; it will hold the notebook, the record and arrays.
         run: The run.
         identity: What decides its result, for the record.
+        progress_bar: Whether to show how many cells are done.
 
     Returns:
         What went wrong, in one line, or ``None``.
@@ -174,7 +203,7 @@ def execute_in(scratch: Path, run: Run, identity: str) -> str | None:
             parameters=given,
             kernel_name="python3",
             cwd=str(project_root()),
-            progress_bar=False,
+            progress_bar=progress_bar,
             autosave_cell_every=0,
             extra_arguments=["--log-level=50"],
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from tangentlm.errors import InputError, unknown_name
 from tangentlm.params import RUNS, list_studies, load_study, named_file, names, read_yaml
@@ -16,29 +17,28 @@ def lines(kind: str | None, name: str | None = None) -> Iterator[str]:
     Args:
         kind: ``"tasks"``, ``"models"``, ``"grids"``, ``"recipes"``, ``"studies"``,
             ``"experiments"``, ``"parameters"`` or ``"runs"``; ``None`` for the kinds themselves.
-        name: The study whose runs are listed.
+        name: The study whose runs are listed, or the experiment whose parameters are.
 
     Returns:
         A line each.
 
     Raises:
-        InputError: If the kind is unknown, or a study is missing or not asked for.
+        InputError: If the kind or the name is unknown, or a name is missing or not asked for.
     """
     kinds: dict[str, Callable[[], Iterator[str]]] = {
-        **{f"{kind}s": lambda kind=kind: _files(kind) for kind in _FILES},  # type: ignore[misc]
+        **{f"{kind}s": partial(_files, kind) for kind in _FILES},
         "studies": _studies,
         "experiments": lambda: iter(sorted(RUNS)),
-        "parameters": _parameters,
+        "parameters": lambda: _parameters(name),
+        "runs": lambda: _runs(name),
     }
-    if kind == "runs":
-        if name is None:
-            raise InputError(f"which study's runs? One of {', '.join(list_studies())}")
-        return _runs(name)
-    if kind is not None and kind not in kinds:
-        raise unknown_name("kind", kind, [*kinds, "runs"])
-    if name is not None:
-        raise InputError(f"{name!r}: only 'tangentlm list runs' takes the name of a study")
-    return iter([*kinds, "runs STUDY"]) if kind is None else kinds[kind]()
+    if kind is None:
+        return iter(kinds)
+    if kind not in kinds:
+        raise unknown_name("kind", kind, kinds)
+    if name is not None and kind not in ("parameters", "runs"):
+        raise InputError(f"{name!r}: only 'parameters' and 'runs' are listed by a name")
+    return kinds[kind]()
 
 
 def _files(kind: str) -> Iterator[str]:
@@ -58,14 +58,20 @@ def _studies() -> Iterator[str]:
         yield f"{name:{width}}  {len(runs):5} runs  {experiments}"
 
 
-def _parameters() -> Iterator[str]:
-    for experiment, model in RUNS.items():
-        yield f"{experiment}:"
-        for name, field in model.model_fields.items():
-            yield f"  {name}: " + ("needed" if field.is_required() else repr(field.default))
+def _parameters(experiment: str | None) -> Iterator[str]:
+    if experiment is not None and experiment not in RUNS:
+        raise unknown_name("experiment", experiment, RUNS)
+    for name in RUNS if experiment is None else [experiment]:
+        yield f"{name}:"
+        for parameter, field in RUNS[name].model_fields.items():
+            if parameter != "out":  # the command says where a run is written
+                shown = "needed" if field.is_required() else repr(field.default)
+                yield f"  {parameter}: {shown}"
 
 
-def _runs(study: str) -> Iterator[str]:
+def _runs(study: str | None) -> Iterator[str]:
+    if study is None:
+        raise InputError(f"which study's runs? One of {', '.join(list_studies())}")
     from tangentlm.studies.standing import standing
 
     for run in load_study(study):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,7 +43,7 @@ def repeat(study: str, name: str) -> int:
         raise InputError(f"{study}/{name} was not collected, so there is nothing to compare with")
     check([run])
     scratch = project_root() / "runs" / study / ".repeated" / name
-    problem = execute_in(scratch, run, str(identity(run)))
+    problem = execute_in(scratch, run, str(identity(run)), progress_bar=sys.stderr.isatty())
     if problem is not None:
         raise InputError(f"run {study}/{name} failed: {problem}; see {scratch}")
     record = read_record(scratch)
