@@ -12,6 +12,8 @@ from hypothesis.extra.numpy import arrays
 from tangentlm.errors import InputError
 from tangentlm.kernels import Kernel
 from tangentlm.metrics import (
+    alignment,
+    centred,
     kernel_distance,
     kernel_distances,
     linearization_share,
@@ -177,3 +179,23 @@ def test_kernels_that_cannot_be_compared_are_refused():
         kernel_distances(np.ones(3), np.ones(4))
     with pytest.raises(InputError, match="the kernel is zero"):
         kernel_distances(np.zeros(3), np.ones(3))
+
+
+# --- what tells samples apart ----------------------------------------------------------------
+
+
+def test_centring_takes_off_what_all_samples_have_in_common():
+    random = np.random.default_rng(0)
+    gradients = random.normal(size=(3, 6, 20)) + 10
+    kernels = gradients @ gradients.transpose(0, 2, 1)
+    H = np.eye(6) - 1 / 6
+    assert np.allclose(centred(kernels), H @ kernels @ H)
+    apart = gradients - gradients.mean(axis=1, keepdims=True)
+    assert np.allclose(centred(kernels), apart @ apart.transpose(0, 2, 1))
+
+
+def test_alignment_is_the_cosine_of_what_is_left():
+    labels = np.array([1.0, 1, -1, -1])
+    of_labels = np.outer(labels, labels)
+    assert alignment(5 + 3 * of_labels, of_labels) == pytest.approx(1)
+    assert alignment(np.outer([1.0, -1, 1, -1], [1.0, -1, 1, -1]), of_labels) == pytest.approx(0)

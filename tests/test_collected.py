@@ -16,6 +16,7 @@ from tangentlm.params import FineTuneRun, KernelRun, project_root
 from tangentlm.studies.collected import (
     collect,
     collected_identity,
+    read_benchmark,
     read_collected,
     read_collected_table,
     write_collected,
@@ -197,3 +198,11 @@ def test_a_table_without_identities_remembers_no_identity(root):
     (path,) = write_collected("tiny", RUNS)
     pd.read_csv(path).drop(columns="identity").to_csv(path, index=False)
     assert collected_identity(RUNS[0], "tiny") == ""
+
+
+def test_a_benchmark_that_has_not_been_run_has_no_rows(root):
+    folder = root / "results" / "benchmarks" / "cpu"
+    folder.mkdir(parents=True)
+    (folder / "speed.csv").write_text("method,seconds\nentk,1.5\n")
+    assert read_benchmark("speed")["seconds"].tolist() == [1.5]
+    assert read_benchmark("speed", "cuda").empty

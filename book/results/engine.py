@@ -36,15 +36,10 @@ from IPython.display import Markdown, display
 from tangentlm import figures
 from tangentlm.params import project_root
 from tangentlm.report.tables import readable
+from tangentlm.studies.collected import read_benchmark
 
 figures.use_style()
 RESULTS = project_root() / "results" / "benchmarks"
-
-
-def part(name: str, device: str = "cpu") -> pd.DataFrame:
-    """The rows of one part of the benchmark; none if it has not been run."""
-    path = RESULTS / device / f"{name}.csv"
-    return pd.read_csv(path) if path.is_file() else pd.DataFrame()
 
 
 def machine(device: str = "cpu") -> str:
@@ -91,7 +86,7 @@ Markdown(machine())
 # The bounds were set before measuring, for two CPU cores and `float32`.
 
 # %% tags=["hide-input"]
-targets = part("targets")
+targets = read_benchmark("targets")
 readable(
     targets,
     {
@@ -114,7 +109,7 @@ readable(
 # and scales by the numbers of products. It also compares the values on the slice.
 
 # %% tags=["hide-input"]
-speed = part("speed")
+speed = read_benchmark("speed")
 readable(
     speed,
     {
@@ -129,7 +124,7 @@ readable(
 )
 
 # %% tags=["hide-input"]
-whole = part("set")
+whole = read_benchmark("set")
 
 
 def whole_set(rows: pd.DataFrame) -> str:
@@ -153,7 +148,7 @@ say(whole, whole_set)
 # its own; memory is the growth of its largest resident size over what it had with the model loaded.
 
 # %% mystnb={"figure": {"caption": "Seconds for the kernel of 32 rows over the number of columns, with a straight line fitted to them.", "name": "fig-engine-columns"}, "image": {"alt": "Seconds over the number of columns M from 32 to 512, with a fitted straight line; or the words not run."}} tags=["hide-input"]
-columns = part("columns")
+columns = read_benchmark("columns")
 if not columns.empty:
     slope, start = np.polyfit(columns["columns"], columns["seconds"], 1)
     columns["fit"] = start + slope * columns["columns"]
@@ -205,7 +200,7 @@ say(columns, over_columns)
 # attention, and the head, have gradients of rank one, and Gram is then nearly free at every length.
 
 # %% mystnb={"figure": {"caption": "Seconds for 16 rows and 32 columns, all of one length, over that length.", "name": "fig-engine-length"}, "image": {"alt": "Log-log plot of seconds over tokens a sample, from 8 to 256; or the words not run."}} tags=["hide-input"]
-length = part("length")
+length = read_benchmark("length")
 figures.lines(
     length,
     "tokens",
@@ -256,7 +251,7 @@ say(length, switch)
 
 # %% tags=["hide-input"]
 readable(
-    part("memory"),
+    read_benchmark("memory"),
     {
         "budget_gib": "budget, GiB",
         "rows": "rows",
@@ -279,7 +274,7 @@ readable(
 # in `float32`, only by other routines; then the error stays that of `float32`.
 
 # %% tags=["hide-input"]
-precision = part("precision")
+precision = read_benchmark("precision")
 if not precision.empty:
     rates = precision[["product_gflops_before", "product_gflops_after"]]
     precision["rate"] = rates.max(axis=1)
@@ -321,7 +316,7 @@ readable(
 
 # %% tags=["hide-input"]
 readable(
-    part("peers"),
+    read_benchmark("peers"),
     {
         "problem": "model",
         "method": "method",
@@ -350,7 +345,7 @@ readable(
 # %% tags=["hide-input"]
 display(Markdown(machine("cuda")))
 for name in ("speed", "set", "trec", "shots512", "precision", "peers"):
-    rows = part(name, "cuda")
+    rows = read_benchmark(name, "cuda")
     if rows.empty:
         continue
     display(Markdown(f"**{name}**"))

@@ -50,20 +50,17 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from tangentlm import figures
-from tangentlm.params import load_recipe, project_root
+from tangentlm.params import load_recipe
 from tangentlm.report.tables import readable
-from tangentlm.studies.collected import read_collected, read_collected_table
+from tangentlm.studies.collected import (
+    read_benchmark,
+    read_collected,
+    read_collected_table,
+)
 
 figures.use_style()
-measured = project_root() / "results" / "benchmarks" / "cpu"
-
-
-def read(name):
-    path = measured / f"{name}.csv"
-    return pd.read_csv(path) if path.is_file() else pd.DataFrame()
-
-
-steps, rest = read("pretraining"), read("pretraining-rest")
+steps = read_benchmark("pretraining")
+rest = read_benchmark("pretraining-rest")
 readable(
     steps,
     {

@@ -174,6 +174,19 @@ def read_collected_table(study: str, name: str) -> pd.DataFrame:
     return _read(path)
 
 
+def read_benchmark(name: str, device: str = "cpu") -> pd.DataFrame:
+    """The rows that a benchmark wrote to ``results/benchmarks``.
+
+    Args:
+        name: Its part, e.g. ``"speed"``.
+        device: ``"cpu"`` or ``"cuda"``.
+
+    Returns:
+        A row a measurement; empty, with no columns, where it has not been run.
+    """
+    return _read(project_root() / "results" / "benchmarks" / device / f"{name}.csv")
+
+
 def read_collected(study: str, experiment: str) -> pd.DataFrame:
     """The collected results of an experiment in a study.
 
