@@ -19,14 +19,15 @@ import platform
 import re
 import sys
 import tempfile
-from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from golden_cases import CASES, Case, Numbers, Version
+from project_copy import copy_project
 
 FOLDER = Path(__file__).parent / "golden"
 
@@ -60,7 +61,7 @@ def machine() -> str:
         processor = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0]
     except OSError:
         processor = platform.processor()
-    lines = [line for line in processor.splitlines() if not re.match("cpu MHz|bogomips", line)]
+    lines = [line for line in processor.splitlines() if not re.match(r"cpu MHz|bogomips", line)]
     known = [platform.system(), *lines, *(version(name) for name in _LIBRARIES)]
     return hashlib.sha256("\n".join(known).encode()).hexdigest()[:16]
 
@@ -186,7 +187,9 @@ def write(name: str, folder: Path) -> list[str]:
         },
     }
     # A line for each list, so that a difference shows which numbers changed.
-    text = re.sub(r"\[[^]]*\]", lambda found: " ".join(found[0].split()), json.dumps(content, indent=1))
+    text = re.sub(
+        r"\[[^]]*\]", lambda found: " ".join(found[0].split()), json.dumps(content, indent=1)
+    )
     FOLDER.mkdir(exist_ok=True)
     path.write_text(text + "\n", encoding="utf-8")
     print(f"wrote tests/golden/{path.name}")
@@ -216,6 +219,9 @@ def main() -> int:
     parser.add_argument("name", nargs="?", choices=files, help="one file; all without it")
     parser.add_argument("--write", action="store_true", help="write where an identity has changed")
     given = parser.parse_args()
+    for variable in ("TANGENTLM_DATA", "TANGENTLM_CORPUS"):
+        os.environ.pop(variable, None)
+    torch.set_num_threads(1)
     complaints: list[str] = []
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["TANGENTLM_ROOT"] = str(copy_project(Path(scratch) / "project"))
@@ -232,11 +238,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    import torch
-
-    from project_copy import copy_project
-
-    for variable in ("TANGENTLM_DATA", "TANGENTLM_CORPUS"):
-        os.environ.pop(variable, None)
-    torch.set_num_threads(1)
     sys.exit(main())
