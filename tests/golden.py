@@ -32,8 +32,8 @@ from project_copy import copy_project
 FOLDER = Path(__file__).parent / "golden"
 
 SAME_MACHINE = 1e-9
-"""On the machine that wrote them all digits repeat. Below this are the last digits of float64, which
-may depend on where in memory an array lies; the last digit of float32 is at 6e-8."""
+"""On the machine that wrote them all digits repeat. Below this are the last digits of float64,
+which may depend on where in memory an array lies; the last digit of float32 is at 6e-8."""
 OTHER_MACHINE = {
     "engine": 1e-5,
     "kernel": 1e-4,
@@ -48,9 +48,9 @@ OTHER_MACHINE = {
 Another processor adds up float32 sums in another order. With its instructions taken away, so that
 AVX-512, AVX2 and SSE code computed the same numbers, they differed by 6e-7 in the engine (sums of
 some hundred terms); by 1e-5 in kernel regression (of ill-conditioned kernels, not regularised); by
-2e-4 in distances between kernels, elementwise, and between logits and their Taylor model, both being
-small differences of numbers after a training; by 6e-8 in losses of pre-training. The tolerance is
-about five times as much at least."""
+2e-4 in distances between kernels, elementwise, and between logits and their Taylor model, both
+being small differences of numbers after a training; by 6e-8 in losses of pre-training. The
+tolerance is about five times as much at least."""
 
 _LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "transformers", "tokenizers")
 
@@ -111,7 +111,7 @@ def other_identity(case: Case) -> str | None:
     said = f"The golden numbers of {_title(case)} are of another identity: {', '.join(other)}."
     if before.get("parameters") != now.get("parameters"):
         said += (
-            "\nThe checksum of its parameters covers their names and the values of the grid, recipe "
+            "\nThe checksum of its parameters covers their names and the values of grid, recipe "
             "and task. If a parameter is new, name it in `later` of its class (see Strict in "
             "lib/tangentlm/params/strict.py), with the value that means what was done before: else "
             "every finished run counts as stale."
@@ -128,8 +128,8 @@ def complaint(case: Case, lines: list[str], blamed: Version) -> str:
         known = "Its identity did not, so finished runs would be taken for something they are not."
     return (
         f"The numbers of {_title(case)} changed:{shown}{more}\n{known}\n"
-        f"If what the code computes was meant to change, raise {blamed.name}, now {blamed.value}, in "
-        f"{blamed.file}, and then: {_command(case)}"
+        f"If what the code computes was meant to change, raise {blamed.name}, now {blamed.value}, "
+        f"in {blamed.file}, and then: {_command(case)}"
     )
 
 

@@ -26,6 +26,7 @@ import torch
 from torch import nn
 
 import small_models
+import tangentlm
 from tangentlm import kernels
 from tangentlm.models.heads import LinearHeadModel
 from tangentlm.params import RUNS, Run, make_run
@@ -49,9 +50,10 @@ class Version:
     @classmethod
     def of(cls, owner: Any, name: str, said: str) -> Version:
         """The version that is an attribute of a class or module of the library."""
-        path = Path(str(inspect.getsourcefile(owner)))
-        library = path.parents[len(path.parts) - 1 - path.parts.index("tangentlm")]
-        return cls(said, getattr(owner, name), f"lib/{path.relative_to(library.parent)}")
+        path = Path(str(inspect.getsourcefile(owner))).relative_to(
+            Path(tangentlm.__file__).parents[1]
+        )
+        return cls(said, getattr(owner, name), f"lib/{path.as_posix()}")
 
 
 class Case(Protocol):
@@ -134,7 +136,7 @@ def _executed(run: Run, folder: Path) -> dict[str, Any]:
     first, *rest = [cell.source for cell in cells if cell.cell_type == "code"]
     variables: dict[str, Any] = {"__name__": "golden"}
     with (
-        mock.patch.object(loop, "has_bfloat16", lambda _device: False),
+        mock.patch.object(loop, "has_bfloat16", return_value=False),
         mpl.rc_context({"backend": "agg"}),
         pd.option_context("display.max_colwidth", None),
         torch.random.fork_rng(devices=[]),
@@ -160,7 +162,7 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, lis
             yield from flat(value, f"{name}.")
             continue
         array = np.asarray(value)
-        if array.dtype.kind in "iuf" and array.size:
+        if array.dtype.kind in "iuf" and np.isfinite(array).any():
             yield name, array[np.isfinite(array)].astype(float).tolist()
 
 
@@ -285,7 +287,10 @@ CASES: tuple[Case, ...] = (
     ),
     RunCase("finetune", "sgd", _SMALL),
     RunCase("finetune", "adam-lora", {**_SMALL, "optimizer": "adam", "adaptation": "lora"}),
-    RunCase("finetune", "signgd-linear", {**_SMALL, "optimizer": "signgd", "head": "linear", "learning_rate": 1e-4, "batch_size": 4}),
+    RunCase(
+        "finetune", "signgd-linear",
+        {**_SMALL, "optimizer": "signgd", "head": "linear", "learning_rate": 1e-4, "batch_size": 4},
+    ),
     RunCase("natural_tasks", "sgd", _SMALL),
     # What ten steps have taught is decided in the last digits of logits.
     RunCase("pretrain", "standard", {"steps": 10}, without=("held_out_accuracy", "tasks_table")),
