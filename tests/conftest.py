@@ -6,13 +6,12 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.pop("TANGENTLM_DATA", None)
 os.environ.pop("TANGENTLM_CORPUS", None)
 
-import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
-from tangentlm.params import project_root
+from project_copy import copy_project
 from tangentlm.studies.records import IDENTITY_VARIABLE
 
 torch.set_num_threads(1)
@@ -21,12 +20,7 @@ torch.set_num_threads(1)
 @pytest.fixture
 def root(tmp_path, monkeypatch) -> Path:
     """A project of its own: parameters and templates copied, the large rest linked."""
-    home = project_root()
-    folder = tmp_path / "project"
-    shutil.copytree(home / "params", folder / "params")
-    shutil.copytree(home / "book" / "experiments", folder / "book" / "experiments")
-    for linked in ("assets", "workflow"):
-        (folder / linked).symlink_to(home / linked)
+    folder = copy_project(tmp_path / "project")
     monkeypatch.setenv("TANGENTLM_ROOT", str(folder))
     monkeypatch.setenv(IDENTITY_VARIABLE, "")  # whatever a test sets is taken back
     return folder

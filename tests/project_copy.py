@@ -1,8 +1,21 @@
-"""Changes to the copy of the project that the fixture ``root`` makes."""
+"""A copy of the project that a test may change."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+
+from tangentlm.params import project_root
+
+
+def copy_project(folder: Path) -> Path:
+    """Copy parameters and templates to a new folder, and link the large rest."""
+    home = project_root()
+    shutil.copytree(home / "params", folder / "params")
+    shutil.copytree(home / "book" / "experiments", folder / "book" / "experiments")
+    for linked in ("assets", "workflow"):
+        (folder / linked).symlink_to(home / linked)
+    return folder
 
 
 def edit(path: Path, old: str, new: str) -> None:
