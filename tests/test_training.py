@@ -220,7 +220,7 @@ def test_training_loss_is_the_mean_since_the_last_evaluation():
 def test_best_checkpoint_is_that_of_the_best_dev_score_then_loss(monkeypatch, evaluations, best):
     states = []
 
-    def scripted(model, _samples, _metric):
+    def scripted(model, _samples, _metric, _select):
         states.append(snapshot(model))
         return evaluations[len(states) - 1]
 

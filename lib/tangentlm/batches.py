@@ -1,8 +1,14 @@
-"""Batches: rows of tensors with one leading axis, their padding and their lengths."""
+"""Batches: rows of tensors with one leading axis, their padding and their lengths.
+
+Padding on the right that an ``attention_mask`` marks is cut before a model computes: that is
+faster, and changes nothing for a model that does not see it. ``row_selection`` finds the models
+that do see it, and their rows stay as they are given.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +16,17 @@ from torch import Tensor
 
 Batch = dict[str, Tensor]
 """Tensors with leading axis N: ``input_ids``, ``attention_mask`` (N, T), ``mask_position`` (N)."""
+
+Selection = Callable[[Mapping[str, Tensor], Tensor | slice], Batch]
+"""Gives some rows of a batch: ``select_rows`` or ``rows_as_given``."""
+
+_SAME = {torch.float64: 1e-6, torch.float32: 1e-3}
+"""Relative differences that are round-off. Many a model takes a softmax or a norm in single
+precision whatever its own, so float64 promises no more than that."""
+_LOOKED_AT = 4
+"""Rows that are looked at: one alone may not show it, where only the largest position counts."""
+_SAME_HALF = 0.05
+"""The same for the 16-bit types."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +41,9 @@ class Labelled:
 
 
 def select_rows(batch: Mapping[str, Tensor], index: Tensor | slice) -> Batch:
-    """Some rows of a batch, without the padding that none of them needs.
+    """Some rows of a batch, without the padding on the right that none of them needs.
 
-    Padding on the right contributes exactly nothing, so cutting it changes no result.
+    This is for models that do not see padding (see ``row_selection``).
 
     Args:
         batch: Tensors with leading axis N.
@@ -45,6 +62,88 @@ def select_rows(batch: Mapping[str, Tensor], index: Tensor | slice) -> Batch:
         name: tensor[:, :longest] if tensor.shape[:2] == mask.shape else tensor
         for name, tensor in rows.items()
     }
+
+
+def rows_as_given(batch: Mapping[str, Tensor], index: Tensor | slice) -> Batch:
+    """Some rows of a batch with all of their padding.
+
+    Args:
+        batch: Tensors with leading axis N.
+        index: Which rows.
+
+    Returns:
+        Those rows.
+    """
+    return {name: tensor[index] for name, tensor in batch.items()}
+
+
+def row_selection(
+    function: Callable[[Batch], Sequence[Tensor]], *batches: Mapping[str, Tensor]
+) -> Selection:
+    """How to select the rows of batches for a function: without padding, unless it sees it.
+
+    The function is computed for a few rows of each batch that have padding on the right, one by
+    one, as they are given and without their padding. Where that gives something else (a mean over
+    all positions, a convolution across the end of a text, a position counted from the right, a
+    model that takes one width only), rows must stay as they are given, and a warning says so.
+    Where the padded form is not finite or fails and the other is fine, it is unusable and says
+    nothing: some models turn attention over padding alone into NaN.
+
+    Args:
+        function: From a batch to tensors that decide whether padding matters, each compared
+            relative to its own norm.
+        *batches: Batches; one without an ``attention_mask`` or without padding is not looked at.
+
+    Returns:
+        ``select_rows`` or ``rows_as_given``.
+    """
+    for batch in batches:
+        for row in _padded_rows(batch):
+            if _sees_padding(function, batch, torch.tensor([row])):
+                warnings.warn(
+                    "the model depends on padding: a text gives something else with the padding "
+                    "of its batch than without. All texts are computed as they are given, padding "
+                    "included, which takes longer; is its attention_mask used everywhere?",
+                    stacklevel=3,
+                )
+                return rows_as_given
+    return select_rows
+
+
+def _padded_rows(batch: Mapping[str, Tensor]) -> list[int]:
+    """A few of the rows that have padding on the right, from the most of it to the least."""
+    mask = batch.get("attention_mask")
+    if mask is None or mask.ndim != 2:
+        return []
+    width = mask.shape[1]
+    used = mask.bool().cpu() * torch.arange(1, width + 1)
+    ends = used.amax(dim=1) if used.numel() else used.new_zeros(0)
+    padded = ((ends > 0) & (ends < width)).nonzero()[:, 0]
+    if not len(padded):
+        return []
+    order = padded[ends[padded].argsort(stable=True)]
+    few = torch.linspace(0, len(order) - 1, min(len(order), _LOOKED_AT)).round().long()
+    return order[few].tolist()
+
+
+def _sees_padding(
+    function: Callable[[Batch], Sequence[Tensor]], batch: Mapping[str, Tensor], row: Tensor
+) -> bool:
+    """Whether a function gives something else for a row with its padding than without."""
+    try:
+        padded = function(rows_as_given(batch, row))
+    except (RuntimeError, ValueError, IndexError):
+        return False
+    try:
+        cut = function(select_rows(batch, row))
+    except (RuntimeError, ValueError, IndexError):
+        return True
+    for given, other in zip(padded, cut, strict=True):
+        if bool(torch.isfinite(given).all()) and bool(torch.isfinite(other).all()):
+            tolerance = _SAME.get(other.dtype, _SAME_HALF)
+            if float((given - other).norm()) > tolerance * float(other.norm()):
+                return True
+    return False
 
 
 def unpadded_batches(batch: Mapping[str, Tensor], batch_size: int) -> Iterator[Tensor]:
@@ -67,11 +166,12 @@ def unpadded_batches(batch: Mapping[str, Tensor], batch_size: int) -> Iterator[T
         yield from (lengths == length).nonzero()[:, 0].split(batch_size)
 
 
-def num_tokens(batch: Mapping[str, Tensor]) -> Tensor:
+def num_tokens(batch: Mapping[str, Tensor], select: Selection = select_rows) -> Tensor:
     """How much of a batch each sample is: its number of tokens.
 
     Args:
         batch: Tensors with leading axis N.
+        select: How rows are selected; as they are given, all are equally long.
 
     Returns:
         (N,): the sums of the attention mask, or ones where there is none.
@@ -79,6 +179,8 @@ def num_tokens(batch: Mapping[str, Tensor]) -> Tensor:
     mask = batch.get("attention_mask")
     if mask is None or mask.ndim != 2:
         return torch.ones(len(next(iter(batch.values()))))
+    if select is rows_as_given:
+        return torch.full((len(mask),), float(mask.shape[1]))
     return mask.sum(dim=1).clamp(min=1).float().cpu()
 
 

@@ -11,16 +11,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from tangentlm.batches import Labelled, select_rows
+from tangentlm.batches import Labelled, Selection, row_selection
 from tangentlm.errors import NonFiniteError
 from tangentlm.finetune.optimizers import make_optimizer
 from tangentlm.metrics import score
-from tangentlm.models.logits import logits_of
+from tangentlm.models.logits import logits_of, outputs_and_gradient
 from tangentlm.params import Optimizer
 
 MAX_GRADIENT_NORM = 1.0
@@ -78,20 +79,23 @@ def _minibatches(size: int, batch_size: int, seed: int) -> Iterator[Tensor]:
         yield from torch.randperm(size, generator=generator).split(batch_size)
 
 
-def evaluate(model: nn.Module, samples: Labelled, metric: str) -> tuple[float, float]:
+def evaluate(
+    model: nn.Module, samples: Labelled, metric: str, select: Selection | None = None
+) -> tuple[float, float]:
     """Score and mean cross-entropy of a model, in eval mode.
 
     Args:
         model: ``model(**batch) -> (N, C)``.
         samples: What it is scored on.
         metric: ``"accuracy"`` or ``"f1"``.
+        select: How rows are selected, as for ``logits_of``.
 
     Returns:
         The score in percent, and the loss in nats.
     """
     was_training = model.training
     model.eval()
-    logits = logits_of(model, samples.batch)
+    logits = logits_of(model, samples.batch, select=select)
     model.train(was_training)
     loss = float(nn.functional.cross_entropy(logits, samples.labels))
     return score(samples.labels.numpy(), logits.argmax(dim=1).numpy(), metric), loss
@@ -110,7 +114,8 @@ def fine_tune(
     """Fine-tune what requires a gradient and keep the checkpoint that is best on dev.
 
     The model is left at its last step, not at the best one. Dropout is as the model's
-    configuration says, drawn from the schedule's seed like the order of the samples.
+    configuration says, drawn from the schedule's seed like the order of the samples. A minibatch
+    has no more padding than it needs, unless the model sees padding (see ``row_selection``).
 
     Example:
         >>> from tangentlm.models.few_shot import few_shot
@@ -155,6 +160,8 @@ def fine_tune(
     best: FineTuned | None = None
     trace: list[dict[str, float]] = []
     losses: list[float] = []
+    model.eval()
+    select = row_selection(partial(outputs_and_gradient, model), train.batch, dev.batch)
     model.train()
     for step in tqdm(
         range(1, schedule.steps + 1),
@@ -164,7 +171,7 @@ def fine_tune(
         desc=f"{schedule.optimizer} {schedule.learning_rate:g} x {schedule.batch_size}",
     ):
         index = next(batches)
-        rows = {k: v.to(device) for k, v in select_rows(train.batch, index).items()}
+        rows = {k: v.to(device) for k, v in select(train.batch, index).items()}
         loss = nn.functional.cross_entropy(model(**rows), train.labels[index].to(device))
         if not bool(torch.isfinite(loss)):
             raise NonFiniteError(
@@ -184,7 +191,7 @@ def fine_tune(
         decay.step()
         if step % schedule.evaluate_every and step != schedule.steps:
             continue
-        dev_score, dev_loss = evaluate(model, dev, metric)
+        dev_score, dev_loss = evaluate(model, dev, metric, select)
         if not math.isfinite(dev_loss):
             raise NonFiniteError(f"the dev loss after step {step} is not finite")
         trace.append(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jvp
 
-from tangentlm.batches import select_rows, unpadded_batches
+from tangentlm.batches import Batch, row_selection, unpadded_batches
 from tangentlm.errors import InputError
 
 State = Mapping[str, Tensor]
@@ -41,24 +41,30 @@ def linearized_logits(
         batch: Tensors with leading axis N.
         batch_size: Rows at a time.
 
+    Padding is cut as by ``logits_of``, unless the Taylor model sees it.
+
     Returns:
         f(x; theta_0) + J(x; theta_0) (theta - theta_0), shape (N, C), on the CPU.
     """
     device = next(model.parameters()).device
     tangent = {n: t.to(device) for n, t in _displacement(model, start, end).items()}
     origin = {name: start[name].to(device) for name in tangent}
-    parts, order, was_training = [], [], model.training
-    model.eval()
-    for index in unpadded_batches(batch, batch_size):
-        rows = {name: tensor.to(device) for name, tensor in select_rows(batch, index).items()}
 
-        def outputs(parameters: dict[str, Tensor], rows: dict[str, Tensor] = rows) -> Tensor:
-            return functional_call(model, parameters, (), rows)
+    def taylor(rows: Batch) -> Tensor:
+        on_device = {name: tensor.to(device) for name, tensor in rows.items()}
+
+        def outputs(parameters: dict[str, Tensor]) -> Tensor:
+            return functional_call(model, parameters, (), on_device)
 
         with torch.no_grad():
             value, change = jvp(outputs, (origin,), (tangent,))  # type: ignore[misc]
-        parts.append((value + change).cpu())
-        order.append(index)
+        return (value + change).cpu()
+
+    was_training = model.training
+    model.eval()
+    select = row_selection(lambda rows: [taylor(rows)], batch)
+    order = list(unpadded_batches(batch, batch_size))
+    parts = [taylor(select(batch, index)) for index in order]
     model.train(was_training)
     return torch.cat(parts)[torch.cat(order).argsort()]
 

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tangentlm.batches import select_rows
+from tangentlm.batches import row_selection, rows_as_given
 from tangentlm.errors import InputError, unknown_name
 from tangentlm.kernels.contract import SIGNED_SIDES, Contraction
 from tangentlm.kernels.groups import By, Parameters, choose, split
-from tangentlm.kernels.job import Job, Values
+from tangentlm.kernels.job import Job, Values, precise
 from tangentlm.kernels.kernel import Kernel, KernelCost
 from tangentlm.kernels.limits import Limits
 from tangentlm.kernels.passes import Passes
@@ -143,14 +143,22 @@ def prepared(
         raise InputError(f"memory = {memory}: the budget is a positive number of bytes")
     chosen = choose(model, parameters)
     check_precision(precision, next(model.parameters()).device)
-    row_samples = Samples(_as_batch(rows, "rows"), "rows")
-    column_samples = (
-        row_samples if columns is None else Samples(_as_batch(columns, "columns"), "columns")
-    )
+    batches = [_as_batch(rows, "rows")]
+    if columns is not None:
+        batches.append(_as_batch(columns, "columns"))
     groups = split(chosen, by)
     with _cast(model, DTYPES[precision]):
         products = Products(precision)
         passes = make(model, chosen, outputs == "difference", products, formula != "sgd")
+        with precise(passes):
+            select = row_selection(lambda batch: [passes.weighed_gradient(batch)], *batches)
+        passes.select = select
+        row_samples, column_samples = (
+            Samples(batch, name, select)
+            for batch, name in zip([batches[0], batches[-1]], ["rows", "columns"], strict=True)
+        )
+        if columns is None:
+            column_samples = row_samples
         engine = TileEngine(
             passes, Contraction(formula, products), groups, outputs,
             num_outputs=_num_outputs(passes, row_samples, outputs), limits=Limits(1, 1, 1),
@@ -232,9 +240,7 @@ class _cast:  # ruff: ignore[invalid-class-name] - reads as a statement: with _c
 def _num_outputs(passes: Passes, rows: Samples, outputs: str) -> int:
     """C of the kernel, from a forward of one sample."""
     with torch.no_grad():
-        logits = passes.logits(select_rows(rows.batch, torch.tensor([0])))
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != 1:
-        raise InputError("the model must map a batch of N samples to a tensor of shape (N, C)")
+        logits = passes.logits(rows.take([0]))
     if outputs == "difference" and logits.shape[1] != 2:
         raise InputError(f"outputs='difference' is for 2 classes, not {logits.shape[1]}")
     return logits.shape[1] if outputs in ("full", "diagonal") else 1
@@ -255,6 +261,7 @@ def _identity(job: Job) -> dict[str, str]:
         "columns": "rows" if columns is rows else _digest(columns.batch.items()),
         "parameters": hashlib.sha256(" ".join(passes.parameters).encode()).hexdigest(),
         "groups": hashlib.sha256(json.dumps(engine.groups).encode()).hexdigest(),
+        **({"padding": "as given"} if rows.select is rows_as_given else {}),
     }
 
 

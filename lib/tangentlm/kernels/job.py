@@ -6,11 +6,9 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from tangentlm.batches import select_rows
 from tangentlm.kernels.check import check
 from tangentlm.kernels.factors import Factor, num_bytes
 from tangentlm.kernels.limits import Limits
@@ -88,9 +86,9 @@ class Job:
         self, samples: Samples, pair: list[int], last: bool = False
     ) -> tuple[dict[str, Factor] | None, set[str]]:
         """The check of two samples; if an output is not finite, no factors or, last, an error."""
-        batch = select_rows(samples.batch, torch.tensor(pair))
+        batch = samples.take(pair)
         try:
-            with _precise(self.engine.passes):
+            with precise(self.engine.passes):
                 return check(self.engine.passes, batch)
         except NonFiniteOutputError as error:
             if last:
@@ -194,7 +192,7 @@ def _symmetric(values: Values) -> Values:
 
 
 @contextmanager
-def _precise(passes: Passes) -> Generator[None]:
+def precise(passes: Passes) -> Generator[None]:
     """The check compares with autograd in float32 or better, whatever the precision."""
     products = passes.products
     passes.products = Products("float64" if products.precision == "float64" else "float32")

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from tangentlm.batches import num_samples, select_rows
-from tangentlm.errors import NonFiniteError
+from tangentlm.batches import Selection, num_samples, select_rows
+from tangentlm.errors import InputError, NonFiniteError
 from tangentlm.kernels.factors import Factor, Rows, merge
 from tangentlm.kernels.precision import Products
 from tangentlm.kernels.recorder import Recorder
@@ -46,6 +46,7 @@ class Passes:
         difference: Whether the one output is f_1 - f_0.
         products: How matrices are multiplied.
         signs: Whether the signs of the gradients will be taken.
+        select: How one sample of a batch is taken alone.
         by_autograd: The parameters that go through exact autograd.
         flops: Floating-point operations of all passes so far, those of the products of the
             passes with parameters (attention's own products, and what is no product, not counted).
@@ -59,6 +60,7 @@ class Passes:
     difference: bool
     products: Products
     signs: bool = False
+    select: Selection = select_rows
     by_autograd: set[str] = field(default_factory=set)
     flops: float = 0.0
     repeated: set[str] = field(default_factory=set)
@@ -98,6 +100,8 @@ class Passes:
         }
         with self.products.in_model():
             logits: Tensor = self.model(**inputs)
+        if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != num_samples(batch):
+            raise InputError("the model must map a batch of N samples to a tensor of shape (N, C)")
         return logits
 
     def factors(self, batch: Batch, checking: bool = False) -> dict[str, Factor]:
@@ -179,7 +183,7 @@ class Passes:
         """
         parameters = [self.parameters[name] for name in names]
         with torch.enable_grad():
-            outputs = self.outputs(select_rows(batch, slice(sample, sample + 1)))[0]
+            outputs = self.outputs(self.select(batch, slice(sample, sample + 1)))[0]
             if not outputs.requires_grad:  # No parameter has any effect.
                 return {n: self.parameters[n].new_zeros(len(outputs), *self.parameters[n].shape)
                         for n in names}  # fmt: skip
@@ -193,6 +197,31 @@ class Passes:
         return {
             name: torch.stack([gradients[i] for gradients in found]) for i, name in enumerate(names)
         }
+
+    def weighed_gradient(self, batch: Batch) -> Tensor:
+        """The gradient of a weighed sum of all outputs, to see whether padding changes it.
+
+        Args:
+            batch: Any samples.
+
+        Returns:
+            (P,), of all parameters that count.
+
+        Raises:
+            InputError: If the outputs are not (N, C).
+        """
+        parameters = list(self.parameters.values())
+        with torch.enable_grad():
+            outputs = self.outputs(batch)
+            # Different weights: in a plain sum the outputs of a softmax would cancel.
+            weights = torch.arange(1, outputs.shape[1] + 1, device=outputs.device).sqrt()
+            total = (outputs * weights).sum()
+            if not total.requires_grad:
+                return outputs.new_zeros(1)
+            gradient = torch.autograd.grad(
+                total, parameters, allow_unused=True, materialize_grads=True
+            )
+        return torch.cat([part.flatten() for part in gradient])
 
     def first_non_finite(self, batch: Batch) -> str:
         """Where a forward first leaves the finite numbers.

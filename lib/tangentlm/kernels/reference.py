@@ -1,9 +1,10 @@
 """The reference: the definition, written down.
 
 One backward pass a sample and output gives a gradient of all parameters; the kernel is the inner
-products of these gradients. Nothing is assumed about the model and nothing is saved: (N + M) C
-backward passes with weight gradients, 2 N M C^2 P operations and (N + 1) C P numbers of memory.
-What ``entk`` computes is compared with this.
+products of these gradients. Nothing is assumed about the model: samples go through it one by one,
+as they are given, padding included. Nothing is saved: (N + M) C backward passes with weight
+gradients, 2 N M C^2 P operations and (N + 1) C P numbers of memory. What ``entk`` computes is
+compared with this.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tangentlm.batches import select_rows
+from tangentlm.batches import rows_as_given, select_rows
 from tangentlm.kernels.groups import Parameters, choose
 
 _ZERO = 1e-15
@@ -35,7 +36,8 @@ def reference_entk(
 
     Args:
         model: ``model(**batch) -> (N, C)``, in eval mode; for sign formulas in double precision.
-        rows: N samples.
+        rows: N samples, each computed as it is given. Only where that is not finite, as attention
+            over padding alone may be, is its padding cut.
         columns: M samples; ``None`` means the rows.
         formula: ``"sgd"``, ``"signgd"`` or ``"asymmetric-signgd"``.
         outputs: ``"full"`` or ``"difference"``.
@@ -65,9 +67,12 @@ def _gradients(
 ) -> Tensor:
     """The gradients of all outputs of one sample, (C, P)."""
     device = parameters[0].device
-    row = select_rows(batch, slice(sample, sample + 1))
+    row = rows_as_given(batch, slice(sample, sample + 1))
     with torch.enable_grad():
         logits = model(**{name: tensor.to(device) for name, tensor in row.items()})[0]
+        if not torch.isfinite(logits).all():  # Attention over padding alone.
+            row = select_rows(batch, slice(sample, sample + 1))
+            logits = model(**{name: tensor.to(device) for name, tensor in row.items()})[0]
         values = logits[1:2] - logits[:1] if outputs == "difference" else logits
         if not values.requires_grad:  # No parameter that counts has any effect.
             return values.new_zeros(len(values), sum(p.numel() for p in parameters))

@@ -1,7 +1,8 @@
 """Samples: a set of rows or columns, cut into pieces by length.
 
 Samples of about one length share a pass, so that little of it is padding; what padding there is
-contributes exactly zero.
+contributes exactly zero. Samples of a model that sees padding stay as they are given, and then all
+have one length.
 """
 
 from __future__ import annotations
@@ -10,26 +11,37 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
-from tangentlm.batches import num_tokens
-
-Batch = Mapping[str, Tensor]
+from tangentlm.batches import Batch, Selection, num_tokens, select_rows
 
 
 @dataclass(frozen=True)
 class Samples:
-    """A batch of any size, its lengths, and its name in messages."""
+    """A batch of any size, its name in messages, how it is cut, and its lengths."""
 
-    batch: Batch
+    batch: Mapping[str, Tensor]
     name: str
+    select: Selection = select_rows
     lengths: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "lengths", num_tokens(self.batch))
+        object.__setattr__(self, "lengths", num_tokens(self.batch, self.select))
 
     def __len__(self) -> int:
         return len(self.lengths)
+
+    def take(self, index: Sequence[int]) -> Batch:
+        """Some samples, to go through the model together.
+
+        Args:
+            index: Which.
+
+        Returns:
+            Their batch.
+        """
+        return self.select(self.batch, torch.tensor(index))
 
     def by_length(self) -> list[int]:
         """All indices, the longest sample first."""

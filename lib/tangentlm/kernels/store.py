@@ -78,12 +78,12 @@ class TileStore:
             text = json.dumps({"content": new, "checksum": _digest(new)})
             _write(manifest, text.encode())
         content = _read_manifest(manifest)
-        for name, value in identity.items():
-            known = content["identity"].get(name)
-            if known != value:
+        for name in {**identity, **content["identity"]}:
+            known, wanted = content["identity"].get(name), identity.get(name)
+            if known != wanted:
                 raise InputError(
                     f"cache {path} is of another kernel: its {name} is not the same "
-                    f"({str(known)[:12]}, not {value[:12]}); give another folder or delete it"
+                    f"({str(known)[:12]}, not {str(wanted)[:12]}); give another folder or delete it"
                 )
         return cls(path, identity, content["rows"], content["columns"])
 

@@ -17,7 +17,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tangentlm.batches import select_rows
 from tangentlm.errors import NonFiniteError
 from tangentlm.kernels.contract import Contraction
 from tangentlm.kernels.factors import Factor, nothing, num_bytes, written_out
@@ -161,7 +160,7 @@ class TileEngine:
         count = _BATCH_SAMPLES[device]
         made = TileFactors(list(index), [], [])
         for piece in samples.batches(index, self.limits.batch, count, self.padding):
-            batch = select_rows(samples.batch, torch.tensor(piece))
+            batch = samples.take(piece)
             try:
                 made.passes.append(self.passes.factors(batch))
             except NonFiniteOutputError as error:
@@ -184,7 +183,7 @@ class TileEngine:
         Returns:
             An error that names it, the output, and the module where it began.
         """
-        batch = select_rows(samples.batch, torch.tensor([sample]))
+        batch = samples.take([sample])
         with torch.no_grad():
             bad = (~torch.isfinite(self.passes.outputs(batch)[0])).nonzero().flatten().tolist()
         return NonFiniteError(
