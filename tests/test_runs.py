@@ -121,7 +121,9 @@ def test_state_of_a_pretraining(root, corpus):
 def test_a_pretraining_is_executed_and_reported(root, corpus, monkeypatch, capsys):
     study_of(root, f"corpus: {corpus}\nwidth: 64\nsteps: 7\n", "pretrain")
     (run,) = load_study("mine")
-    monkeypatch.setattr(execution, "execute_in", lambda scratch, run, _: pretrained(run, scratch))
+    monkeypatch.setattr(
+        execution, "execute_in", lambda scratch, run, _, **__: pretrained(run, scratch)
+    )
     execution.execute("mine", "pretrain", run.name)
     assert standing(run, "mine").state == "done"
     line = capsys.readouterr().out

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from tangentlm.report.tables import readable
+from tangentlm.report.tables import readable, searchable
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,11 @@ def test_a_table_has_the_columns_that_were_asked_for():
 
 def test_no_rows_read_not_run():
     assert "Not run" in readable(pd.DataFrame(), {"a": "a"}).data
+
+
+def test_a_searchable_table_has_every_row_and_its_html():
+    cells = pd.DataFrame({"run": [f'<a id="r{i}">r{i}</a>' for i in range(5000)], "score": "1.0"})
+    table = searchable(cells, ["score"]).data
+    assert all(f'id=\\\\\\"r{i}\\\\\\"' in table for i in range(5000))  # JSON inside of JSON
+    assert '"targets": [1]' in table
+    assert "unpkg.com" not in table
