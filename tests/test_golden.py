@@ -22,7 +22,7 @@ from tangentlm.params import RUNS, KernelRun
 from tangentlm.pretrain import language, rows, words
 
 BY_NAME = {f"{case.file}/{case.name}": case for case in CASES}
-ENGINE = "VERSION, now 1, in lib/tangentlm/kernels/__init__.py"
+ENGINE = f"VERSION, now {kernels.VERSION}, in lib/tangentlm/kernels/__init__.py"
 
 pytestmark = pytest.mark.usefixtures("root")  # a run may write into its project
 
@@ -171,8 +171,9 @@ def test_changed_numbers_are_not_written_until_the_version_is_raised(made, tmp_p
     assert "a: 1 -> 1.1" in problem
     assert f"raise {ENGINE}" in problem
     assert path.read_text(encoding="utf-8") == before
-    monkeypatch.setattr(kernels, "VERSION", 2)
-    assert "engine 1 -> 2" in str(other_identity(made))
+    before, after = kernels.VERSION, kernels.VERSION + 1
+    monkeypatch.setattr(kernels, "VERSION", after)
+    assert f"engine {before} -> {after}" in str(other_identity(made))
     assert golden.write("engine", tmp_path) == []
     assert check(made, tmp_path) is None
     assert other_identity(made) is None
