@@ -13,7 +13,7 @@ from tangentlm.analysis.verdicts import DIFFERS, REPRODUCED
 from tangentlm.malladi.ledger import PAPER_SEEDS
 from tangentlm.malladi.measurements import PERFORMANCE, measurements, summary
 from tangentlm.report.runs import link_to_run
-from tangentlm.report.tables import NOT_RUN, searchable, spread, table_of
+from tangentlm.report.tables import NOT_RUN_CELL, searchable, spread, table_of
 from tangentlm.tasks import load_task
 
 _ROWS = ["setting", "prompt", "k", "method"]
@@ -163,12 +163,12 @@ def _mean_cell(
     ours: pd.DataFrame, study: str, task: str, k: int, method: str, runs_page: str
 ) -> str:
     if ours.empty:
-        return NOT_RUN
+        return NOT_RUN_CELL
     shots = 0 if method == "zero-shot" else k
     same = (ours["task"] == task) & (ours["k"] == shots) & (ours["method"] == method)
     found = ours[same & (ours["quantity"] == PERFORMANCE) & (ours["prompt"] == "manual")]
     if found.empty:
-        return NOT_RUN
+        return NOT_RUN_CELL
     row = found.iloc[0]
     links = " ".join(
         f'<a href="{link_to_run(runs_page, study, row["experiment"], run)}">{seed}</a>'

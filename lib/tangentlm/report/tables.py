@@ -10,7 +10,7 @@ import pandas as pd
 from IPython.display import HTML
 from itables import JavascriptFunction, to_html_datatable
 
-NOT_RUN = '<td class="not-run">not run</td>'
+NOT_RUN_CELL = '<td class="not-run">not run</td>'
 
 # A cell is sorted by the number that it begins with, whatever else it shows.
 _BY_FIRST_NUMBER = JavascriptFunction("""function (cell, use) {
