@@ -49,6 +49,7 @@ dimension = 200  # of the random subspace
 grid = "quick"  # learning rates, batch sizes and schedule, from params/grids
 learning_rate = None  # one or several, instead of the grid's
 batch_size = None  # one or several, instead of the grid's
+distance_samples = 64  # at most so many, for how far the kernel moved
 device = "auto"  # auto, cpu or cuda
 data = None  # a data folder; the variable TANGENTLM_DATA otherwise
 out = None  # where the record goes
@@ -191,11 +192,10 @@ from tangentlm.batches import select_rows
 from tangentlm.kernels import entk
 from tangentlm.metrics import kernel_distances
 
-MOST_SAMPLES = 64
 outputs = "difference" if the_task.num_classes == 2 else "full"
 formulas = ["sgd"] if run.optimizer == "sgd" else ["sgd", "asymmetric-signgd"]
 train_size = len(labelled["train"].labels)
-some = list(range(0, train_size, -(-train_size // MOST_SAMPLES)))
+some = list(range(0, train_size, -(-train_size // run.distance_samples)))
 # The batch begins with the training samples.
 columns = select_rows(shots.batch, torch.tensor(some))
 test = range(len(shots.labels))[shots.parts["test"]][: len(some)]

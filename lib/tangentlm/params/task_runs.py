@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -123,15 +124,19 @@ class KernelRun(AdaptedRun):
 class FineTuneRun(AdaptedRun):
     """One run of ``book/experiments/finetune``: fine-tuning over a grid, chosen on dev.
 
-    ``learning_rate`` and ``batch_size``, one value or several, replace those of the grid.
+    ``learning_rate`` and ``batch_size``, one value or several, replace those of the grid. How far
+    the kernel moved is measured between at most ``distance_samples`` training samples, and as many
+    test samples: that takes time with the square of it.
     """
 
     experiment: ClassVar[str] = "finetune"
     version: ClassVar[int] = 1
+    later: ClassVar[Mapping[str, object]] = {"distance_samples": 64}
     method_parameter: ClassVar[str] = "optimizer"
     optimizer: Optimizer = "sgd"
     learning_rate: tuple[PositiveRate, ...] | None = None
     batch_size: tuple[PositiveInt, ...] | None = None
+    distance_samples: PositiveInt = 64
 
     @property
     def method(self) -> str:
