@@ -188,6 +188,7 @@ def finished(job: Job, values: Values, seconds: float, grouped: bool) -> Kernel:
         gradients_flops=contraction.gradients_flops,
         by_gram=tuple(name for name in passes.parameters if name in contraction.gram),
         by_autograd=tuple(name for name in passes.parameters if name in passes.by_autograd),
+        autograd_seconds=passes.autograd_seconds,
     )
     return Kernel(
         values=values.sum(axis=0),

@@ -9,6 +9,7 @@ count, those of two samples are compared with autograd (see ``check``).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -50,6 +51,7 @@ class Passes:
         by_autograd: The parameters that go through exact autograd.
         flops: Floating-point operations of all passes so far, those of the products of the
             passes with parameters (attention's own products, and what is no product, not counted).
+        autograd_seconds: What the passes of ``by_autograd`` took so far.
         repeated: Parameters that the latest pass looked up once for all samples (see ``Recorder``).
         ways: How the latest pass used each parameter (see ``Recorder``).
         checked: The ways that a check has seen.
@@ -63,6 +65,7 @@ class Passes:
     select: Selection = select_rows
     by_autograd: set[str] = field(default_factory=set)
     flops: float = 0.0
+    autograd_seconds: float = 0.0
     repeated: set[str] = field(default_factory=set)
     ways: set[tuple[str, Rule, int]] = field(default_factory=set)
     checked: set[tuple[str, Rule, int]] = field(default_factory=set)
@@ -146,12 +149,15 @@ class Passes:
         names = [name for name in self.parameters if name in self.by_autograd]
         if not names:
             return {}
+        started = time.perf_counter()
         rows: dict[str, list[Tensor]] = {name: [] for name in names}
         for sample in range(num_samples(batch)):
             for name, gradients in self.gradients(batch, sample, names).items():
                 rows[name].append(gradients)
         stacked = {name: self._clean(torch.stack(gradients)) for name, gradients in rows.items()}
-        return {name: _as_rows(g) for name, g in stacked.items() if g.any()}
+        factors: dict[str, Factor] = {name: _as_rows(g) for name, g in stacked.items() if g.any()}
+        self.autograd_seconds += time.perf_counter() - started
+        return factors
 
     def _clean(self, gradients: Tensor) -> Tensor:
         """Where signs will be taken, without the round-off of what is zero (see ``rules``).
