@@ -113,7 +113,6 @@ class Doubled(torch.autograd.Function):
 # What is used in a way that no rule covers, and which parameters that makes go by autograd. Under
 # "first" are all parameters of the first layer.
 UNCOVERED = {
-    "transposed": (Model(lambda m, x: x @ m.first.weight.T + m.first.bias), {"first.weight"}),
     "the left operand": (Model(lambda m, x: (m.first.weight @ x.T).T), {"first.weight"}),
     "einsum": (
         Model(lambda m, x: torch.einsum("bq,pq->bp", x, m.first.weight)), {"first.weight"},
@@ -130,7 +129,22 @@ UNCOVERED = {
         Model(lambda m, x: x * (m.a * m.b), a=(WIDTH,), b=(WIDTH,)), {"a", "b"},
     ),
     "a part of a parameter": (Model(lambda m, x: x @ m.a[:, :WIDTH], a=(WIDTH, 9)), {"a"}),
-    "one row": (Model(lambda m, x: x + m.a[2], a=(4, WIDTH)), {"a"}),
+    "one row for a scale": (Model(lambda m, x: x * m.a[2], a=(4, WIDTH)), {"a"}),
+    "a list of a mask": (
+        Model(lambda m, x: (x @ m.a[[True, False] * 3].T).repeat(1, 2), a=(6, WIDTH)),
+        {"a"},
+    ),
+    "columns": (Model(lambda m, x: x @ m.a[:, [3, 1, 0, 2, 2, 4]], a=(WIDTH, 9)), {"a"}),
+    "columns of the transposed": (
+        Model(lambda m, x: x @ m.a.T[:, [3, 1, 0, 2, 2, 4]], a=(9, WIDTH)), {"a"},
+    ),
+    "an entry of every row": (Model(lambda m, x: x + m.a[[0, 1, 2, 3, 3, 3], [0] * 6],
+                                    a=(4, WIDTH)), {"a"}),
+    "rows as inputs": (Model(lambda m, x: x @ m.a[[2, 1, 0, 5, 4, 3]], a=(WIDTH, WIDTH)), {"a"}),
+    "rows of rows": (Model(lambda m, x: x @ m.a[:7][[1, 2, 3, 4, 5, 6]].T, a=(9, WIDTH)), {"a"}),
+    "a transposed embedding": (
+        Model(lambda m, x: functional.embedding((x[:, 0] > 0).long(), m.a.T), a=(WIDTH, 3)), {"a"},
+    ),
     "a mask of rows": (
         Model(lambda m, x: x + m.a[torch.tensor([True, False, True])].sum(dim=0), a=(3, WIDTH)),
         {"a"},
@@ -174,6 +188,9 @@ UNCOVERED = {
     ),
 }  # fmt: skip
 UNCOVERED_OF_SEQUENCES = {
+    "a transposed shift": (
+        Sequence(lambda m, x: (x + m.a.T).sin().sum(dim=1), a=(WIDTH, 4)), {"a"},
+    ),
     "convolution": (
         Sequence(lambda m, x: m.first(x).mean(dim=2), lambda: nn.Conv1d(4, WIDTH, 3)), "first",
     ),
@@ -291,6 +308,52 @@ COVERED = {
         lambda m, x: functional.linear(
             x, m.first.weight[torch.tensor([0, 2, 2, 5, 1, 0])], m.first.bias[torch.arange(6)]
         )
+    ),
+    "transposed": Model(lambda m, x: x @ m.first.weight.T + m.first.bias),
+    "transposed in other words": Model(
+        lambda m, x: x @ m.first.weight.t() + x @ torch.transpose(m.first.weight, 0, 1)
+        + functional.linear(x, m.first.weight.mT) + x @ m.first.weight.transpose(-1, -2)
+    ),
+    "transposed twice": Model(lambda m, x: x @ m.first.weight.T.T),
+    "rows by a list": Model(
+        lambda m, x: functional.linear(x, m.a[[3, 7, -1, 3, 0, -9]], m.b[[3, 7, -1, 3, 0, -9]]),
+        a=(9, WIDTH), b=(9,),
+    ),
+    "rows by a list, transposed": Model(
+        lambda m, x: x @ m.a[[3, 7, -1, 3, 0, -9]].T + m.b[[3, 7, -1, 3, 0, -9]],
+        a=(9, WIDTH), b=(9,),
+    ),
+    "rows by a list and all columns": Model(
+        lambda m, x: x @ m.a[[3, 7, -1, 3, 0, -9], :].T + x @ m.a[[1, 2, 3, 4, 5, 6], ...].T,
+        a=(9, WIDTH),
+    ),
+    "rows by an array": Model(
+        lambda m, x: functional.linear(x, m.a[np.array([3, 7, -1, 3, 0, 2], dtype=np.int32)]),
+        a=(9, WIDTH),
+    ),
+    "rows by a tensor, from the end": Model(
+        lambda m, x: functional.linear(x, m.a[torch.tensor([-1, -2, 0, 8, 7, -9])]),
+        a=(9, WIDTH),
+    ),
+    "rows by a slice": Model(
+        lambda m, x: functional.linear(x, m.a[2:8], m.b[-7:-1]), a=(9, WIDTH), b=(9,)
+    ),
+    "rows by numbers": Model(
+        lambda m, x: torch.stack([x @ m.a[i] + m.b[i] for i in (3, 7, -1, np.int64(3), 0, -9)], 1),
+        a=(9, WIDTH), b=(9,),
+    ),
+    "one row": Model(lambda m, x: x + m.a[2], a=(4, WIDTH)),
+    "rows and the whole": Model(
+        lambda m, x: functional.linear(functional.linear(x, m.first.weight[[0, 1, 2, 3, 4, -1]]),
+                                       m.first.weight)
+    ),
+    "rows of a tied embedding": Model(
+        lambda m, x: m.first((x[:, :3] > 0).long()).sum(dim=1)
+        + x @ m.first.weight[[0, -1, 1, 1, -2, 4]].T,
+        lambda: nn.Embedding(9, WIDTH),
+    ),
+    "positions by a slice": Sequence(
+        lambda m, x: m.first(x + m.a[: x.shape[1]]).sin().sum(dim=1), a=(7, WIDTH)
     ),
     "padding of an embedding": Model(
         lambda m, x: m.first((x[:, :3] > 0).long()).sum(dim=1),
@@ -567,6 +630,17 @@ def test_both_precisions_find_what_is_wrong():
         kernel = entk(model, vectors(5), precision=precision, progress=False)
         assert kernel.cost.by_autograd == names_of(model, names)
         assert relative_error(kernel.values, expected(model, vectors(5))) <= 1e-2
+
+
+def test_the_cost_tells_what_autograd_took():
+    model, _ = UNCOVERED["bilinear"]
+    cost = exact(model, vectors(5)).cost
+    assert 0 < cost.autograd_seconds < cost.seconds
+    assert f"{cost.autograd_seconds:.1f} s of it in autograd" in str(cost)
+    assert str(cost).endswith("first.weight, first.bias")
+    cost = exact(COVERED["rows by a list"], vectors(5)).cost
+    assert cost.autograd_seconds == 0
+    assert "autograd" not in str(cost)
 
 
 def test_alone_is_as_together():

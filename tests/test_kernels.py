@@ -21,7 +21,8 @@ from small_models import (
 )
 from tangentlm.errors import InputError, NonFiniteError
 from tangentlm.kernels import Kernel, entk, tiles
-from tangentlm.kernels import job as jobs
+from tangentlm.kernels import run as runs
+from tangentlm.kernels.passes import Passes
 
 
 def mlp_kernel(**options) -> Kernel:
@@ -363,13 +364,13 @@ def test_nan_outside_of_every_module_is_the_models():
 
 def test_nan_in_a_long_job_is_found_at_once(monkeypatch):
     passes = []
-    compute = tiles.Passes.factors
+    compute = Passes.factors
 
     def counted(self, batch, *args, **options):
         passes.append(len(next(iter(batch.values()))))
         return compute(self, batch, *args, **options)
 
-    monkeypatch.setattr(tiles.Passes, "factors", counted)
+    monkeypatch.setattr(Passes, "factors", counted)
     monkeypatch.setitem(tiles._BATCH_SAMPLES, "cpu", 5)
     batch = dense_batch(100)
     batch["x"][7, 2] = float("nan")
@@ -483,13 +484,13 @@ def bars(monkeypatch):
     """All progress bars, as they were closed."""
     closed = []
 
-    class Bar(jobs.tqdm):
+    class Bar(runs.tqdm):
         def close(self) -> None:
             if not self.disable and all(self is not bar for bar in closed):
                 closed.append(self)
             super().close()
 
-    monkeypatch.setattr(jobs, "tqdm", Bar)
+    monkeypatch.setattr(runs, "tqdm", Bar)
     return closed
 
 

@@ -37,7 +37,7 @@ from tangentlm.kernels import (
 from tangentlm.models.heads import LinearHeadModel
 from tangentlm.models.logits import logits_of
 
-ENTK = sys.modules["tangentlm.kernels.entk"]
+JOB = sys.modules["tangentlm.kernels.job"]
 WIDTH = 6
 
 
@@ -324,7 +324,7 @@ def test_few_rows_are_looked_at():
 def test_a_folder_of_tiles_knows_the_two_ways_apart(tmp_path, monkeypatch):
     model, options = SEES["a mean over all positions"], {"cache": tmp_path, "memory": 4_000}
     with monkeypatch.context() as patch:  # As if padding were not looked at.
-        patch.setattr(ENTK, "row_selection", lambda *_: select_rows)
+        patch.setattr(JOB, "row_selection", lambda *_: select_rows)
         cut = exact(model, ROWS, **options).values
     with pytest.warns(UserWarning, match="depends on padding"), \
             pytest.raises(InputError, match="its padding is not the same"):  # fmt: skip
@@ -335,7 +335,7 @@ def test_a_folder_of_tiles_knows_the_two_ways_apart(tmp_path, monkeypatch):
     assert relative_error(whole[0], given(model, ROWS)) <= 1e-10
     assert np.array_equal(*whole)
     with monkeypatch.context() as patch:
-        patch.setattr(ENTK, "row_selection", lambda *_: select_rows)
+        patch.setattr(JOB, "row_selection", lambda *_: select_rows)
         with pytest.raises(InputError, match="its padding is not the same"):
             exact(model, ROWS, **options)
 

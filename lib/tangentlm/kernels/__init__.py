@@ -1,20 +1,27 @@
 """The empirical neural tangent kernel (eNTK) of any model with (N, C) outputs.
 
-``entk`` computes it, ``Kernel`` holds it. How, from the bottom up:
+``entk`` computes it, ``Kernel`` holds it. How, in the order of the work:
+
+* ``job``: what to compute (the function, the samples, the groups), once it is known to be possible;
+* ``check``: what is known about the function: which parameters the rules get right, compared with
+  autograd on two samples;
+* ``plan``: what is held at one time, and the borders of the tiles, from the memory budget;
+* ``run``: the tiles one after another; it returns the values and what they cost.
+
+A job, what is checked and a plan do not change: where a run learns more, it makes new ones. What
+they are made of, from the bottom up:
 
 * ``factors``: the gradients of many samples with respect to one parameter, in their smallest form;
 * ``calls``: one call of the forward, and what it adds to those gradients;
 * ``rules``: what that is for each function (linear, norm, embedding, ...);
 * ``recorder``: finds every such call while a model runs;
+* ``function``: a model's outputs, and their gradients by autograd;
 * ``passes``: a forward and C backward passes of a batch give its factors;
-* ``check``: the factors of two samples beside their gradients by autograd;
 * ``contract``: inner products of two sets of factors, in the cheaper of two ways;
 * ``precision``: how matrices are multiplied;
 * ``samples``: rows and columns by length, cut into batches;
-* ``limits``: how many tokens a memory budget allows at one time;
-* ``tiles``: the kernel in pieces that fit into these limits;
+* ``tiles``: the kernel in pieces that fit into memory;
 * ``store``: finished pieces on disk;
-* ``job``: one kernel from the check to its last piece;
 * ``groups``: which parameters count, and how the kernel is split among them;
 * ``reference``: the definition, written down, to compare with.
 

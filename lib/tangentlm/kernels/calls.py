@@ -17,11 +17,19 @@ class NotCoveredError(Exception):
 
 @dataclass(frozen=True)
 class Read:
-    """A parameter, or some rows of one, as a call reads it."""
+    """A parameter, or some rows of one, or either transposed, as a call reads it.
+
+    Attributes:
+        name: The parameter's name.
+        tensor: What is read.
+        ids: Which rows of the parameter, (K,), or ``None`` for all of it.
+        transposed: Whether the tensor, a matrix, is the transposed of these.
+    """
 
     name: str
     tensor: Tensor
     ids: Tensor | None = None
+    transposed: bool = False
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeGuard, TypeVar
 
 import torch
 from torch import Tensor
@@ -40,6 +41,9 @@ SIGNED_SIDES = {"sgd": (False, False), "signgd": (True, True), "asymmetric-signg
 """Which gradients each formula replaces by their signs: those of the rows, of the columns."""
 
 
+_Form = TypeVar("_Form", Outer, Rows)
+
+
 @dataclass
 class Contraction:
     """Computes inner products under one formula, and counts what they cost.
@@ -50,7 +54,6 @@ class Contraction:
         gradients_flops: Operations that wrote gradients out.
         products_flops: Operations of all other products.
         gram: The parameters that took the way of Gram at least once.
-        last: The latest inputs of Gram, and their product.
     """
 
     formula: str
@@ -58,7 +61,7 @@ class Contraction:
     gradients_flops: float = 0.0
     products_flops: float = 0.0
     gram: set[str] = field(default_factory=set)
-    last: tuple[list[Tensor], Tensor] | None = None
+    _last: tuple[list[Tensor], Tensor] | None = None  # The latest inputs of Gram, multiplied.
 
     @property
     def signed(self) -> tuple[bool, bool]:
@@ -76,14 +79,31 @@ class Contraction:
         Returns:
             (n C, m C), sample-major, in float64.
         """
-        form = type(rows[0])
-        if form is Outer:
-            return self._outer(name, rows, columns)  # type: ignore[arg-type]
-        if form is Rows:
-            return self._rows(rows, columns)  # type: ignore[arg-type]
+        if _all(rows, Outer) and _all(columns, Outer):
+            return self._outer(name, rows, columns)
+        if _all(rows, Rows) and _all(columns, Rows):
+            return self._rows(rows, columns)
         left = torch.cat([f.values for f in rows if isinstance(f, Dense)]).flatten(0, 1)
         right = torch.cat([f.values for f in columns if isinstance(f, Dense)]).flatten(0, 1)
         return self._product(left, right)
+
+    def multiply(self, left: Tensor, right: Tensor, signs: tuple[bool, bool]) -> Tensor:
+        """A product that counts.
+
+        Args:
+            left: (n, k).
+            right: (k, m).
+            signs: Which of the two are signs.
+
+        Returns:
+            (n, m).
+        """
+        self.products_flops += 2.0 * left.numel() * right.shape[1]
+        return self.products(left, right, signs)
+
+    def forget(self) -> None:
+        """Let go of the latest inputs of Gram."""
+        self._last = None
 
     def _product(self, left: Tensor, right: Tensor) -> Tensor:
         """Inner products of gradients written out, (n C, k) and (m C, k), which it may change."""
@@ -92,8 +112,7 @@ class Contraction:
             right = right.sign() if left is right and not first else right.sign_()
         if first and left is not right:
             left.sign_()
-        self.products_flops += 2.0 * len(left) * right.numel()
-        return self.products(left, right.T, self.signed).double()
+        return self.multiply(left, right.T, self.signed).double()
 
     def _rows(self, rows: Sequence[Rows], columns: Sequence[Rows]) -> Tensor:
         """Rows of a large parameter: only those that some row and some column share matter."""
@@ -164,12 +183,12 @@ class Contraction:
     def _inputs(self, rows: Sequence[Outer], columns: Sequence[Outer]) -> Tensor:
         """x_s . x'_t for all positions; query, key and value share it, as they share x."""
         used = [factor.x for factor in (*rows, *columns)]
-        if self.last is None or not _same(self.last[0], used):
+        if self._last is None or not _same(self._last[0], used):
             x, x2 = (torch.cat([f.x.flatten(0, 1) for f in side]) for side in (rows, columns))
             x, x2 = (v.sign() if s else v for v, s in zip((x, x2), self.signed, strict=True))
-            self.last = used, self.products(x, x2.T, self.signed)
+            self._last = used, self.products(x, x2.T, self.signed)
             self.products_flops += 2.0 * len(x) * x2.numel()
-        return self.last[1]
+        return self._last[1]
 
     def _derivatives(self, factors: Sequence[Outer], signs: bool) -> tuple[Tensor, Tensor]:
         """All derivatives, (K, p), and which sample and output each is of, (K,)."""
@@ -240,6 +259,11 @@ class Contraction:
         """How many slices, of so many entries each, fit."""
         limit = limits["cuda" if like.is_cuda else "cpu"]
         return max(limit // (entries * like.element_size()), 1)
+
+
+def _all(factors: Sequence[Factor], form: type[_Form]) -> TypeGuard[Sequence[_Form]]:
+    """Whether all factors are of one form."""
+    return all(isinstance(factor, form) for factor in factors)
 
 
 def _ids(factors: Sequence[Rows]) -> Tensor:

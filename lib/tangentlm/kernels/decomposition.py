@@ -274,7 +274,7 @@ def _last_step(model: nn.Module, head: str, features: slice | None = None) -> Ge
 def _sum(first: Kernel, second: Kernel) -> Kernel:
     """The kernel of the outputs of both, traced."""
     a, b = first.cost, second.cost
-    added = ("seconds", "flops", "passes_flops", "gradients_flops")
+    added = ("seconds", "flops", "passes_flops", "gradients_flops", "autograd_seconds")
     costs = {name: getattr(a, name) + getattr(b, name) for name in added}
     assert a is not None
     assert b is not None

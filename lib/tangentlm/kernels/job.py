@@ -1,202 +1,219 @@
-"""A job: one kernel from its check to its last tile."""
+"""A job: what a kernel is of, once it is known to be possible."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+import hashlib
+import json
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from tqdm import tqdm
+import torch
+from torch import Tensor, nn
 
-from tangentlm.kernels.check import check
-from tangentlm.kernels.factors import Factor, num_bytes
-from tangentlm.kernels.limits import Limits
-from tangentlm.kernels.passes import NonFiniteOutputError, Passes, UncoveredUseError
-from tangentlm.kernels.precision import Products
+from tangentlm.batches import row_selection, rows_as_given
+from tangentlm.errors import InputError, unknown_name
+from tangentlm.kernels.contract import SIGNED_SIDES
+from tangentlm.kernels.groups import By, Parameters, choose, split
+from tangentlm.kernels.kernel import Kernel, KernelCost, Values
+from tangentlm.kernels.passes import Passes
+from tangentlm.kernels.precision import DTYPES, Products, check_precision
 from tangentlm.kernels.samples import Samples
-from tangentlm.kernels.store import TileStore
-from tangentlm.kernels.tiles import TileEngine, TileFactors
 
-Values = NDArray[np.float64]
+DEFAULT_MEMORY = 5 * 2**29
+"""Bytes beyond the model that a kernel may take, where the caller sets no budget: 2.5 GiB."""
+_OUTPUTS = ("full", "difference", "trace", "diagonal")
 
 
+@dataclass(frozen=True)
 class Job:
-    """One kernel on its way: the check, the plan of tiles, and the tiles one after another.
+    """What to compute.
 
-    Args:
-        engine: Computes tiles.
+    Attributes:
+        passes: Makes factors.
+        formula: Which inner product.
+        groups: The parameters of every group; the kernel is computed for each group apart.
+        outputs: ``"full"``, ``"difference"``, ``"trace"`` or ``"diagonal"``.
+        num_outputs: C of the kernel.
         rows: N samples.
         columns: M samples; the very same object for the kernel of the rows with themselves.
         memory: Bytes that may be held beyond the model.
+        began: When, by ``time.perf_counter``.
     """
 
-    def __init__(self, engine: TileEngine, rows: Samples, columns: Samples, memory: int) -> None:
-        self.engine = engine
-        self.rows = rows
-        self.columns = columns
-        self.memory = memory
-        self.checked = False
+    passes: Passes
+    formula: str
+    groups: Mapping[str, Sequence[str]]
+    outputs: str
+    num_outputs: int
+    rows: Samples
+    columns: Samples
+    memory: int
+    began: float
+
+    @property
+    def sides(self) -> tuple[Samples, ...]:
+        """The rows, and the columns where they are others."""
+        return (self.rows,) if self.columns is self.rows else (self.rows, self.columns)
 
     @property
     def symmetric(self) -> bool:
         """Whether the kernel is symmetric, so that half of the tiles are enough."""
-        first, second = self.engine.contraction.signed
+        first, second = SIGNED_SIDES[self.formula]
         return self.rows is self.columns and first == second
 
-    def check(self) -> None:
-        """Find what the rules do not cover, and how much memory a token's factors take.
+    @property
+    def identity(self) -> dict[str, str]:
+        """Digests of everything that the kernel depends on."""
+        model, rows, columns = self.passes.model, self.rows, self.columns
+        # Buffers that are not saved with the model (the label words, say) decide its outputs, too.
+        return {
+            "formula": self.formula,
+            "outputs": self.outputs,
+            "precision": self.passes.products.precision,
+            "modules": hashlib.sha256(str(model).encode()).hexdigest(),
+            "model": _digest([*model.named_parameters(), *model.named_buffers()]),
+            "rows": _digest(rows.batch.items()),
+            "columns": "rows" if columns is rows else _digest(columns.batch.items()),
+            "parameters": hashlib.sha256(" ".join(self.passes.parameters).encode()).hexdigest(),
+            "groups": hashlib.sha256(json.dumps(self.groups).encode()).hexdigest(),
+            **({"padding": "as given"} if rows.select is rows_as_given else {}),
+        }
 
-        Raises:
-            NonFiniteError: If an output is not finite.
-        """
-        if self.checked:
-            return
-        both = [self.rows] if self.columns is self.rows else [self.rows, self.columns]
-        token_bytes = max(self._check(samples) for samples in both)
-        total = float(self.rows.lengths.sum())
-        device = "cuda" if self.engine.passes.device.type == "cuda" else "cpu"
-        self.engine.limits = Limits.of(self.memory, token_bytes, total, self.symmetric, device)
-        self.checked = True
-
-    def _check(self, samples: Samples) -> float:
-        """The check of two rows, or of two columns, which may be padded where rows are not.
-
-        Returns:
-            The bytes of the factors of one token.
-        """
-        engine = self.engine
-        order = samples.by_length()
-        pair = [order[0], order[-1]]
-        factors, wrong = self._try(samples, pair)
-        if factors is None or wrong:
-            # Some models do not give a padded sample what it gets alone; then batches have one
-            # length each, as this pair has (the same sample twice if need be).
-            alike = [i for i in order if samples.lengths[i] == samples.lengths[order[0]]]
-            unpadded = [alike[0], alike[-1]]
-            again, still_wrong = self._try(samples, unpadded, last=True)
-            if factors is None or len(still_wrong) < len(wrong):
-                engine.padding, factors, wrong, pair = 0.0, again, still_wrong, unpadded
-        assert factors is not None
-        engine.passes.by_autograd |= wrong
-        tokens = float(samples.lengths[pair].max()) * len(pair)
-        return max(num_bytes(list(factors.values())) / tokens, 1.0)
-
-    def _try(
-        self, samples: Samples, pair: list[int], last: bool = False
-    ) -> tuple[dict[str, Factor] | None, set[str]]:
-        """The check of two samples; if an output is not finite, no factors or, last, an error."""
-        batch = samples.take(pair)
-        try:
-            with precise(self.engine.passes):
-                return check(self.engine.passes, batch)
-        except NonFiniteOutputError as error:
-            if last:
-                raise self.engine.locate(samples, pair[error.sample]) from None
-            return None, set()
-
-    def plan(self) -> tuple[list[list[int]], list[list[int]]]:
-        """The bands of rows and of columns, whose crossings are the tiles.
-
-        Returns:
-            Indices of the samples of each band.
-        """
-        self.check()
-        limits = self.engine.limits
-        rows = self.rows.split(self.rows.by_length(), limits.rows)
-        if self.symmetric:
-            return rows, rows
-        return rows, self.columns.split(self.columns.by_length(), limits.columns)
-
-    def pieces(self, samples: Samples) -> Iterator[TileFactors]:
-        """The factors of all rows or of all columns, as many at a time as fit into memory.
+    def kernel(self, values: Values, cost: KernelCost, grouped: bool) -> Kernel:
+        """The kernel, once it is computed.
 
         Args:
-            samples: The rows or the columns.
-
-        Yields:
-            The factors of some of them.
-        """
-        self.check()
-        engine = self.engine
-        # One side alone is held, so it has the memory of both.
-        tokens = engine.limits.rows + engine.limits.columns
-        for piece in samples.split(samples.by_length(), tokens):
-            made = None
-            while made is None:
-                try:
-                    made = engine.factors(samples, piece)
-                except UncoveredUseError as error:
-                    engine.passes.by_autograd |= error.names
-            engine.peak_bytes = max(engine.peak_bytes, made.nbytes)
-            yield made
-
-    def run(self, store: TileStore | None, progress: bool) -> Values:
-        """All tiles, put together.
-
-        Args:
-            store: Where finished tiles are kept, if anywhere.
-            progress: Whether to show a progress bar.
+            values: For each group (N, C, M, C).
+            cost: What it cost.
+            grouped: Whether the groups were asked for.
 
         Returns:
-            For each group (N, C, M, C).
+            The kernel.
         """
-        while True:
-            try:
-                return self._run(store, progress)
-            except UncoveredUseError as error:
-                # A use that the first batch did not show: what is done so far was right.
-                self.engine.passes.by_autograd |= error.names
-                self.engine.forget()  # Its factors are of another form now.
-
-    def _run(self, store: TileStore | None, progress: bool) -> Values:
-        bands, stripes = (store.rows, store.columns) if store else self.plan()
-        c, engine = self.engine.num_outputs, self.engine
-        values = np.zeros((len(engine.groups), len(self.rows), c, len(self.columns), c))
-        tiles = [
-            (a, b)
-            for a in range(len(bands))
-            for b in range(a if self.symmetric else 0, len(stripes))
-        ]
-        # A sample counts when it has gone through a pass, and a column again once it is contracted.
-        work = sum(map(len, bands)) + 2 * sum(len(stripes[b]) for _, b in tiles)
-        with tqdm(
-            total=work, desc="eNTK", disable=not progress, leave=False,
-            bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
-        ) as bar:  # fmt: skip
-            engine.advance = bar.update
-            due = 0
-            for a, b in tiles:
-                i, j = bands[a], stripes[b]
-                due += 2 * len(j) + (len(i) if b == (a if self.symmetric else 0) else 0)
-                tile = store.load(a, b) if store else None
-                if tile is None:
-                    self.check()
-                    bar.set_postfix_str(f"tile {a + 1}.{b + 1} of {len(bands)} x {len(stripes)}")
-                    tile = engine.tile(self.rows, i, self.columns, j)
-                    if store:
-                        store.save(a, b, tile)
-                bar.update(max(due - bar.n, 0))  # Of what was read, or is a tile of the diagonal.
-                values[np.ix_(range(len(values)), i, range(c), j)] = tile
-                if self.symmetric and a != b:
-                    values[np.ix_(range(len(values)), j, range(c), i)] = tile.transpose(
-                        0, 3, 4, 1, 2
-                    )
-        return _symmetric(values) if self.symmetric else values
-
-
-def _symmetric(values: Values) -> Values:
-    """Exactly symmetric: round-off of a tile's two halves may differ."""
-    transposed = values.transpose(0, 3, 4, 1, 2)
-    return (values + transposed) / 2
+        return Kernel(
+            values=values.sum(axis=0),
+            formula=self.formula,
+            outputs=self.outputs,
+            parameters=tuple(self.passes.parameters),
+            provenance={"precision": self.passes.products.precision},
+            cost=cost,
+            groups=dict(zip(self.groups, values, strict=True)) if grouped else {},
+        )
 
 
 @contextmanager
-def precise(passes: Passes) -> Generator[None]:
-    """The check compares with autograd in float32 or better, whatever the precision."""
-    products = passes.products
-    passes.products = Products("float64" if products.precision == "float64" else "float32")
-    try:
-        yield
-    finally:
-        passes.products = products
+def prepared(
+    model: nn.Module,
+    rows: Mapping[str, Tensor] | Any,
+    columns: Mapping[str, Tensor] | Any | None,
+    *,
+    formula: str = "sgd",
+    outputs: str,
+    parameters: Parameters,
+    by: By = None,
+    precision: str,
+    memory: int | None,
+    make: Callable[..., Passes] = Passes,
+) -> Generator[Job]:
+    """A job, with its arguments checked; the model is cast to its precision for as long.
+
+    Args:
+        model: See ``entk``, for all but the last.
+        rows: N samples.
+        columns: M samples, or ``None``.
+        formula: Which inner product.
+        outputs: Which outputs.
+        parameters: Which parameters count.
+        by: Which groups the kernel is split into.
+        precision: How matrices are multiplied.
+        memory: The budget in bytes.
+        make: Makes factors: ``Passes``, or what gives them another form.
+
+    Yields:
+        The job.
+
+    Raises:
+        InputError: If an argument is unknown, the model is in training mode, or the samples do
+            not fit it.
+    """
+    began = time.perf_counter()
+    _check_choice("formula", formula, SIGNED_SIDES)
+    _check_choice("outputs", outputs, _OUTPUTS)
+    if any(module.training for module in model.modules()):
+        raise InputError("the model or a part of it is in training mode; call model.eval() first")
+    if memory is not None and memory <= 0:
+        raise InputError(f"memory = {memory}: the budget is a positive number of bytes")
+    chosen = choose(model, parameters)
+    check_precision(precision, next(model.parameters()).device)
+    batches = {"rows": _as_batch(rows, "rows")}
+    if columns is not None:
+        batches["columns"] = _as_batch(columns, "columns")
+    groups = split(chosen, by)
+    with _cast(model, DTYPES[precision]):
+        products = Products(precision)
+        passes = make(model, chosen, outputs == "difference", products, formula != "sgd")
+        exact = passes.precise()
+        select = row_selection(lambda batch: [exact.weighed_gradient(batch)], *batches.values())
+        passes = replace(passes, select=select)
+        sides = [Samples(batch, name, select) for name, batch in batches.items()]
+        yield Job(
+            passes, formula, groups, outputs, _num_outputs(passes, sides[0], outputs),
+            rows=sides[0], columns=sides[-1], memory=memory or DEFAULT_MEMORY, began=began,
+        )  # fmt: skip
+
+
+def _check_choice(kind: str, value: str, known: Iterable[str]) -> None:
+    if value not in known:
+        raise unknown_name(kind, value, known)
+
+
+def _as_batch(samples: Any, name: str) -> dict[str, Tensor]:
+    """A mapping of tensors from a mapping or a ``datasets.Dataset`` in torch format."""
+    batch = dict(samples) if isinstance(samples, Mapping) else dict(samples[:])
+    wrong = [key for key, value in batch.items() if not isinstance(value, Tensor)]
+    if wrong:
+        raise InputError(f"{name}: {wrong[0]!r} is no tensor; a Dataset needs the torch format")
+    lengths = {len(tensor) if tensor.ndim else 0 for tensor in batch.values()}
+    if len(lengths) != 1 or 0 in lengths:
+        raise InputError(f"{name}: needs tensors with one common leading axis, not {lengths}")
+    return batch
+
+
+class _cast:  # ruff: ignore[invalid-class-name] - reads as a statement: with _cast(model, dtype)
+    """Cast a model's floating-point parameters and buffers, and put them back afterwards."""
+
+    def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
+        self.model, self.dtype = model, dtype
+
+    def _tensors(self) -> list[Tensor]:
+        both = [*self.model.parameters(), *self.model.buffers()]
+        return [tensor for tensor in both if tensor.is_floating_point()]
+
+    def __enter__(self) -> None:
+        self.before = [(tensor, tensor.data) for tensor in self._tensors()]
+        for tensor in self._tensors():
+            tensor.data = tensor.data.to(self.dtype)
+
+    def __exit__(self, *_: object) -> None:
+        for tensor, data in self.before:
+            tensor.data = data
+
+
+def _num_outputs(passes: Passes, rows: Samples, outputs: str) -> int:
+    """C of the kernel, from a forward of one sample."""
+    with torch.no_grad():
+        logits = passes.logits(rows.take([0]))
+    if outputs == "difference" and logits.shape[1] != 2:
+        raise InputError(f"outputs='difference' is for 2 classes, not {logits.shape[1]}")
+    return logits.shape[1] if outputs in ("full", "diagonal") else 1
+
+
+def _digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
+    state = hashlib.sha256()
+    for name, tensor in tensors:
+        state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        state.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return state.hexdigest()

@@ -21,7 +21,7 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class KernelCost:
-    """What a kernel cost, and how it was computed.
+    """What a kernel cost, and how it was computed; ``print`` says it in a few words.
 
     Attributes:
         seconds: Wall-clock time.
@@ -30,7 +30,11 @@ class KernelCost:
         passes_flops: The part of ``flops`` in forward and backward passes.
         gradients_flops: The part of ``flops`` that wrote gradients out.
         by_gram: Parameters whose gradients were never written out, in some tile at least.
-        by_autograd: Parameters that no rule covers: one backward pass a sample and output.
+        by_autograd: Parameters that no rule covers: one backward pass a sample and output for all
+            of them.
+        autograd_seconds: The part of ``seconds`` that these passes took. Where it is large, leave
+            such a parameter out (``parameters=``), or let the model use it in a call that a rule
+            covers (see ``tangentlm.kernels.rules``).
     """
 
     seconds: float
@@ -40,6 +44,19 @@ class KernelCost:
     gradients_flops: float = 0.0
     by_gram: tuple[str, ...] = ()
     by_autograd: tuple[str, ...] = ()
+    autograd_seconds: float = 0.0
+
+    def __str__(self) -> str:
+        text = (
+            f"{self.seconds:.1f} s, {self.flops / 1e12:.3g} TFLOP, "
+            f"at most {self.peak_bytes / 2**20:.3g} MiB of factors"
+        )
+        if self.by_autograd:
+            text += (
+                f"; {self.autograd_seconds:.1f} s of it in autograd, for what no rule covers: "
+                f"{', '.join(self.by_autograd)}"
+            )
+        return text
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-import time
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,12 +20,14 @@ import torch
 from torch import Tensor, nn
 
 from tangentlm.errors import InputError, unknown_name
-from tangentlm.kernels.entk import finished, prepared
 from tangentlm.kernels.factors import Factor, Outer, Rows
+from tangentlm.kernels.function import Batch
 from tangentlm.kernels.groups import By, linear_layer
+from tangentlm.kernels.job import prepared
 from tangentlm.kernels.kernel import Kernel
-from tangentlm.kernels.passes import Batch, Passes
+from tangentlm.kernels.passes import Made, Passes, Way
 from tangentlm.kernels.precision import DTYPES
+from tangentlm.kernels.run import run
 
 
 def draw_lora(
@@ -125,17 +127,16 @@ def lora_entk_at_init(
         if matrix.ndim != 2 or matrix.shape[1] != d_in:
             raise InputError(f"A of {name} has shape {tuple(matrix.shape)}, not (r, {d_in})")
         scaled[f"{name}.weight"] = alpha / len(matrix) * matrix.detach().to(device, dtype)
-    started = time.perf_counter()
     with prepared(
         model, rows, columns, outputs=outputs, parameters=list(scaled), by=by, precision=precision,
         memory=memory, make=functools.partial(_LoraPasses, A=scaled),
     ) as job:  # fmt: skip
-        values = job.run(None, progress)
-    kernel = finished(job, values, time.perf_counter() - started, grouped=by is not None)
+        values, cost = run(job, None, progress)
+    kernel = job.kernel(values, cost, grouped=by is not None)
     return replace(kernel, provenance=kernel.provenance | {"lora_alpha": alpha})
 
 
-@dataclass
+@dataclass(frozen=True)
 class _LoraPasses(Passes):
     """The factors of LoRA's matrices B, from those of the weights that they are added to.
 
@@ -145,18 +146,30 @@ class _LoraPasses(Passes):
 
     A: Mapping[str, Tensor] = field(default_factory=dict)
 
-    def factors(self, batch: Batch, checking: bool = False) -> dict[str, Factor]:
+    def factors(
+        self,
+        batch: Batch,
+        by_autograd: AbstractSet[str],
+        seen: AbstractSet[Way] = frozenset(),
+        checking: bool = False,
+    ) -> Made:
         """The gradients (alpha / r) G A^T; for the check those of the weights, G.
 
         Args:
             batch: B samples.
+            by_autograd: The weights that go through exact autograd.
+            seen: The ways of use that a check has seen.
             checking: Whether they will be compared with those of autograd.
 
         Returns:
             A factor for every weight that the outputs depend on.
         """
-        factors = super().factors(batch, checking)
-        return factors if checking else {n: self._reduced(n, f) for n, f in factors.items()}
+        made = super().factors(batch, by_autograd, seen, checking)
+        if checking:
+            return made
+        factors = {name: self._reduced(name, factor) for name, factor in made.factors.items()}
+        added = sum(2.0 * _reducible(f).numel() * len(self.A[n]) for n, f in made.factors.items())
+        return replace(made, factors=factors, flops=made.flops + added)
 
     def _reduced(self, name: str, factor: Factor) -> Factor:
         if isinstance(factor, Rows):
@@ -168,8 +181,12 @@ class _LoraPasses(Passes):
     def _times_a(self, tensor: Tensor, name: str) -> Tensor:
         """(..., d_in) to (..., r)."""
         A = self.A[name]
-        self.flops += 2.0 * tensor.numel() * len(A)
         return self.products(tensor.flatten(0, -2), A.T).unflatten(0, tensor.shape[:-1])
+
+
+def _reducible(factor: Factor) -> Tensor:
+    """The tensor of a factor whose last axis is d_in."""
+    return factor.x if isinstance(factor, Outer) else factor.tensors[-1]
 
 
 def _adapted(model: nn.Module, targets: Iterable[str]) -> list[str]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,12 +24,14 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from tangentlm.errors import InputError, NonFiniteError, unknown_name
-from tangentlm.kernels.entk import finished, prepared
+from tangentlm.kernels.check import check
 from tangentlm.kernels.factors import Dense, Factor, Outer, Rows
 from tangentlm.kernels.groups import Parameters
-from tangentlm.kernels.job import Job
+from tangentlm.kernels.job import Job, prepared
 from tangentlm.kernels.kernel import Kernel
+from tangentlm.kernels.plan import Plan
 from tangentlm.kernels.samples import Samples
+from tangentlm.kernels.tiles import TileEngine
 
 Array = NDArray[np.float64]
 
@@ -150,7 +151,7 @@ def project_gradients(
         model, samples, None, outputs=outputs, parameters=parameters, precision=precision,
         memory=memory,
     ) as job:  # fmt: skip
-        return _projected(job, job.rows, projection, progress)
+        return _projected(_engine(job), job.rows, projection, progress)
 
 
 def intrinsic_dimension_entk(
@@ -196,33 +197,41 @@ def intrinsic_dimension_entk(
     """
     projection = Projection(dimension, seed)
     _check_outputs(outputs)
-    started = time.perf_counter()
     with prepared(
         model, rows, columns, outputs=outputs, parameters=parameters, precision=precision,
         memory=memory,
     ) as job:  # fmt: skip
-        left = _projected(job, job.rows, projection, progress)
-        same = job.columns is job.rows
-        right = left if same else _projected(job, job.columns, projection, progress)
+        engine = _engine(job)
+        parts = [_projected(engine, samples, projection, progress) for samples in job.sides]
+    left, right = parts[0], parts[-1]
     (n, c, k), m = left.shape, len(right)
     values = (left.reshape(n * c, k) @ right.reshape(m * c, k).T).reshape(n, c, m, c)
-    job.engine.contraction.products_flops += 2.0 * left.size * m * c
-    kernel = finished(job, values[None], time.perf_counter() - started, grouped=False)
+    cost = engine.cost()
+    cost = replace(cost, flops=cost.flops + 2.0 * left.size * m * c)
+    kernel = job.kernel(values[None], cost, grouped=False)
     about = {"intrinsic_dimension": dimension, "projection_seed": seed}
     return replace(kernel, provenance=kernel.provenance | about)
 
 
-def _projected(job: Job, samples: Samples, projection: Projection, progress: bool) -> Array:
+def _engine(job: Job) -> TileEngine:
+    """What makes the factors of a job's samples."""
+    checked = check(job.passes, *job.sides)
+    return TileEngine(job, checked, Plan.of(job, checked))
+
+
+def _projected(
+    engine: TileEngine, samples: Samples, projection: Projection, progress: bool
+) -> Array:
     """P^T g of all samples: for as many as fit into memory, one parameter after another."""
-    parameters, outputs = job.engine.passes.parameters, job.engine.num_outputs
+    parameters, outputs = engine.job.passes.parameters, engine.job.num_outputs
     result = np.zeros((len(samples), outputs, projection.dimension))
     total = len(samples) * len(parameters)
     with tqdm(total=total, desc="projection", disable=not progress, leave=False) as bar:
-        for made in job.pieces(samples):
+        for made in engine.pieces(samples):
             for name in parameters:
                 factors = made.of(name)
                 if factors is not None:
-                    part = _product(job, name, factors, projection)
+                    part = _product(engine, name, factors, projection)
                     result[made.samples] += part.reshape(-1, *result.shape[1:])
                 bar.update(len(made.samples))
     bad = np.argwhere(~np.isfinite(result))
@@ -233,9 +242,11 @@ def _projected(job: Job, samples: Samples, projection: Projection, progress: boo
     return result / math.sqrt(projection.dimension)
 
 
-def _product(job: Job, name: str, factors: Sequence[Factor], projection: Projection) -> Array:
+def _product(
+    engine: TileEngine, name: str, factors: Sequence[Factor], projection: Projection
+) -> Array:
     """One parameter's part of sqrt(k) P^T g, (n C, k), a block of its rows at a time."""
-    parameter = job.engine.passes.parameters[name]
+    parameter = engine.job.passes.parameters[name]
     rows = len(parameter) if parameter.ndim else 1
     width = parameter.numel() // rows
     ids = torch.arange(rows, device=parameter.device)
@@ -248,8 +259,7 @@ def _product(job: Job, name: str, factors: Sequence[Factor], projection: Project
         parts = [_some_rows(factor, block, (rows, width)).flatten(0, 1) for factor in factors]
         gradients = torch.cat(parts).flatten(1)
         signs = projection.of_rows(name, block, width, parameter)
-        total += job.engine.passes.products(gradients, signs, (False, True)).double()
-        job.engine.contraction.products_flops += 2.0 * gradients.numel() * projection.dimension
+        total += engine.contraction.multiply(gradients, signs, (False, True)).double()
     return total.cpu().numpy()
 
 

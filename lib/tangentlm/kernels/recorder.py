@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from numbers import Integral
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
@@ -12,6 +15,10 @@ from torch.overrides import TorchFunctionMode
 
 from tangentlm.kernels.calls import Call, NotCoveredError, Read, Use
 from tangentlm.kernels.rules import RULES, Rule, embedding
+
+_PROPERTIES: Any = Tensor  # the stubs do not know that they are descriptors
+_TRANSPOSED = {_PROPERTIES.T.__get__, _PROPERTIES.mT.__get__, Tensor.t, torch.t}
+"""What transposes a matrix."""
 
 
 class Recorder(TorchFunctionMode):
@@ -86,6 +93,10 @@ class Recorder(TorchFunctionMode):
     ) -> Any:
         if func is Tensor.__getitem__:
             return self._rows(args[0], args[1], result)
+        if _transposes(func, args[1:], kwargs) and args[0].ndim == 2:
+            read = self._reads[id(args[0])]
+            self._reads[id(result)] = replace(read, tensor=result, transposed=not read.transposed)
+            return result
         rule = RULES.get(func)
         if rule is None or not isinstance(result, Tensor):
             raise NotCoveredError(str(func))
@@ -108,12 +119,14 @@ class Recorder(TorchFunctionMode):
         self.uses += [(edge, use) for use in uses]
         self.ways |= {(use.name, rule, result.ndim) for use in uses}
 
-    def _rows(self, parameter: Tensor, ids: Any, result: Tensor) -> Tensor:
-        """``parameter[ids]``: rows for all samples alike, or an embedding's for each sample."""
+    def _rows(self, parameter: Tensor, index: Any, result: Tensor) -> Tensor:
+        """``parameter[index]``: rows for all samples alike, or an embedding's for each sample."""
         read = self._reads.get(id(parameter))
-        integers = isinstance(ids, Tensor) and ids.dtype in (torch.int64, torch.int32)
-        if read is None or not integers or read.ids is not None:
-            raise NotCoveredError("an index that is not one tensor of row ids")
+        if read is None or read.ids is not None or read.transposed or parameter.ndim == 0:
+            raise NotCoveredError("rows of something else than a parameter")
+        ids = _row_ids(index, len(parameter)).to(parameter.device)
+        if result.numel() != ids.numel() * parameter[0].numel():
+            raise NotCoveredError("an index that takes something else than rows")
         if ids.ndim == 1:
             self._reads[id(result)] = Read(read.name, result, ids)
         else:
@@ -143,6 +156,46 @@ class Recorder(TorchFunctionMode):
         if ids.ndim == 0 or len(ids) % self.batch:
             raise NotCoveredError("ids have no axis of samples")
         return result
+
+
+def _row_ids(index: Any, count: int) -> Tensor:
+    """Which rows an index takes: a number, a list, a slice, an array or a tensor of row ids.
+
+    Args:
+        index: What stands in the brackets; whole further axes (``[ids, :]``) change nothing.
+        count: How many rows there are.
+
+    Returns:
+        Row ids from 0 on, (K,) or of the tensor's shape.
+
+    Raises:
+        NotCoveredError: If the index is of another kind.
+    """
+    if isinstance(index, tuple) and index:
+        index, *others = index
+        if not all(i is ... or (isinstance(i, slice) and i == slice(None)) for i in others):
+            raise NotCoveredError("an index of several axes")
+    if isinstance(index, slice):
+        return torch.arange(count)[index]
+    ids = [index] if isinstance(index, Integral) else index
+    if isinstance(ids, list):
+        if not all(isinstance(i, Integral) and not isinstance(i, bool) for i in ids):
+            raise NotCoveredError("a list of something else than row ids")
+        return torch.tensor([int(i) for i in ids], dtype=torch.int64) % count
+    if isinstance(ids, np.ndarray) and ids.dtype.kind in "iu":
+        ids = torch.from_numpy(ids.astype(np.int64))
+    if isinstance(ids, Tensor) and ids.dtype in (torch.int64, torch.int32):
+        # As it is where that will do: factors of several batches then share its memory.
+        return ids % count if bool((ids < 0).any()) else ids
+    raise NotCoveredError("an index that is no row ids")
+
+
+def _transposes(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Whether a call turns a matrix, its first argument, over and does nothing else."""
+    if func in _TRANSPOSED:
+        return True
+    axes = (*args, *kwargs.values())
+    return func in (Tensor.transpose, torch.transpose) and sorted(d % 2 for d in axes) == [0, 1]
 
 
 def _normalized(func: Callable[..., Any], inputs: Mapping[str, Any]) -> Callable[[], Tensor]:

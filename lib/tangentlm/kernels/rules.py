@@ -15,6 +15,8 @@ call             y, for a position s             gradient, a sum over the positi
 ``mul``          w * x_s                         w: d_s * x_s
 ``add``          x_s + b                         b: d_s
 ``W[ids]``       rows ids of W, read by linear   row ids_k of W: d_sk x_s
+``x W[ids]^T``   the same                        the same
+``W[ids]``       x_s + rows ids of W             row ids_k of W: d_sk
 ===============  ==============================  ========================================
 
 A call that no rule covers makes its parameters go through exact autograd, one backward pass a
@@ -65,8 +67,18 @@ def _total(terms: Tensor, signs: bool) -> Dense:
 
 
 def _weight(read: Read, x: Tensor, p: int, transposed: bool = False) -> Use:
-    """The weight of y_s = W x_s: outer products of derivatives and inputs."""
+    """The weight of y_s = W x_s: outer products of derivatives and inputs.
+
+    Returns:
+        The use.
+
+    Raises:
+        NotCoveredError: If rows of the weight were selected where it is stored the other way round.
+    """
     flops = 2.0 * x.numel() * p
+    transposed = transposed != read.transposed
+    if transposed and read.ids is not None:
+        raise NotCoveredError("selected rows of a weight that is stored the other way round")
 
     def factor(d: Tensor) -> Factor:
         outer = Outer(x, _positions(d, p), transposed).compressed()
@@ -80,20 +92,23 @@ def _weight(read: Read, x: Tensor, p: int, transposed: bool = False) -> Use:
 
 def _shift(read: Read, signs: bool) -> Use:
     """The bias of y_s = ... + b: the sum of the derivatives."""
+    if read.transposed:
+        raise NotCoveredError("a shift by a transposed matrix")
 
     def factor(d: Tensor) -> Factor:
         total = _total(_positions(d, read.tensor.numel()), signs).values
         if read.ids is None:
             return Dense(total)
-        return Rows(read.ids.expand(len(total), -1), total[..., None])
+        rows = total.reshape(*total.shape[:2], len(read.ids), -1)
+        return Rows(read.ids.expand(len(total), -1), rows)
 
     return Use(read.name, factor)
 
 
 def _scale(read: Read, x: Tensor, signs: bool) -> Use:
     """The scale of y_s = w * x_s; x is (B, S, p)."""
-    if read.ids is not None:
-        raise NotCoveredError("a scale made of selected rows")
+    if read.ids is not None or read.transposed:
+        raise NotCoveredError("a scale made of selected rows, or a transposed one")
     return Use(read.name, lambda d: _total(_positions(d, x.shape[2]) * x[:, None], signs))
 
 
@@ -108,6 +123,8 @@ def linear(call: Call) -> list[Use]:
     """
     uses = []
     if weight := call.reads.get("weight"):
+        if weight.tensor.ndim != 2:
+            raise NotCoveredError("a layer of one output and no axis for it")
         p, q = weight.tensor.shape
         uses.append(_weight(weight, call.by_sample(call.inputs["input"], q), p))
     if bias := call.reads.get("bias"):
@@ -132,11 +149,12 @@ def matmul(call: Call) -> list[Use]:
         raise NotCoveredError("a scaled product")
     uses = []
     if weight := call.reads.get("weight"):
-        if weight.tensor.ndim != 2 or weight.ids is not None:
-            raise NotCoveredError("a product with something else than a matrix")
-        q, p = weight.tensor.shape
+        one_row = weight.tensor.ndim == 1 and weight.ids is not None
+        if weight.tensor.ndim != 2 and not one_row:
+            raise NotCoveredError("a product with something else than a matrix or a row of one")
+        q, p = weight.tensor.shape[0], weight.tensor.shape[1:].numel()
         x = call.by_sample(call.inputs["input"], q)
-        uses.append(_weight(weight, x, p, transposed=True))
+        uses.append(_weight(weight, x, p, transposed=not one_row))
     if bias := call.reads.get("bias"):
         if bias.tensor.ndim != 1:
             raise NotCoveredError("a shift by something else than a vector")
@@ -164,8 +182,9 @@ def embedding(call: Call) -> list[Use]:
         call.inputs.get("scale_grad_by_freq")
         or call.inputs.get("max_norm")
         or weight.ids is not None
+        or weight.transposed
     ):
-        raise NotCoveredError("an embedding with scaled gradients")
+        raise NotCoveredError("an embedding with scaled gradients, or made of rows or columns")
     width = weight.tensor.shape[1]
     ids = call.inputs["input"].expand(call.result.shape[:-1])
     ids = ids.reshape(call.batch, -1)
@@ -210,7 +229,7 @@ def _trailing(read: Read, result: Tensor) -> int:
     """
     shape = tuple(read.tensor.shape)
     fills = len(shape) < result.ndim and tuple(result.shape[result.ndim - len(shape) :]) == shape
-    if read.ids is not None or not (fills or read.tensor.numel() == 1):
+    if not (fills or read.tensor.numel() == 1):
         raise NotCoveredError("a parameter is broadcast over some of its own axes")
     return read.tensor.numel()
 

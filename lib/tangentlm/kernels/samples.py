@@ -43,6 +43,17 @@ class Samples:
         """
         return self.select(self.batch, torch.tensor(index))
 
+    def one(self, sample: int) -> tuple[Batch, str]:
+        """One sample alone.
+
+        Args:
+            sample: Which.
+
+        Returns:
+            Its batch, and its name in messages.
+        """
+        return self.take([sample]), f"sample {sample} of the {self.name}"
+
     def by_length(self) -> list[int]:
         """All indices, the longest sample first."""
         return self.lengths.argsort(descending=True, stable=True).tolist()

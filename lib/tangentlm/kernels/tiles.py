@@ -8,27 +8,26 @@ forwards for R tiles of rows, and memory depends on neither N nor M.
 
 from __future__ import annotations
 
+import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from tangentlm.errors import NonFiniteError
+from tangentlm.kernels.check import Checked
 from tangentlm.kernels.contract import Contraction
 from tangentlm.kernels.factors import Factor, nothing, num_bytes, written_out
-from tangentlm.kernels.limits import Limits
-from tangentlm.kernels.passes import NonFiniteOutputError, Passes
+from tangentlm.kernels.job import Job
+from tangentlm.kernels.kernel import KernelCost, Values
+from tangentlm.kernels.passes import NonFiniteOutputError, UncoveredUseError
+from tangentlm.kernels.plan import Plan
 from tangentlm.kernels.samples import Samples
 
 _BATCH_SAMPLES = {"cpu": 256, "cuda": 1024}
-MOST_PADDING = 0.1
-"""The part of a batch that may be padding."""
-
-Values = NDArray[np.float64]
 
 
 @dataclass
@@ -62,32 +61,51 @@ class TileFactors:
         return num_bytes([factor for made in self.passes for factor in made.values()])
 
 
-@dataclass
 class TileEngine:
-    """Computes tiles of a kernel.
+    """Computes tiles of a kernel, and keeps what it learns and what it costs.
 
-    Attributes:
-        passes: Makes factors.
-        contraction: Contracts them.
-        groups: The parameters of every group; the kernel is computed for each group apart.
-        outputs: ``"full"``, ``"difference"``, ``"trace"`` or ``"diagonal"``.
-        limits: What is held at one time.
-        num_outputs: C of the kernel.
-        padding: The part of a pass that may be padding.
+    Args:
+        job: What to compute.
+        checked: What is known about the model; a later batch may show more.
+        plan: What is held at one time; less once memory ran out.
         advance: Told of every sample that has gone through a pass.
-        peak_bytes: The most bytes of factors held so far.
     """
 
-    passes: Passes
-    contraction: Contraction
-    groups: Mapping[str, Sequence[str]]
-    outputs: str
-    limits: Limits
-    num_outputs: int
-    padding: float = MOST_PADDING
-    advance: Callable[[int], object] = lambda count: None
-    peak_bytes: int = 0
-    _kept: tuple[tuple[int, ...], TileFactors] | None = None
+    def __init__(
+        self,
+        job: Job,
+        checked: Checked,
+        plan: Plan,
+        advance: Callable[[int], object] = lambda count: None,
+    ) -> None:
+        self.job = job
+        self.contraction = Contraction(job.formula, job.passes.products)
+        self._checked = checked
+        self._limits = plan.limits
+        self._advance = advance
+        self._passes_flops = checked.flops
+        self._autograd_seconds = checked.autograd_seconds
+        self._peak_bytes = 0
+        self._kept: tuple[tuple[int, ...], TileFactors] | None = None
+
+    def cost(self) -> KernelCost:
+        """What everything so far has cost.
+
+        Returns:
+            The cost, with the time since the job began.
+        """
+        contraction, names = self.contraction, self.job.passes.parameters
+        products = contraction.gradients_flops + contraction.products_flops
+        return KernelCost(
+            seconds=time.perf_counter() - self.job.began,
+            flops=self._passes_flops + products,
+            peak_bytes=self._peak_bytes,
+            passes_flops=self._passes_flops,
+            gradients_flops=contraction.gradients_flops,
+            by_gram=tuple(name for name in names if name in contraction.gram),
+            by_autograd=tuple(name for name in names if name in self._checked.by_autograd),
+            autograd_seconds=self._autograd_seconds,
+        )
 
     def tile(self, rows: Samples, i: list[int], columns: Samples, j: list[int]) -> Values:
         """The kernel of some rows and columns, in pieces as small as memory asks for.
@@ -107,31 +125,61 @@ class TileEngine:
         while True:
             try:
                 return self._tile(rows, i, columns, j)
+            except UncoveredUseError as error:
+                self._learn(error)
+                continue
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if not _out_of_memory(error) or self.limits.smallest:
+                if not _out_of_memory(error) or self._limits.smallest:
                     raise
-                self.forget()
-                self.limits = self.limits.halved()
-            if self.passes.device.type == "cuda":
+                self._forget()
+                self._limits = self._limits.halved()
+            if self.job.passes.device.type == "cuda":
                 torch.cuda.empty_cache()
             warnings.warn(
-                f"memory ran out; going on with half as much at one time: {self.limits}",
+                f"memory ran out; going on with half as much at one time: {self._limits}",
                 stacklevel=2,
             )
 
-    def forget(self) -> None:
-        """Let go of the factors that are kept from tile to tile."""
-        self._kept = self.contraction.last = None
+    def pieces(self, samples: Samples) -> Iterator[TileFactors]:
+        """The factors of all rows or of all columns, as many at a time as fit into memory.
+
+        Args:
+            samples: The rows or the columns.
+
+        Yields:
+            The factors of some of them.
+        """
+        # One side alone is held, so it has the memory of both.
+        tokens = self._limits.rows + self._limits.columns
+        for piece in samples.split(samples.by_length(), tokens):
+            made = None
+            while made is None:
+                try:
+                    made = self.factors(samples, piece)
+                except UncoveredUseError as error:
+                    self._learn(error)
+            self._peak_bytes = max(self._peak_bytes, made.nbytes)
+            yield made
+
+    def _learn(self, error: UncoveredUseError) -> None:
+        """A use that the first batch did not show: what is done so far was right."""
+        self._checked = self._checked.through_autograd(error.names)
+        self._forget()  # The factors are of another form now.
+
+    def _forget(self) -> None:
+        """Let go of what is kept from tile to tile."""
+        self._kept = None
+        self.contraction.forget()
 
     def _tile(self, rows: Samples, i: list[int], columns: Samples, j: list[int]) -> Values:
         bands = []
-        for piece in rows.split(i, self.limits.rows):
+        for piece in rows.split(i, self._limits.rows):
             left = self._rows(rows, piece)
             parts = []
-            for other in columns.split(j, self.limits.columns):
+            for other in columns.split(j, self._limits.columns):
                 same = columns is rows and other == piece
                 right = left if same else self.factors(columns, other)
-                self.peak_bytes = max(self.peak_bytes, left.nbytes + (not same) * right.nbytes)
+                self._peak_bytes = max(self._peak_bytes, left.nbytes + (not same) * right.nbytes)
                 parts.append(self._contract(left, right, rows, columns))
             bands.append(np.concatenate(parts, axis=3))
         return np.concatenate(bands, axis=1)
@@ -156,47 +204,31 @@ class TileEngine:
         Raises:
             NonFiniteError: If an output is not finite, naming the sample.
         """
-        device = self.passes.device.type
-        count = _BATCH_SAMPLES[device]
-        made = TileFactors(list(index), [], [])
-        for piece in samples.batches(index, self.limits.batch, count, self.padding):
-            batch = samples.take(piece)
+        passes, checked = self.job.passes, self._checked
+        count = _BATCH_SAMPLES[passes.device.type]
+        result = TileFactors(list(index), [], [])
+        for piece in samples.batches(index, self._limits.batch, count, checked.padding):
             try:
-                made.passes.append(self.passes.factors(batch))
+                made = passes.factors(samples.take(piece), checked.by_autograd, checked.ways)
             except NonFiniteOutputError as error:
-                raise self.locate(samples, piece[error.sample]) from None
-            made.sizes.append(len(piece))
-            self.advance(len(piece))
+                raise passes.non_finite(*samples.one(piece[error.sample])) from None
+            result.passes.append(made.factors)
+            result.sizes.append(len(piece))
+            self._passes_flops += made.flops
+            self._autograd_seconds += made.autograd_seconds
+            self._advance(len(piece))
         # The sign of a NaN is zero and that of infinity one: what is wrong would not show.
-        culprit = _culprit(made, samples) if self.passes.signs else None
+        culprit = _culprit(result, samples) if passes.signs else None
         if culprit is not None:
             raise culprit
-        return made
-
-    def locate(self, samples: Samples, sample: int) -> NonFiniteError:
-        """The error for a sample whose output is not finite.
-
-        Args:
-            samples: The rows or the columns.
-            sample: Which of them.
-
-        Returns:
-            An error that names it, the output, and the module where it began.
-        """
-        batch = samples.take([sample])
-        with torch.no_grad():
-            bad = (~torch.isfinite(self.passes.outputs(batch)[0])).nonzero().flatten().tolist()
-        return NonFiniteError(
-            f"output {bad[0] if bad else 0} of sample {sample} of the {samples.name}, "
-            f"first in {self.passes.first_non_finite(batch)}"
-        )
+        return result
 
     def _contract(
         self, left: TileFactors, right: TileFactors, rows: Samples, columns: Samples
     ) -> Values:
         n, m = len(left.samples), len(right.samples)
         tiles = []
-        for names in self.groups.values():
+        for names in self.job.groups.values():
             total: Tensor | float = 0.0
             for name in names:
                 first = left.of(name)
@@ -224,13 +256,13 @@ class TileEngine:
         """Factors of one form: a model may use a parameter in other ways from batch to batch."""
         if len({(type(f), getattr(f, "transposed", False)) for f in (*rows, *columns)}) == 1:
             return rows, columns
-        parameter = self.passes.parameters[name]
+        parameter = self.job.passes.parameters[name]
         left: list[Factor] = [written_out(f, parameter) for f in rows]
         return left, left if rows is columns else [written_out(f, parameter) for f in columns]
 
     def _blocks(self, name: str, rows: list[Factor], columns: list[Factor]) -> Tensor:
         """One parameter's (n C, m C); for single outputs (C, n, m)."""
-        if self.outputs in ("full", "difference"):
+        if self.job.outputs in ("full", "difference"):
             return self.contraction(name, rows, columns)
         blocks = []
         for c in range(rows[0].tensors[-1].shape[1]):
@@ -241,13 +273,13 @@ class TileEngine:
 
     def _shaped(self, total: Tensor | float, n: int, m: int) -> Values:
         """(n, C, m, C) in float64 on the CPU."""
-        outputs = self.num_outputs
+        outputs = self.job.num_outputs
         if isinstance(total, float):
             return np.zeros((n, outputs, m, outputs))
         array: Values = total.cpu().numpy()
-        if self.outputs == "trace":
+        if self.job.outputs == "trace":
             return array.sum(axis=0)[:, None, :, None]
-        if self.outputs == "diagonal":
+        if self.job.outputs == "diagonal":
             values = np.zeros((n, outputs, m, outputs))
             each = np.arange(outputs)
             # Indexed axes come first: (C, n, m), as the blocks are.

@@ -1,8 +1,14 @@
-"""Limits: how much of a kernel is held at one time, from a memory budget."""
+"""The plan: how much of a kernel is held at one time, from a memory budget, and in which tiles."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
+
+from tangentlm.kernels.check import Checked
+from tangentlm.kernels.job import Job
+
+Tiles = list[list[int]]
 
 _GRAPH = 2.5
 """The memory of a pass relative to that of the factors which it makes: saved activations."""
@@ -28,9 +34,7 @@ class Limits:
     columns: int
 
     @classmethod
-    def of(
-        cls, memory: int, token_bytes: float, rows: float, symmetric: bool, device: str
-    ) -> Limits:
+    def of(cls, memory: int, token_bytes: float, rows: float, symmetric: bool, device: str) -> Self:
         """The limits of a memory budget.
 
         Args:
@@ -53,15 +57,49 @@ class Limits:
             others = held - kept
         return cls(*(max(int(tokens), 1) for tokens in (batch, kept, others)))
 
-    def halved(self) -> Limits:
+    def halved(self) -> Self:
         """Half of everything.
 
         Returns:
             The limits to try after memory ran out.
         """
-        return Limits(*(max(n // 2, 1) for n in (self.batch, self.rows, self.columns)))
+        return type(self)(*(max(n // 2, 1) for n in (self.batch, self.rows, self.columns)))
 
     @property
     def smallest(self) -> bool:
         """Whether nothing is left to halve."""
         return self.batch == self.rows == self.columns == 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a kernel is computed: what is held at one time, and the borders of its tiles.
+
+    Attributes:
+        limits: What is held at one time.
+        bands: The rows of every band of tiles.
+        stripes: The columns of every band of tiles.
+    """
+
+    limits: Limits
+    bands: Tiles
+    stripes: Tiles
+
+    @classmethod
+    def of(cls, job: Job, checked: Checked) -> Self:
+        """The plan of a job's memory budget.
+
+        Args:
+            job: What to compute.
+            checked: What is known about it.
+
+        Returns:
+            The plan.
+        """
+        device = "cuda" if job.passes.device.type == "cuda" else "cpu"
+        tokens = float(job.rows.lengths.sum())
+        limits = Limits.of(job.memory, checked.token_bytes, tokens, job.symmetric, device)
+        bands = job.rows.split(job.rows.by_length(), limits.rows)
+        if job.symmetric:
+            return cls(limits, bands, bands)
+        return cls(limits, bands, job.columns.split(job.columns.by_length(), limits.columns))
