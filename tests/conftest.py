@@ -20,9 +20,12 @@ torch.set_num_threads(1)
 
 @pytest.fixture
 def root(tmp_path, monkeypatch) -> Path:
-    """A project of its own: parameters and templates copied, the large rest linked."""
+    """A project of its own: parameters and templates copied, the large rest linked.
+
+    Its folder's name is one that a shell splits and quotes unless it is handed on with care.
+    """
     home = project_root()
-    folder = tmp_path / "project"
+    folder = tmp_path / "my books ü'"
     shutil.copytree(home / "params", folder / "params")
     shutil.copytree(home / "book" / "experiments", folder / "book" / "experiments")
     for linked in ("assets", "workflow"):
