@@ -11,7 +11,8 @@ DRYRUN ?=
 PORT ?= 8000
 
 VENV := .venv
-BIN := $(VENV)/bin
+# Everything is called through Python itself: the scripts of an environment name its folder.
+RUN := $(VENV)/bin/python -m
 READY := $(VENV)/.ready
 
 # Nothing may touch the network once everything is installed, and runs that stand side by side
@@ -27,44 +28,44 @@ help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(READY): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; set PYTHON=/path/to/it" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[book,test]'
+	"$(PYTHON)" -m venv $(VENV)
+	$(RUN) pip install --quiet --upgrade pip
+	$(RUN) pip install --quiet --constraint constraints.txt torch
+	$(RUN) pip install --quiet --constraint constraints.txt --editable '.[book,test]'
 	@touch $@
 
 install: $(READY) ## the environment alone, in .venv
 
 book: $(READY) ## the quick study and the HTML book
-	$(BIN)/python -m tangentlm study quick --jobs $(JOBS)
-	$(BIN)/python workflow/build_book.py quick --jobs $(JOBS)
+	$(RUN) tangentlm study quick --jobs $(JOBS)
+	$(VENV)/bin/python workflow/build_book.py quick --jobs $(JOBS)
 	@echo "Open _build/html/index.html in a browser, or type: make serve"
 
 study: $(READY) ## run what STUDY lacks, JOBS runs at a time; DRYRUN=1 only lists them
-	$(BIN)/python -m tangentlm study $(STUDY) --jobs $(JOBS) $(if $(DRYRUN),--dry-run)
+	$(RUN) tangentlm study $(STUDY) --jobs $(JOBS) $(if $(DRYRUN),--dry-run)
 
 test: $(READY) lint ## everything that CI checks
-	$(BIN)/python -m pytest
-	$(BIN)/python -m tangentlm study smoke --jobs $(JOBS)
-	$(BIN)/python workflow/build_book.py smoke --jobs $(JOBS)
+	$(RUN) pytest -n $(JOBS)
+	$(RUN) tangentlm study smoke --jobs $(JOBS)
+	$(VENV)/bin/python workflow/build_book.py smoke --jobs $(JOBS)
 
 lint: $(READY) ## format, lint, types and layers
-	$(BIN)/ruff format --check lib tests workflow book assets benchmarks
-	$(BIN)/ruff check lib tests workflow book assets benchmarks
-	$(BIN)/mypy
-	$(BIN)/python -c 'from importlinter.cli import lint_imports_command as lint; lint()' --no-logo --no-cache
+	$(RUN) ruff format --check lib tests workflow book assets benchmarks
+	$(RUN) ruff check lib tests workflow book assets benchmarks
+	$(RUN) mypy
+	$(VENV)/bin/python -c 'from importlinter.cli import lint_imports_command as lint; lint()' --no-logo --no-cache
 
 format: $(READY) ## let ruff format and mend
-	$(BIN)/ruff format lib tests workflow book assets benchmarks
-	$(BIN)/ruff check --fix lib tests workflow book assets benchmarks
+	$(RUN) ruff format lib tests workflow book assets benchmarks
+	$(RUN) ruff check --fix lib tests workflow book assets benchmarks
 
 pairs: $(READY) ## write the .md twin of every changed .py
-	$(BIN)/python workflow/pairs.py
+	$(VENV)/bin/python workflow/pairs.py
 
 serve: ## look at the built book at http://localhost:$(PORT)
-	$(PYTHON) -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
+	"$(PYTHON)" -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
 
 clean: ## remove the built book and the runs of quick and smoke
 	rm -rf _build runs/quick runs/smoke results/quick results/smoke .snakemake

@@ -19,8 +19,11 @@ torch.set_num_threads(1)
 
 @pytest.fixture
 def root(tmp_path, monkeypatch) -> Path:
-    """A project of its own: parameters and templates copied, the large rest linked."""
-    folder = copy_project(tmp_path / "project")
+    """A project of its own: parameters and templates copied, the large rest linked.
+
+    Its folder's name is one that a shell splits and quotes unless it is handed on with care.
+    """
+    folder = copy_project(tmp_path / "my books ü'")
     monkeypatch.setenv("TANGENTLM_ROOT", str(folder))
     monkeypatch.setenv(IDENTITY_VARIABLE, "")  # whatever a test sets is taken back
     return folder

@@ -152,7 +152,9 @@ def main(study: str, jobs: int) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // jobs, 1)))
     execute_pages(toc, jobs)
     command = [
-        str(Path(sys.executable).with_name("jupyter-book")),
+        sys.executable,
+        "-c",  # its script names the environment's folder, which need not be there any more
+        "from jupyter_book.cli.main import main; main()",
         "build",
         str(ROOT),
         "--toc",
