@@ -30,7 +30,7 @@ from machine import synchronize
 from tangentlm.params import Recipe, load_recipe, project_root
 from tangentlm.pretrain import PackedRows, loop, new_model, parameter_groups
 from tangentlm.pretrain.loop import BETAS
-from tangentlm.pretrain.rows import join
+from tangentlm.pretrain.packed_rows import join
 
 STEPS = 12
 BATCHES = 16

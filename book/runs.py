@@ -27,7 +27,7 @@ from IPython.display import Markdown, display
 from itables import init_notebook_mode
 
 from tangentlm.params import list_studies
-from tangentlm.report.runs import collected_studies, runs_table
+from tangentlm.report.run_tables import collected_studies, runs_table
 from tangentlm.studies.progress import study_progress
 
 init_notebook_mode(all_interactive=False)  # searchable tables, without a network

@@ -15,7 +15,7 @@ import pytest
 
 import tangentlm
 from tangentlm.params import load_study
-from tangentlm.studies.standing import standing
+from tangentlm.studies.done import standing
 
 
 @pytest.fixture

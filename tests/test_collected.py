@@ -13,7 +13,7 @@ import torch
 from made_up_study import METRICS, SPLIT
 from tangentlm.errors import InputError
 from tangentlm.params import FineTuneRun, KernelRun, project_root
-from tangentlm.studies.collected import (
+from tangentlm.studies.collect import (
     collect,
     collected_identity,
     read_benchmark,

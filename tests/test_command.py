@@ -13,9 +13,9 @@ from project_copy import edit
 from tangentlm.__main__ import main
 from tangentlm.params import RUNS, list_studies, load_study, names
 from tangentlm.studies import execution, repeat
-from tangentlm.studies.collected import write_collected
+from tangentlm.studies.collect import write_collected
+from tangentlm.studies.done import standing
 from tangentlm.studies.records import IDENTITY_VARIABLE, RECORD, read_record, write_record
-from tangentlm.studies.standing import standing
 from tangentlm.tasks import list_tasks, load_split, load_task
 
 COMMANDS = ("study", "run", "repeat", "list")

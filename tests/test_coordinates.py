@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tangentlm.pretrain import masked_logits, parameter_groups
-from tangentlm.pretrain.coordinates import activations, coordinate_check
+from tangentlm.pretrain.coordinate_check import activations, coordinate_check
 from tangentlm.pretrain.loop import BETAS
 from toy_text import fresh, packed, tiny_recipe, tokenizer_of
 

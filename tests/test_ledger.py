@@ -17,7 +17,7 @@ from tangentlm.malladi import ledger
 from tangentlm.malladi.figures import FIGURE_1_TASKS, every_task, figure_1, figure_2
 from tangentlm.malladi.measurements import measurements, summary
 from tangentlm.malladi.tables import ledger_table, our_results, paper_table
-from tangentlm.report.runs import runs_table
+from tangentlm.report.run_tables import runs_table
 
 
 @pytest.fixture

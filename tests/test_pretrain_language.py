@@ -9,7 +9,7 @@ from tangentlm.minilang import LEXICON, Language, make_tokenizer
 from tangentlm.pretrain import loop, new_model, parameter_groups, pretrain
 from tangentlm.pretrain.language import LanguageRows
 from tangentlm.pretrain.loop import held_out_loss, loss_of
-from tangentlm.pretrain.rows import MaskedBatch, step_seed
+from tangentlm.pretrain.packed_rows import MaskedBatch, step_seed
 from toy_text import tiny_recipe
 
 CPU = torch.device("cpu")

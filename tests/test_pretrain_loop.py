@@ -27,7 +27,7 @@ from tangentlm.pretrain import (
 )
 from tangentlm.pretrain.checkpoint import CHECKPOINT, TrainingState
 from tangentlm.pretrain.loop import MAX_GRADIENT_NORM, budget_used, has_bfloat16, loss_of
-from tangentlm.pretrain.rows import unigram_loss
+from tangentlm.pretrain.packed_rows import unigram_loss
 from tiny import ARCHITECTURES, tiny_masked_lm, tiny_tokenizer
 from toy_text import (
     SETTINGS,

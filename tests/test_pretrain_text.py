@@ -16,9 +16,9 @@ import torch
 from tangentlm.errors import InputError
 from tangentlm.params import project_root
 from tangentlm.pretrain import PackedRows, load_probes, open_corpus, prepare, vocabulary
-from tangentlm.pretrain import rows as rows_module
+from tangentlm.pretrain import packed_rows as rows_module
 from tangentlm.pretrain.corpus import CORPUS_VARIABLE, HELD_OUT, is_held_out
-from tangentlm.pretrain.rows import join, unigram_loss
+from tangentlm.pretrain.packed_rows import join, unigram_loss
 from tangentlm.pretrain.vocabulary import (
     SPECIAL_TOKENS,
     label_words_of_all_tasks,

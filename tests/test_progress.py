@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from tangentlm.params import load_study, project_root
-from tangentlm.studies.collected import read_collected
+from tangentlm.studies.collect import read_collected
 from tangentlm.studies.progress import study_progress
 
 

@@ -25,10 +25,10 @@ from tangentlm.params import (
     load_study,
 )
 from tangentlm.studies import execution
-from tangentlm.studies.collected import write_collected
+from tangentlm.studies.collect import write_collected
+from tangentlm.studies.done import standing
 from tangentlm.studies.identity import identity
 from tangentlm.studies.records import IDENTITY_VARIABLE, read_record, write_record
-from tangentlm.studies.standing import standing
 from tangentlm.tasks import load_split, load_task
 
 

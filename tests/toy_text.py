@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from tangentlm.params import Recipe
 from tangentlm.pretrain import PackedRows, loop, new_model, parameter_groups, pretrain
-from tangentlm.pretrain.rows import Documents, join
+from tangentlm.pretrain.packed_rows import Documents, join
 from tangentlm.pretrain.vocabulary import train_tokenizer
 
 WORDS = ("great", "terrible")

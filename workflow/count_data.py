@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from tangentlm.params import TaskRun, load_study
-from tangentlm.studies.collected import results_folder
+from tangentlm.studies.collect import results_folder
 from tangentlm.tasks import Example, has_rows, list_tasks, load_split, load_task, read_part
 
 STUDY = "pocket"

@@ -18,7 +18,7 @@ import pandas as pd
 
 from tangentlm.params import RUNS, PretrainRun, ProbeRun, Run, list_studies, load_study
 from tangentlm.pretrain.corpus import open_corpus
-from tangentlm.studies.collected import results_folder
+from tangentlm.studies.collect import results_folder
 from tangentlm.studies.identity import UNKNOWN, identity
 from tangentlm.studies.repeat import same_value
 

@@ -139,7 +139,7 @@ curve = pd.DataFrame(trained.state.curve)
 
 # %% mystnb={"figure": {"caption": "Loss at masked positions while training, and on held-out text; the horizontal line is what word frequencies alone give."}, "image": {"alt": "A line falls steeply, then slowly, over millions of tokens seen; dots of the held-out loss lie on it, below the horizontal line of word frequencies."}} tags=["hide-input"]
 from tangentlm import figures
-from tangentlm.pretrain.rows import unigram_loss
+from tangentlm.pretrain.packed_rows import unigram_loss
 
 figures.use_style()
 chance = unigram_loss(prepared.train, prepared.held_out, len(tokenizer))

@@ -36,7 +36,7 @@ from IPython.display import Markdown, display
 from tangentlm import figures
 from tangentlm.params import project_root
 from tangentlm.report.tables import readable
-from tangentlm.studies.collected import read_benchmark
+from tangentlm.studies.collect import read_benchmark
 
 figures.use_style()
 RESULTS = project_root() / "results" / "benchmarks"

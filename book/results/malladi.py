@@ -366,7 +366,7 @@ paper_table(ledgers, ["Table 6a", "Table 6b"], version="malladi2022-openreview")
 # one between as many test samples and these training samples:
 
 # %% tags=["hide-input"]
-from tangentlm.studies.collected import read_collected, read_collected_table
+from tangentlm.studies.collect import read_collected, read_collected_table
 
 moved = read_collected_table("pocket", "finetune-distances")
 READINGS = ["elementwise", "median", "ratio", "frobenius"]

@@ -43,7 +43,7 @@ from tangentlm import figures
 from tangentlm.analysis.intervals import interval_of_mean
 from tangentlm.analysis.slopes import changes_in_words, per_doubling
 from tangentlm.report.tables import readable
-from tangentlm.studies.collected import read_collected, read_collected_table
+from tangentlm.studies.collect import read_collected, read_collected_table
 from tangentlm.studies.progress import study_progress
 
 figures.use_style()

@@ -59,7 +59,7 @@ from tangentlm.analysis.slopes import changes_in_words, per_doubling
 from tangentlm.figures import data_link
 from tangentlm.malladi.ledger import reported
 from tangentlm.report.tables import readable
-from tangentlm.studies.collected import read_collected, read_collected_table
+from tangentlm.studies.collect import read_collected, read_collected_table
 from tangentlm.studies.progress import study_progress
 from tangentlm.tasks import load_task
 

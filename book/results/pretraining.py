@@ -52,7 +52,7 @@ from IPython.display import Markdown, display
 from tangentlm import figures
 from tangentlm.params import load_recipe
 from tangentlm.report.tables import readable
-from tangentlm.studies.collected import (
+from tangentlm.studies.collect import (
     read_benchmark,
     read_collected,
     read_collected_table,

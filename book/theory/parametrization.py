@@ -130,7 +130,7 @@ pd.DataFrame(
 # that was fine for the narrow model is too large for the wide one.
 
 # %%
-from tangentlm.pretrain.coordinates import coordinate_check
+from tangentlm.pretrain.coordinate_check import coordinate_check
 
 rows = PackedRows(prepared.train, tokenizer, recipe.length, seed=0)
 widths = (64, 128, 256, 512)

@@ -129,7 +129,7 @@ def _dispatch(given: argparse.Namespace) -> int:
         execution.execute(given.study, given.experiment, given.run, given.identity)
     else:
         from tangentlm.params import load_study
-        from tangentlm.studies.collected import write_collected
+        from tangentlm.studies.collect import write_collected
 
         write_collected(given.study, load_study(given.study))
     return 0

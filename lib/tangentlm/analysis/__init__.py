@@ -1,7 +1,7 @@
 """From measurements to statements.
 
-* ``intervals``: an estimate with its 95 % interval, and the verdict that it allows;
-* ``verdicts``: the words of the verdicts;
+* ``intervals``: 95 % intervals of means, shares, differences and correlations;
+* ``verdicts``: what an interval allows to say, and the words for it;
 * ``slopes``: how fast a measure changes with a model's width;
 * ``ladder``: the measures of the models that differ in width alone.
 """

@@ -1,4 +1,4 @@
-"""95 % intervals, and the verdicts that they allow.
+"""95 % intervals of measured numbers; what they allow to say is in ``verdicts``.
 
 All statements of the book about measured numbers are made here. Which interval for which number:
 
@@ -11,14 +11,13 @@ All statements of the book about measured numbers are made here. Which interval 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.stats import binomtest, pearsonr, t
 
-from tangentlm.analysis.verdicts import FAILS, HOLDS, NOT_TOLD_APART, UNDECIDED, too_few
+from tangentlm.analysis.verdicts import Interval
 
 LEVEL = 0.95
 """How often an interval has the true value in it."""
@@ -26,74 +25,6 @@ MIN_COUNT = 3
 """A mean has an interval from so many values on; fewer say next to nothing of the spread."""
 _QUANTILE = 0.975
 """Of Student's t; half of what lies outside the interval is above it."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """An estimate and the ends of its 95 % interval.
-
-    Example:
-        >>> interval = interval_of_mean([1.0, 2.0, 3.0])
-        >>> interval.verdict(least=-1.0)
-        'holds'
-        >>> interval.direction()
-        'not told apart'
-
-    Attributes:
-        estimate: A mean, a share, a difference or a correlation.
-        low: The lower end; NaN where there are too few values.
-        high: The upper end; NaN likewise.
-    """
-
-    estimate: float
-    low: float
-    high: float
-
-    @property
-    def half(self) -> float:
-        """Half of the width: of symmetric intervals, what stands behind the "±"."""
-        return (self.high - self.low) / 2
-
-    def excludes(self, value: float) -> bool:
-        """Whether a value lies outside; an interval that is missing excludes nothing."""
-        return value < self.low or value > self.high
-
-    def verdict(
-        self, least: float = -math.inf, most: float = math.inf, unit: str = "splits"
-    ) -> str:
-        """Whether the interval lies inside what a claim allows.
-
-        Args:
-            least: The least value that the claim allows.
-            most: The largest.
-            unit: What there are too few of where the interval is missing.
-
-        Returns:
-            ``HOLDS`` where all of the interval is allowed, ``FAILS`` where none of it is,
-            ``UNDECIDED``, or ``too_few(unit)``.
-        """
-        if math.isnan(self.low):
-            return too_few(unit)
-        if least <= self.low and self.high <= most:
-            return HOLDS
-        return FAILS if self.high < least or self.low > most else UNDECIDED
-
-    def direction(self, below: str = "falls", above: str = "rises", unit: str = "splits") -> str:
-        """On which side of zero the interval lies.
-
-        Args:
-            below: What to say where all of it is negative.
-            above: Where all of it is positive.
-            unit: What there are too few of where the interval is missing.
-
-        Returns:
-            One of the two words, ``NOT_TOLD_APART`` (from zero) or ``too_few(unit)``.
-        """
-        if math.isnan(self.low):
-            return too_few(unit)
-        if self.excludes(0.0):
-            return below if self.high < 0 else above
-        return NOT_TOLD_APART
 
 
 def interval_of_mean(values: ArrayLike) -> Interval:

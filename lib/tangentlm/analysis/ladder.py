@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from tangentlm.params import RUN_PREFIX
-from tangentlm.studies.collected import read_collected, read_collected_table
+from tangentlm.studies.collect import read_collected, read_collected_table
 
 EXPERIMENT = "natural_tasks"
 _FACTS = ["run", "width", "parametrization", "held_out_loss", "parameters"]

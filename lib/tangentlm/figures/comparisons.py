@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from pandas.api.types import is_numeric_dtype
 
-from tangentlm.analysis.intervals import Interval
+from tangentlm.analysis.verdicts import Interval
 from tangentlm.errors import InputError
 from tangentlm.figures.style import COLOURS, INK, MARKERS, subplots
 

@@ -12,7 +12,7 @@ A job, what is checked and a plan do not change: where a run learns more, it mak
 they are made of, from the bottom up:
 
 * ``factors``: the gradients of many samples with respect to one parameter, in their smallest form;
-* ``calls``: one call of the forward, and what it adds to those gradients;
+* ``forward_calls``: one call of the forward, and what it adds to those gradients;
 * ``rules``: what that is for each function (linear, norm, embedding, ...);
 * ``recorder``: finds every such call while a model runs;
 * ``function``: a model's outputs, and their gradients by autograd;
@@ -22,11 +22,11 @@ they are made of, from the bottom up:
 * ``samples``: rows and columns by length, cut into batches;
 * ``tiles``: the kernel in pieces that fit into memory;
 * ``store``: finished pieces on disk;
-* ``groups``: which parameters count, and how the kernel is split among them;
+* ``layer_groups``: which parameters count, and how the kernel is split among them;
 * ``reference``: the definition, written down, to compare with.
 
 Other kernels are made of the same factors: ``projection`` and ``lora`` have those of fine-tuning in
-a random subspace, with what theory promises of them in ``bounds``; ``decomposition`` parts a
+a random subspace, with what theory promises of them in ``bounds``; ``head_and_features`` parts a
 linear head from its features. ``published`` reads kernels that others computed.
 """
 
@@ -38,14 +38,14 @@ from tangentlm.kernels.bounds import (
     projection_error,
     projection_failure_probability,
 )
-from tangentlm.kernels.decomposition import (
+from tangentlm.kernels.entk import entk
+from tangentlm.kernels.head_and_features import (
     Decomposition,
     decompose,
     feature_entk,
     numerical_rank,
     trace_norms,
 )
-from tangentlm.kernels.entk import entk
 from tangentlm.kernels.kernel import Kernel, KernelCost
 from tangentlm.kernels.lora import draw_lora, lora_entk_at_init
 from tangentlm.kernels.projection import (

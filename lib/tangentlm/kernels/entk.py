@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tangentlm.kernels.groups import By, Parameters
 from tangentlm.kernels.job import prepared
 from tangentlm.kernels.kernel import Kernel
+from tangentlm.kernels.layer_groups import By, Parameters
 from tangentlm.kernels.run import run
 
 

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from tangentlm.batches import row_selection, rows_as_given
 from tangentlm.errors import InputError, unknown_name
 from tangentlm.kernels.contract import SIGNED_SIDES
-from tangentlm.kernels.groups import By, Parameters, choose, split
 from tangentlm.kernels.kernel import Kernel, KernelCost, Values
+from tangentlm.kernels.layer_groups import By, Parameters, choose, split
 from tangentlm.kernels.passes import Passes
 from tangentlm.kernels.precision import DTYPES, Products, check_precision
 from tangentlm.kernels.samples import Samples

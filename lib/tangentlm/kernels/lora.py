@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from tangentlm.errors import InputError, unknown_name
 from tangentlm.kernels.factors import Factor, Outer, Rows
 from tangentlm.kernels.function import Batch
-from tangentlm.kernels.groups import By, linear_layer
 from tangentlm.kernels.job import prepared
 from tangentlm.kernels.kernel import Kernel
+from tangentlm.kernels.layer_groups import By, linear_layer
 from tangentlm.kernels.passes import Made, Passes, Way
 from tangentlm.kernels.precision import DTYPES
 from tangentlm.kernels.run import run

@@ -26,9 +26,9 @@ from tqdm import tqdm
 from tangentlm.errors import InputError, NonFiniteError, unknown_name
 from tangentlm.kernels.check import check
 from tangentlm.kernels.factors import Dense, Factor, Outer, Rows
-from tangentlm.kernels.groups import Parameters
 from tangentlm.kernels.job import Job, prepared
 from tangentlm.kernels.kernel import Kernel
+from tangentlm.kernels.layer_groups import Parameters
 from tangentlm.kernels.plan import Plan
 from tangentlm.kernels.samples import Samples
 from tangentlm.kernels.tiles import TileEngine

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.overrides import TorchFunctionMode
 
-from tangentlm.kernels.calls import Call, NotCoveredError, Read, Use
+from tangentlm.kernels.forward_calls import Call, NotCoveredError, Read, Use
 from tangentlm.kernels.rules import RULES, Rule, embedding
 
 _PROPERTIES: Any = Tensor  # the stubs do not know that they are descriptors

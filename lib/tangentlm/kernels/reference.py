@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tangentlm.batches import rows_as_given, select_rows
-from tangentlm.kernels.groups import Parameters, choose
+from tangentlm.kernels.layer_groups import Parameters, choose
 
 _ZERO = 1e-15
 """Relative to the largest entry of a gradient; in double precision, what is below is round-off."""

@@ -33,8 +33,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tangentlm.kernels.calls import Call, NotCoveredError, Read, Use
 from tangentlm.kernels.factors import Dense, Factor, Outer, Rows
+from tangentlm.kernels.forward_calls import Call, NotCoveredError, Read, Use
 
 _CANCELLED = 1000.0
 """A sum counts as zero below this many times machine epsilon times the sum of its absolutes."""

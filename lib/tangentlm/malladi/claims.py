@@ -19,7 +19,7 @@ import pandas as pd
 from tangentlm.analysis.intervals import interval_of_mean
 from tangentlm.analysis.verdicts import HOLDS, NOT_RUN, VERDICTS
 from tangentlm.malladi.measurements import PERFORMANCE
-from tangentlm.studies.collected import read_collected_table
+from tangentlm.studies.collect import read_collected_table
 
 SIMILAR = 4.0
 """Points within which two methods count as comparable. The paper says so of SGD and Adam; of other

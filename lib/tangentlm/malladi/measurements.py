@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from tangentlm.studies.collected import read_collected, read_collected_table
+from tangentlm.studies.collect import read_collected, read_collected_table
 from tangentlm.tasks import list_tasks, load_task
 
 METHOD_NAMES = {

@@ -8,7 +8,7 @@ import pandas as pd
 
 from tangentlm.malladi.ledger import reported
 from tangentlm.params import load_grid
-from tangentlm.studies.collected import read_collected_table
+from tangentlm.studies.collect import read_collected_table
 from tangentlm.tasks import load_task
 
 SOLVER = {"regularization": "lambda", "f0_scale": "f0 scale", "gamma": "gamma"}

@@ -12,7 +12,7 @@ from IPython.display import HTML
 from tangentlm.analysis.verdicts import DIFFERS, REPRODUCED
 from tangentlm.malladi.ledger import PAPER_SEEDS
 from tangentlm.malladi.measurements import PERFORMANCE, measurements, summary
-from tangentlm.report.runs import link_to_run
+from tangentlm.report.run_tables import link_to_run
 from tangentlm.report.tables import NOT_RUN_CELL, searchable, spread, table_of
 from tangentlm.tasks import load_task
 

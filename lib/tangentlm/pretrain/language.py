@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from tangentlm.minilang import LEXICON, Language
-from tangentlm.pretrain.rows import MaskedBatch, step_seed
+from tangentlm.pretrain.packed_rows import MaskedBatch, step_seed
 
 
 class LanguageRows:

@@ -18,7 +18,8 @@ from tqdm import tqdm
 from tangentlm.errors import NonFiniteError
 from tangentlm.params import Recipe
 from tangentlm.pretrain.checkpoint import TrainingState, restore, save
-from tangentlm.pretrain.rows import MaskedBatch, Rows
+from tangentlm.pretrain.packed_rows import MaskedBatch, Rows
+from tangentlm.pretrain.schedule import rate_factor
 
 MAX_GRADIENT_NORM = 1.0
 BETAS = (0.9, 0.98)
@@ -156,21 +157,6 @@ def budget_used(recipe: Recipe, state: TrainingState) -> float:
         return state.step / recipe.steps
     assert recipe.minutes is not None
     return min(state.seconds / (60 * recipe.minutes), 1.0)
-
-
-def rate_factor(recipe: Recipe, used: float) -> float:
-    """The learning rate as a share of its peak: up, level, down to zero.
-
-    Args:
-        recipe: Has the shares of warm-up and decay.
-        used: The share of the budget that is used up.
-
-    Returns:
-        From 0 to 1.
-    """
-    up = used / recipe.warmup if recipe.warmup else 1.0
-    down = (1 - used) / recipe.decay if recipe.decay else 1.0
-    return max(min(up, down, 1.0), 0.0)
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
 """Studies: sets of runs, what is done of them, and what they left behind.
 
 * ``identity``: what decides a run's result;
-* ``standing``: whether a run is done, and why not;
+* ``done``: whether a run is done, and why not;
 * ``execution``: executes what a study lacks, through papermill and Snakemake;
 * ``repeat``: executes a collected run again and compares every number;
 * ``listing``: what has a name;
 * ``records``: what a run leaves behind;
-* ``collected``: the records of a study as tables, which are committed;
+* ``collect``: the records of a study as tables, which are committed;
 * ``progress``: how far a study is.
 """

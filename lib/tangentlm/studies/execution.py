@@ -27,7 +27,7 @@ from tangentlm.params import (
     make_run,
     project_root,
 )
-from tangentlm.studies.collected import collected_identity, write_collected
+from tangentlm.studies.collect import collected_identity, write_collected
 from tangentlm.studies.records import IDENTITY_VARIABLE, NOTEBOOK, RECORD, read_record
 
 
@@ -115,8 +115,8 @@ def execute_local(experiment: str, parameters: Sequence[str]) -> Path:
     Raises:
         InputError: If a parameter is unknown or wrong, or the run fails.
     """
+    from tangentlm.studies.done import standing
     from tangentlm.studies.identity import identity
-    from tangentlm.studies.standing import standing
 
     run = make_run(experiment, _values(parameters))
     if run.out is not None:
@@ -251,7 +251,7 @@ def run_study(study: str, *, jobs: int = 2, dry_run: bool = False) -> int:
     Raises:
         InputError: If a run that would be executed cannot work.
     """
-    from tangentlm.studies.standing import standing
+    from tangentlm.studies.done import standing
 
     runs = load_study(study)
     found = {run: standing(run, study) for run in runs}

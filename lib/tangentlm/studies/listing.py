@@ -72,7 +72,7 @@ def _parameters(experiment: str | None) -> Iterator[str]:
 def _runs(study: str | None) -> Iterator[str]:
     if study is None:
         raise InputError(f"which study's runs? One of {', '.join(list_studies())}")
-    from tangentlm.studies.standing import standing
+    from tangentlm.studies.done import standing
 
     for run in load_study(study):
         found = standing(run, study)

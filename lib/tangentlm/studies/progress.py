@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from tangentlm.params import load_study
-from tangentlm.studies.collected import read_collected
+from tangentlm.studies.collect import read_collected
 
 _NEEDED = ["run", "seconds", "device"]
 

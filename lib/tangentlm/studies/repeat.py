@@ -12,7 +12,7 @@ import pandas as pd
 
 from tangentlm.errors import InputError, unknown_name
 from tangentlm.params import load_study, project_root
-from tangentlm.studies.collected import flat, read_collected
+from tangentlm.studies.collect import flat, read_collected
 from tangentlm.studies.execution import check, execute_in
 from tangentlm.studies.identity import identity
 from tangentlm.studies.records import read_record

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tangentlm.params import Parametrization, Recipe
 from tangentlm.pretrain.architecture import new_model, parameter_groups
 from tangentlm.pretrain.loop import BETAS, masked_logits
-from tangentlm.pretrain.rows import MaskedBatch, PackedRows
+from tangentlm.pretrain.packed_rows import MaskedBatch, PackedRows
 
 
 def coordinate_check(

@@ -11,7 +11,7 @@ from IPython.display import HTML
 
 from tangentlm.params import BOOK_STUDIES, list_studies, project_root
 from tangentlm.report.tables import searchable
-from tangentlm.studies.collected import read_collected, results_folder
+from tangentlm.studies.collect import read_collected, results_folder
 from tangentlm.studies.records import NOTEBOOK
 
 _RUN_COLUMNS = (

@@ -25,8 +25,8 @@ from torch import Tensor, nn
 
 from tangentlm.errors import InputError, NonFiniteError
 from tangentlm.kernels.entk import entk
-from tangentlm.kernels.groups import By, Parameters, choose, linear_layer, split
 from tangentlm.kernels.kernel import Kernel
+from tangentlm.kernels.layer_groups import By, Parameters, choose, linear_layer, split
 
 Array = NDArray[np.float64]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tangentlm.params import BOOK_STUDIES, PretrainRun, Run
-from tangentlm.studies.collected import collected_identity
+from tangentlm.studies.collect import collected_identity
 from tangentlm.studies.identity import Identity, identity
 from tangentlm.studies.records import read_record
 
