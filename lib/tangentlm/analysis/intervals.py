@@ -30,6 +30,10 @@ _QUANTILE = 0.975
 def interval_of_mean(values: ArrayLike) -> Interval:
     """The mean of some measurements, with Student's t.
 
+    Example:
+        >>> interval_of_mean([1.0, 2.0, 3.0]).verdict(least=-1.0)
+        'holds'
+
     Args:
         values: One measurement, or one paired difference, for each split, seed or task.
 
