@@ -282,14 +282,17 @@ def test_outputs_of_another_shape_are_refused_as_ever(wrong):
 
 def test_padding_that_is_not_a_number_says_nothing():
     # What attention over padding alone gives: the form without padding is the one of use.
-    assert row_selection(lambda rows: [rows["attention_mask"].float().log()], ROWS) is select_rows
+    assert (
+        row_selection([ROWS], lambda rows: rows["attention_mask"].float().log().sum())
+        is select_rows
+    )
 
     def refuses_padding(rows):
         if not rows["attention_mask"].all():
             raise IndexError("position out of range")
-        return [rows["attention_mask"].float()]
+        return torch.ones(3)
 
-    assert row_selection(refuses_padding, ROWS) is select_rows
+    assert row_selection([ROWS], refuses_padding) is select_rows
 
 
 @pytest.mark.parametrize("batch", [
@@ -304,21 +307,26 @@ def test_without_padding_nothing_is_computed(batch):
     def never(rows):
         raise AssertionError("was called")
 
-    assert row_selection(never, batch) is select_rows
+    assert row_selection([batch], never, never) is select_rows
 
 
 def test_few_rows_are_looked_at():
-    seen: list[tuple[int, ...]] = []
+    seen: list[int] = []
+    derived: list[int] = []
 
-    def function(rows):
-        seen.append(tuple(rows["input_ids"].shape))
+    def outputs(rows):
+        seen.append(rows["input_ids"].shape[1])
+        return torch.ones(3)
+
+    def gradient(rows):
+        derived.append(rows["input_ids"].shape[1])
         return [torch.ones(3)]
 
-    assert row_selection(function, ROWS) is select_rows
-    assert seen == [(1, 9), (1, 5), (1, 9), (1, 6), (1, 9), (1, 7)]
+    assert row_selection([ROWS], outputs, gradient) is select_rows
+    assert (seen, derived) == ([9, 5, 9, 6, 9, 7], [9, 5])
     seen.clear()
-    assert row_selection(function, text_batch(tuple(range(4, 20)))) is select_rows
-    assert [shape[1] for shape in seen[1::2]] == [4, 9, 13, 18]
+    assert row_selection([text_batch(tuple(range(4, 20)))], outputs) is select_rows
+    assert seen[1::2] == [4, 9, 13, 18]
 
 
 def test_a_folder_of_tiles_knows_the_two_ways_apart(tmp_path, monkeypatch):

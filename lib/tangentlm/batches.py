@@ -7,6 +7,7 @@ that do see it, and their rows stay as they are given.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -78,72 +79,86 @@ def rows_as_given(batch: Mapping[str, Tensor], index: Tensor | slice) -> Batch:
 
 
 def row_selection(
-    function: Callable[[Batch], Sequence[Tensor]], *batches: Mapping[str, Tensor]
+    batches: Sequence[Mapping[str, Tensor]],
+    outputs: Callable[[Batch], Tensor],
+    gradient: Callable[[Batch], Sequence[Tensor]] | None = None,
 ) -> Selection:
-    """How to select the rows of batches for a function: without padding, unless it sees it.
+    """How to select the rows of batches for a model: without padding, unless it sees it.
 
-    The function is computed for a few rows of each batch that have padding on the right, one by
-    one, as they are given and without their padding. Where that gives something else (a mean over
-    all positions, a convolution across the end of a text, a position counted from the right, a
-    model that takes one width only), rows must stay as they are given, and a warning says so.
-    Where the padded form is not finite or fails and the other is fine, it is unusable and says
-    nothing: some models turn attention over padding alone into NaN.
+    A few rows of each batch that have padding on the right are computed one by one, as they are
+    given and without their padding. Where that gives something else (a mean over all positions, a
+    convolution across the end of a text, a position counted from the right, a model that takes one
+    width only), rows must stay as they are given, and a warning says so. Where the padded form is
+    not finite or fails and the other is fine, it is unusable and says nothing: some models turn
+    attention over padding alone into NaN.
 
     Args:
-        function: From a batch to tensors that decide whether padding matters, each compared
-            relative to its own norm.
-        *batches: Batches; one without an ``attention_mask`` or without padding is not looked at.
+        batches: Batches; one without an ``attention_mask`` or without padding is not looked at.
+        outputs: What is computed for a batch.
+        gradient: Its gradient, where that matters, too: with a head at zero the outputs show
+            nothing. It is looked at for one row.
 
     Returns:
         ``select_rows`` or ``rows_as_given``.
     """
-    for batch in batches:
-        for row in _padded_rows(batch):
-            if _sees_padding(function, batch, torch.tensor([row])):
-                warnings.warn(
-                    "the model depends on padding: a text gives something else with the padding "
-                    "of its batch than without. All texts are computed as they are given, padding "
-                    "included, which takes longer; is its attention_mask used everywhere?",
-                    stacklevel=3,
-                )
-                return rows_as_given
+    padded = [(batch, row) for batch in batches for row in _padded_rows(batch)]
+    seen = any(_sees_padding(lambda rows: [outputs(rows)], *one) for one in padded)
+    if gradient is not None and not seen:
+        seen = any(_sees_padding(gradient, *one) for one in padded[:1])
+    if seen:
+        warnings.warn(
+            "the model depends on padding: a text gives something else with the padding of its "
+            "batch than without. All texts are computed as they are given, padding included, "
+            "which takes longer; is its attention_mask used everywhere?",
+            stacklevel=3,
+        )
+        return rows_as_given
     return select_rows
 
 
-def _padded_rows(batch: Mapping[str, Tensor]) -> list[int]:
+def _padded_rows(batch: Mapping[str, Tensor]) -> list[Tensor]:
     """A few of the rows that have padding on the right, from the most of it to the least."""
     mask = batch.get("attention_mask")
-    if mask is None or mask.ndim != 2:
+    if mask is None or mask.ndim != 2 or not mask.numel():
         return []
     width = mask.shape[1]
-    used = mask.bool().cpu() * torch.arange(1, width + 1)
-    ends = used.amax(dim=1) if used.numel() else used.new_zeros(0)
+    ends = (mask.bool().cpu() * torch.arange(1, width + 1)).amax(dim=1)
     padded = ((ends > 0) & (ends < width)).nonzero()[:, 0]
-    if not len(padded):
-        return []
     order = padded[ends[padded].argsort(stable=True)]
     few = torch.linspace(0, len(order) - 1, min(len(order), _LOOKED_AT)).round().long()
-    return order[few].tolist()
+    return [order[i : i + 1] for i in few.tolist()]
 
 
 def _sees_padding(
     function: Callable[[Batch], Sequence[Tensor]], batch: Mapping[str, Tensor], row: Tensor
 ) -> bool:
     """Whether a function gives something else for a row with its padding than without."""
+    unfit = (RuntimeError, ValueError, IndexError)
     try:
         padded = function(rows_as_given(batch, row))
-    except (RuntimeError, ValueError, IndexError):
+    except unfit:
         return False
     try:
         cut = function(select_rows(batch, row))
-    except (RuntimeError, ValueError, IndexError):
+    except unfit:
         return True
-    for given, other in zip(padded, cut, strict=True):
-        if bool(torch.isfinite(given).all()) and bool(torch.isfinite(other).all()):
-            tolerance = _SAME.get(other.dtype, _SAME_HALF)
-            if float((given - other).norm()) > tolerance * float(other.norm()):
-                return True
-    return False
+    off = math.hypot(*(float((a - b).norm()) for a, b in zip(padded, cut, strict=True)))
+    size = math.hypot(*(float(b.norm()) for b in cut))
+    tolerance = _SAME.get(cut[0].dtype, _SAME_HALF)
+    return math.isfinite(off) and off > tolerance * size
+
+
+def distinct(outputs: Tensor) -> Tensor:
+    """Weights for a sum of outputs: in a plain one those of a softmax would cancel.
+
+    Args:
+        outputs: (N, C).
+
+    Returns:
+        (N, C), the square roots of 1 to C.
+    """
+    weights = torch.arange(1, outputs.shape[1] + 1, device=outputs.device).sqrt()
+    return weights.to(outputs.dtype).expand_as(outputs)
 
 
 def unpadded_batches(batch: Mapping[str, Tensor], batch_size: int) -> Iterator[Tensor]:

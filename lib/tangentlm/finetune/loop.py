@@ -9,7 +9,7 @@ so does this.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from tangentlm.batches import Labelled, Selection, row_selection
+from tangentlm.batches import Batch, Labelled, Selection, distinct, row_selection
 from tangentlm.errors import NonFiniteError
 from tangentlm.finetune.optimizers import make_optimizer
 from tangentlm.metrics import score
-from tangentlm.models.logits import logits_of, outputs_and_gradient
+from tangentlm.models.logits import logits_of, on_device
 from tangentlm.params import Optimizer
 
 MAX_GRADIENT_NORM = 1.0
@@ -70,6 +70,15 @@ def snapshot(model: nn.Module) -> dict[str, Tensor]:
         Its state dict, detached and cloned.
     """
     return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+
+
+def _gradient(model: nn.Module, rows: Batch) -> Sequence[Tensor]:
+    """The gradient of the logits, to see whether padding changes it."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    logits = on_device(model, rows)
+    return torch.autograd.grad(
+        logits, parameters, distinct(logits), allow_unused=True, materialize_grads=True
+    )
 
 
 def _minibatches(size: int, batch_size: int, seed: int) -> Iterator[Tensor]:
@@ -161,7 +170,9 @@ def fine_tune(
     trace: list[dict[str, float]] = []
     losses: list[float] = []
     model.eval()
-    select = row_selection(partial(outputs_and_gradient, model), train.batch, dev.batch)
+    select = row_selection(
+        [train.batch, dev.batch], partial(on_device, model), partial(_gradient, model)
+    )
     model.train()
     for step in tqdm(
         range(1, schedule.steps + 1),

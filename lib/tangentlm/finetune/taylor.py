@@ -62,7 +62,7 @@ def linearized_logits(
 
     was_training = model.training
     model.eval()
-    select = row_selection(lambda rows: [taylor(rows)], batch)
+    select = row_selection([batch], taylor)
     order = list(unpadded_batches(batch, batch_size))
     parts = [taylor(select(batch, index)) for index in order]
     model.train(was_training)

@@ -9,7 +9,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from tangentlm.batches import Selection, num_samples, select_rows
+from tangentlm.batches import Selection, distinct, num_samples, select_rows
 from tangentlm.errors import InputError, NonFiniteError
 from tangentlm.kernels.precision import Products
 
@@ -110,30 +110,23 @@ class Function:
             name: torch.stack([gradients[i] for gradients in found]) for i, name in enumerate(names)
         }
 
-    def weighed_gradient(self, batch: Batch) -> Tensor:
+    def weighed_gradient(self, batch: Batch) -> Sequence[Tensor]:
         """The gradient of a weighed sum of all outputs, to see whether padding changes it.
 
         Args:
             batch: Any samples.
 
         Returns:
-            (P,), of all parameters that count.
-
-        Raises:
-            InputError: If the outputs are not (N, C).
+            For every parameter that counts a tensor of its shape.
         """
-        parameters = list(self.parameters.values())
         with torch.enable_grad():
             outputs = self.outputs(batch)
-            # Different weights: in a plain sum the outputs of a softmax would cancel.
-            weights = torch.arange(1, outputs.shape[1] + 1, device=outputs.device).sqrt()
-            total = (outputs * weights).sum()
-            if not total.requires_grad:
-                return outputs.new_zeros(1)
-            gradient = torch.autograd.grad(
-                total, parameters, allow_unused=True, materialize_grads=True
-            )
-        return torch.cat([part.flatten() for part in gradient])
+            if not outputs.requires_grad:
+                return [outputs.new_zeros(1)]
+            return torch.autograd.grad(
+                outputs, list(self.parameters.values()), distinct(outputs), allow_unused=True,
+                materialize_grads=True,
+            )  # fmt: skip
 
     def non_finite(self, sample: Batch, name: str) -> NonFiniteError:
         """The error for a sample whose output is not finite.

@@ -156,7 +156,9 @@ def prepared(
         products = Products(precision)
         passes = make(model, chosen, outputs == "difference", products, formula != "sgd")
         exact = passes.precise()
-        select = row_selection(lambda batch: [exact.weighed_gradient(batch)], *batches.values())
+        with torch.no_grad():
+            every = list(batches.values())
+            select = row_selection(every, exact.outputs, exact.weighed_gradient)
         passes = replace(passes, select=select)
         sides = [Samples(batch, name, select) for name, batch in batches.items()]
         yield Job(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -41,11 +42,11 @@ def logits_of(
         >>> logits_of(problem.model, problem.batch).shape  # doctest: +SKIP
     """
     if select is None and not model.training:  # Dropout would look like an effect of padding.
-        select = row_selection(lambda rows: [_on_device(model, rows)], batch)
+        select = row_selection([batch], partial(on_device, model))
     select = select or select_rows
     logits: Tensor | None = None
     for index in unpadded_batches(batch, batch_size):
-        part = _on_device(model, select(batch, index)).cpu()
+        part = on_device(model, select(batch, index)).cpu()
         if logits is None:
             logits = part.new_zeros(len(next(iter(batch.values()))), part.shape[1])
         logits[index] = part
@@ -54,29 +55,16 @@ def logits_of(
     return logits
 
 
-def outputs_and_gradient(model: nn.Module, rows: Batch) -> Sequence[Tensor]:
-    """What training depends on, to see whether padding changes it.
+def on_device(model: nn.Module, rows: Batch) -> Tensor:
+    """The logits of rows, wherever they are.
 
     Args:
         model: ``model(**batch) -> (N, C)``.
         rows: Tensors with leading axis N.
 
     Returns:
-        The logits, and the gradient of a weighed sum of them. With a head at zero the logits say
-        nothing, and with few parameters the gradient may not.
+        (N, C), on the model's device.
     """
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    with torch.enable_grad():
-        logits = _on_device(model, rows)
-        # Different weights: where the logits of all classes are summed, a softmax's cancel.
-        weights = torch.arange(1.0, logits.shape[1] + 1, device=logits.device).sqrt()
-        gradient = torch.autograd.grad(
-            (logits * weights).sum(), parameters, allow_unused=True, materialize_grads=True
-        )
-    return logits.detach(), torch.cat([part.flatten() for part in gradient])
-
-
-def _on_device(model: nn.Module, rows: Batch) -> Tensor:
     device = next(model.parameters()).device
     logits: Tensor = model(**{name: tensor.to(device) for name, tensor in rows.items()})
     return logits
