@@ -3,7 +3,6 @@ import inspect
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import build_book
@@ -228,18 +227,42 @@ def test_pages_are_executed_once_and_a_failing_one_is_not_kept(tmp_path, monkeyp
     assert [Path(record.uri).name for record in kept] == ["index.md"]
 
 
-def test_cache_is_emptied_when_an_input_changes(tmp_path, monkeypatch):
-    monkeypatch.setattr(build_book, "BUILD", tmp_path)
-    monkeypatch.setattr(build_book, "CACHE", tmp_path / ".jupyter_cache")
-    monkeypatch.setattr(build_book, "input_digest", lambda: "one")
-    build_book.empty_stale_cache()
-    cached = tmp_path / ".jupyter_cache" / "page"
-    cached.mkdir(parents=True)
-    build_book.empty_stale_cache()
-    assert cached.is_dir()
-    monkeypatch.setattr(build_book, "input_digest", lambda: "two")
-    build_book.empty_stale_cache()
-    assert not cached.is_dir()
+def test_pages_are_forgotten_when_what_they_read_changes(tmp_path, monkeypatch):
+    monkeypatch.setattr(build_book, "ROOT", tmp_path)
+    monkeypatch.setattr(build_book, "BUILD", tmp_path / "_build")
+    monkeypatch.setattr(build_book, "CACHE", tmp_path / "_build" / ".jupyter_cache")
+    for name in build_book.INPUTS:
+        (tmp_path / name).mkdir()
+    pages = ("theory/idea.md", "results/paper.md", "runs.md")
+    for folder in ("book/theory", "book/results", "results/quick"):
+        (tmp_path / folder).mkdir(parents=True)
+    for name in pages:
+        write_page(tmp_path / "book" / name, f"print({name!r})")
+    toc = tmp_path / "toc.yml"
+    chapters = [{"file": f"book/{name}"} for name in pages[1:]]
+    toc.write_text(yaml.safe_dump({"root": f"book/{pages[0]}", "chapters": chapters}))
+    (tmp_path / "_config.yml").write_text((ROOT / "_config.yml").read_text())
+
+    def kept():
+        build_book.forget_stale_pages()
+        records = build_book.get_cache(build_book.CACHE).list_cache_records()
+        build_book.execute_pages(toc, jobs=2)
+        return {str(Path(record.uri).relative_to(tmp_path / "book")) for record in records}
+
+    assert kept() == set()
+    assert kept() == set(pages)
+    (tmp_path / "results" / "quick" / "kernel.csv").write_text("study,run\n")
+    assert kept() == {"theory/idea.md"}
+    assert kept() == set(pages)
+    (tmp_path / "lib" / "module.py").write_text("")
+    assert kept() == set()
+
+
+def test_pages_read_results_only_where_the_cache_expects_it(page):
+    code = "\n".join(c.source for c in jupytext.read(page).cells if c.cell_type == "code")
+    reads = r"collected|results_folder|measurements|progress import|list_studies|read_csv|results/"
+    if not build_book.shows_results(page.with_suffix(".md")):
+        assert not re.search(reads, code)
 
 
 @pytest.mark.slow
@@ -255,9 +278,8 @@ def test_a_page_that_fails_fails_the_build(tmp_path):
     notebook.metadata["jupytext"] = {"formats": "py:percent,md:myst"}
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
     jupytext.write(notebook, tmp_path / "page.md", fmt="md:myst")
-    program = Path(sys.executable).with_name("jupyter-book")
     built = subprocess.run(
-        [str(program), "build", str(tmp_path), "-W", "-n", "--keep-going", "-q"],
+        [*build_book.JUPYTER_BOOK, "build", str(tmp_path), "-W", "-n", "--keep-going", "-q"],
         capture_output=True,
         text=True,
         check=False,

@@ -3,15 +3,16 @@
     python workflow/build_book.py quick --jobs 2
 
 Three things that Jupyter Book does not do by itself: the executed notebooks of a study become
-pages of the part "Runs"; the execution cache is emptied when the library, the parameters, the
-models or the collected results have changed (it looks at the cells alone); and pages are executed
-several at a time.
+pages of the part "Runs"; the execution cache forgets the pages that read what has changed, the
+library, the parameters and the models, or the collected results (it looks at the cells alone); and
+pages are executed several at a time.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -36,13 +37,19 @@ ROOT = project_root()
 BUILD = ROOT / "_build"
 CACHE = BUILD / ".jupyter_cache"
 """Where Jupyter Book looks for executed pages."""
-INPUTS = ("lib", "params", "assets", "results", "constraints.txt")
+JUPYTER_BOOK = (sys.executable, "-c", "from jupyter_book.cli.main import main; main()")
+"""Called through Python: the script of an environment names a path that may hold anything."""
+INPUTS = ("lib", "params", "assets", "constraints.txt")
+"""What every page may read."""
+RESULTS = "results"
+"""What the pages of the results read as well; any study that is run changes it."""
+SHOW_RESULTS = ("book/results", "book/runs.md")
 
 
-def input_digest() -> str:
-    """SHA-256 over every file that a page's code may read."""
+def input_digest(*names: str) -> str:
+    """SHA-256 over every file in folders of the project."""
     digest = hashlib.sha256()
-    for name in INPUTS:
+    for name in names:
         top = ROOT / name
         files = sorted(top.rglob("*")) if top.is_dir() else [top]
         for path in files:
@@ -52,15 +59,27 @@ def input_digest() -> str:
     return digest.hexdigest()
 
 
-def empty_stale_cache() -> None:
-    """Forget executed pages if anything that they depend on has changed."""
-    stamp = BUILD / "inputs.sha256"
-    now = input_digest()
-    if not stamp.is_file() or stamp.read_text(encoding="utf-8") != now:
-        shutil.rmtree(CACHE, ignore_errors=True)
+def shows_results(page: Path) -> bool:
+    """Whether a page's code may read the collected results."""
+    return any(page.is_relative_to(ROOT / shown) for shown in SHOW_RESULTS)
+
+
+def forget_stale_pages() -> None:
+    """Forget the executed pages that depend on what has changed since the last build."""
+    stamp = BUILD / "inputs.json"
+    now = {"inputs": input_digest(*INPUTS), "results": input_digest(RESULTS)}
+    before = json.loads(stamp.read_text(encoding="utf-8")) if stamp.is_file() else {}
+    if now != before:
         shutil.rmtree(BUILD / ".doctrees", ignore_errors=True)
+    if now["inputs"] != before.get("inputs"):
+        shutil.rmtree(CACHE, ignore_errors=True)
+    elif now["results"] != before.get("results"):
+        cache = get_cache(CACHE)
+        for record in cache.list_cache_records():
+            if shows_results(Path(record.uri)):
+                cache.remove_cache(record.pk)
     BUILD.mkdir(exist_ok=True)
-    stamp.write_text(now, encoding="utf-8")
+    stamp.write_text(json.dumps(now), encoding="utf-8")
 
 
 def write_toc(study: str) -> Path:
@@ -145,16 +164,14 @@ def execute_pages(toc: Path, jobs: int) -> None:
 
 def main(study: str, jobs: int) -> int:
     """Build the HTML book with warnings as errors; the exit status."""
-    empty_stale_cache()
+    forget_stale_pages()
     toc = write_toc(study)
     os.environ |= quiet_kernels()
     # Pages that stand side by side must not fight for cores.
     os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // jobs, 1)))
     execute_pages(toc, jobs)
     command = [
-        sys.executable,
-        "-c",  # its script names the environment's folder, which need not be there any more
-        "from jupyter_book.cli.main import main; main()",
+        *JUPYTER_BOOK,
         "build",
         str(ROOT),
         "--toc",
