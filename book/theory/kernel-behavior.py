@@ -221,7 +221,7 @@ test_batch, test_labels = select_rows(batch, test), labels[test].numpy()
 f_0 = logits_of(model, test_batch).numpy()
 
 
-def follow(learning_rate: float, steps: int = 96, every: int = 16) -> pd.DataFrame:
+def follow(learning_rate: float, steps: int = 96, every: int = 32) -> pd.DataFrame:
     """Train, and measure the model, its Taylor model and its kernel on the way."""
     rows = [
         {
