@@ -100,6 +100,14 @@ def row_selection(
 
     Returns:
         ``select_rows`` or ``rows_as_given``.
+
+    Example:
+        >>> import torch
+        >>> from tangentlm.batches import row_selection
+        >>> mask = torch.tensor([[1, 1, 1], [1, 0, 0]])
+        >>> batch = {"x": torch.ones(2, 3, 1), "attention_mask": mask}
+        >>> row_selection([batch], lambda rows: rows["x"][:, 0]).__name__
+        'select_rows'
     """
     padded = [(batch, row) for batch in batches for row in _padded_rows(batch)]
     seen = any(_sees_padding(lambda rows: [outputs(rows)], *one) for one in padded)

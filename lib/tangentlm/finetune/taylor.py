@@ -45,6 +45,18 @@ def linearized_logits(
 
     Returns:
         f(x; theta_0) + J(x; theta_0) (theta - theta_0), shape (N, C), on the CPU.
+
+    Example:
+        A linear layer is its own Taylor model:
+
+        >>> import torch
+        >>> from tangentlm.finetune.taylor import linearized_logits
+        >>> model, batch = torch.nn.Linear(4, 2).eval(), {"input": torch.randn(5, 4)}
+        >>> start = model.state_dict()
+        >>> end = {name: value + 1 for name, value in start.items()}
+        >>> linear = linearized_logits(model, start, end, batch) - model(**batch)
+        >>> torch.allclose(linear[:, 0], batch["input"].sum(dim=1) + 1, atol=1e-5)
+        True
     """
     device = next(model.parameters()).device
     tangent = {n: t.to(device) for n, t in _displacement(model, start, end).items()}

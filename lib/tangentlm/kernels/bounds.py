@@ -69,6 +69,11 @@ def distinct_entries(rows: int, columns: int | None = None) -> int:
 
     Raises:
         InputError: If a count is not a positive integer.
+
+    Example:
+        >>> from tangentlm.kernels import distinct_entries
+        >>> distinct_entries(32), distinct_entries(32, 200)
+        (528, 6400)
     """
     _check_count("rows", rows)
     if columns is None:
@@ -94,6 +99,11 @@ def projection_failure_probability(dimension: int, epsilon: float, pairs: int = 
 
     Raises:
         InputError: If an argument is out of range.
+
+    Example:
+        >>> from tangentlm.kernels import projection_failure_probability
+        >>> round(projection_failure_probability(dimension=1000, epsilon=0.3, pairs=10), 6)
+        0.213
     """
     _check_count("dimension", dimension)
     _check_epsilon(epsilon)
@@ -118,6 +128,11 @@ def projection_error(dimension: int, delta: float, pairs: int = 1) -> float:
 
     Raises:
         InputError: If an argument is out of range.
+
+    Example:
+        >>> from tangentlm.kernels import projection_error
+        >>> round(projection_error(dimension=1000, delta=0.05, pairs=528), 3)
+        0.213
     """
     _check_count("dimension", dimension)
     target = 2 * _log_failures(delta, pairs) / dimension
@@ -142,6 +157,11 @@ def projection_dimension(epsilon: float, delta: float, pairs: int = 1) -> int:
 
     Raises:
         InputError: If an argument is out of range.
+
+    Example:
+        >>> from tangentlm.kernels import projection_dimension
+        >>> projection_dimension(epsilon=0.1, delta=0.05, pairs=528)
+        4247
     """
     _check_epsilon(epsilon)
     return math.ceil(2 * _log_failures(delta, pairs) / _rate(epsilon))
@@ -207,6 +227,12 @@ def lora_error(
 
     Raises:
         InputError: If an argument is out of range, or shapes do not fit.
+
+    Example:
+        >>> import numpy as np
+        >>> from tangentlm.kernels import lora_error
+        >>> lora_error(rank=8, delta=0.05, row_norms=np.ones((3, 2))).shape
+        (3, 3)
     """
     _check_count("rank", rank)
     rows = _norms("row_norms", row_norms)
@@ -251,6 +277,11 @@ def lora_expected_scale(rank: int, alpha: float, d_in: int, init: str = "kaiming
 
     Raises:
         InputError: If an argument is out of range or ``init`` is unknown.
+
+    Example:
+        >>> from tangentlm.kernels import lora_expected_scale
+        >>> round(lora_expected_scale(rank=8, alpha=16, d_in=768), 4)
+        0.0139
     """
     _check_count("rank", rank)
     _check_count("d_in", d_in)

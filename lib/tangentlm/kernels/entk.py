@@ -40,6 +40,15 @@ def entk(
     An entry of a gradient that is zero but for round-off counts as zero in the sign formulas.
     Such are the gradients of the biases of keys (see ``tangentlm.kernels.rules``).
 
+    What to choose: ``outputs="difference"`` for two classes, where a softmax sees nothing else, and
+    ``"full"`` for more; ``"trace"`` and ``"diagonal"`` to look at a kernel, not to solve with it.
+    ``precision="float32"`` unless exactness is the question (``"float64"``) or a GPU's speed is
+    (``"bfloat16x3"``); a ``cache`` where a job may be killed. For few parameters at a time, as LoRA
+    or a random subspace trains them, see ``lora_entk_at_init`` and ``intrinsic_dimension_entk``.
+
+    Where the model sees padding, all samples are computed as they are given, padding included, and
+    a warning says so (see ``tangentlm.batches.row_selection``).
+
     For N rows and M columns of T tokens, C outputs and P parameters in weights, the cost is that
     of N + M forward and C (N + M) backward passes, 2 T P each, and of contractions of at most
     2 N M C^2 P, often far less (see ``tangentlm.kernels.contract``); repeated passes over the
@@ -48,7 +57,7 @@ def entk(
     Args:
         model: Any module with ``model(**batch) -> (N, C)``, in eval mode.
         rows: N samples: a mapping of tensors with leading axis N, or a ``datasets.Dataset`` in
-            torch format. Padding that an ``attention_mask`` marks costs little and adds nothing.
+            torch format. Padding that an ``attention_mask`` marks is cut, unless the model sees it.
         columns: M samples; ``None`` means the symmetric kernel of the rows, computed once.
         formula: One of the three above.
         outputs: ``"full"``: all C x C blocks. ``"difference"``: for two classes, the kernel of
@@ -72,6 +81,20 @@ def entk(
         InputError: If an argument is unknown, the model is in training mode, or the samples do
             not fit it.
         NonFiniteError: If a gradient is not finite, naming sample, output and parameter.
+
+    Example:
+        The kernel of a linear layer is that of its inputs, and their bias's 1, for equal outputs:
+
+        >>> import torch
+        >>> from tangentlm.kernels import entk
+        >>> model, batch = torch.nn.Linear(4, 2).eval(), {"input": torch.eye(4)[:3]}
+        >>> kernel = entk(model, batch, by="parameter", progress=False)
+        >>> kernel.values.shape, list(kernel.groups)
+        ((3, 2, 3, 2), ['weight', 'bias'])
+        >>> kernel.values[:, 0, :, 0]
+        array([[2., 1., 1.],
+               [1., 2., 1.],
+               [1., 1., 2.]])
     """
     with prepared(
         model, rows, columns, formula=formula, outputs=outputs, parameters=parameters, by=by,

@@ -75,6 +75,13 @@ class Decomposition:
         Raises:
             InputError: If the shape of delta does not fit.
             NonFiniteError: If the outputs of a row do not change.
+
+        Example:
+            >>> import numpy as np
+            >>> from tangentlm.kernels import Decomposition, Kernel
+            >>> one = Kernel(np.ones((2, 1, 2, 1)), "sgd", "full", ("weight",))
+            >>> Decomposition(pretrain=one, finetune=one).ft_ratio(np.ones((2, 1)))
+            0.5
         """
         residual = np.asarray(delta, dtype=np.float64)
         if residual.shape != self.finetune.values.shape[2:]:
@@ -130,6 +137,18 @@ def decompose(
         InputError: If the head is unknown, not linear, frozen or not the last step; or as for
             ``entk``.
         NonFiniteError: If a gradient is not finite.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from tangentlm.kernels import decompose, numerical_rank
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+        >>> batch = {"input": torch.randn(5, 4)}
+        >>> parts = decompose(model.eval(), batch, head="2", progress=False)
+        >>> parts.pretrain.parameters, parts.finetune.parameters
+        (('2.weight', '2.bias'), ('0.weight', '0.bias'))
+        >>> numerical_rank(parts.pretrain, 1e-6)  # 5 samples, 3 classes
+        15
     """
     of_head = _parameters_of(model, head)
     frozen = [name for name in of_head if not model.get_parameter(name).requires_grad]
@@ -167,6 +186,7 @@ def feature_entk(
 ) -> Kernel:
     """The kernel of the h features, traced: tr K_phi(x, x') = sum_k <grad phi_k, grad phi_k'>.
 
+    Choose it where the head is not known yet; where it is, ``decompose`` has F itself, far cheaper.
     It is what F is but for the head: for V with independent entries of mean 0 and variance v the
     expected F[i,c,j,d] is v tr K_phi(x_i, x_j) for c = d and 0 otherwise. It is exact, by ``entk``
     of 16 features at a time, so it costs h backward passes a sample and a forward for every 16,
@@ -189,6 +209,15 @@ def feature_entk(
     Raises:
         InputError: As for ``decompose``; or if no parameter of the feature extractor counts.
         NonFiniteError: If a gradient is not finite.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from tangentlm.kernels import feature_entk
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+        >>> batch = {"input": torch.randn(5, 4)}
+        >>> feature_entk(model.eval(), batch, head="2", progress=False).values.shape
+        (5, 1, 5, 1)
     """
     of_head = _parameters_of(model, head)
     of_body = [name for name in choose(model, parameters) if name not in of_head]
@@ -216,6 +245,12 @@ def numerical_rank(kernel: Kernel, tolerance: float) -> int:
 
     Returns:
         The rank. The tables' FN, the Frobenius norm, is ``np.linalg.norm(kernel.matrix())``.
+
+    Example:
+        >>> import numpy as np
+        >>> from tangentlm.kernels import Kernel, numerical_rank
+        >>> numerical_rank(Kernel(np.ones((3, 1, 3, 1)), "sgd", "full", ("weight",)), 1e-6)
+        1
     """
     singular = np.linalg.svd(kernel.matrix(), compute_uv=False)
     return int(np.count_nonzero(singular > tolerance * singular[0]))
@@ -231,6 +266,13 @@ def trace_norms(kernel: Kernel) -> Array:
 
     Returns:
         (N, M).
+
+    Example:
+        >>> import numpy as np
+        >>> from tangentlm.kernels import Kernel, trace_norms
+        >>> trace_norms(Kernel(np.eye(4).reshape(2, 2, 2, 2), "sgd", "full", ("weight",)))
+        array([[2., 0.],
+               [0., 2.]])
     """
     blocks = kernel.values.transpose(0, 2, 1, 3)
     norms: Array = np.linalg.svd(blocks, compute_uv=False).sum(axis=-1)

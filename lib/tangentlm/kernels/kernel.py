@@ -48,7 +48,7 @@ class KernelCost:
 
     def __str__(self) -> str:
         text = (
-            f"{self.seconds:.1f} s, {self.flops / 1e12:.3g} TFLOP, "
+            f"{self.seconds:.1f} s, {self.flops / 1e9:.3g} GFLOP, "
             f"at most {self.peak_bytes / 2**20:.3g} MiB of factors"
         )
         if self.by_autograd:
@@ -73,6 +73,13 @@ class Kernel:
         cost: What it cost; ``None`` for a kernel that was read from a file.
         groups: The parts of the kernel by group of parameters, which sum to it; empty if it was
             not split.
+
+    Example:
+        >>> import numpy as np
+        >>> from tangentlm.kernels import Kernel
+        >>> kernel = Kernel(np.ones((3, 2, 5, 2)), "sgd", "full", parameters=("weight",))
+        >>> kernel.matrix().shape
+        (6, 10)
     """
 
     values: Values
@@ -138,6 +145,17 @@ class Kernel:
         Raises:
             InputError: If the file is no kernel, its checksum fails, or an expected value
                 differs.
+
+        Example:
+            >>> import tempfile
+            >>> import numpy as np
+            >>> from tangentlm.kernels import Kernel
+            >>> kernel = Kernel(np.eye(4).reshape(2, 2, 2, 2), "sgd", "full", ("weight",))
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     kernel.save(f"{folder}/kernel.safetensors")
+            ...     again = Kernel.load(f"{folder}/kernel.safetensors", formula="sgd")
+            >>> bool((again.values == kernel.values).all())
+            True
         """
         try:
             with safe_open(str(path), framework="np") as file:

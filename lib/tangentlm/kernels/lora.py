@@ -55,6 +55,14 @@ def draw_lora(
 
     Raises:
         InputError: If a target is unknown or no linear layer, or an argument is out of range.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from tangentlm.kernels import draw_lora
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
+        >>> {name: tuple(A.shape) for name, A in draw_lora(model, ["2"], rank=3, seed=0).items()}
+        {'2': (3, 8)}
     """
     if rank < 1:
         raise InputError(f"rank = {rank} must be a positive integer")
@@ -95,6 +103,9 @@ def lora_entk_at_init(
     of Malladi-v1 for many positions and with PEFT's factor s. A parameter that is trained outright
     beside LoRA adds its own ``entk``.
 
+    Choose it for a kernel of LoRA before training, of many ranks or seeds; for LoRA that has been
+    trained, whose B is not zero, take ``entk`` of the model with its adapters.
+
     The cost is that of ``entk`` for the same weights, with r in the place of d_in in contractions.
 
     Args:
@@ -117,6 +128,17 @@ def lora_entk_at_init(
         InputError: If a layer of A is unknown, no linear layer or not the only owner of its
             weight, if a shape does not fit, or as for ``entk``.
         NonFiniteError: If a gradient is not finite.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from tangentlm.kernels import draw_lora, lora_entk_at_init
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
+        >>> batch = {"input": torch.randn(5, 4)}
+        >>> A = draw_lora(model, ["0"], rank=2, seed=0)
+        >>> kernel = lora_entk_at_init(model.eval(), batch, A=A, alpha=2.0, progress=False)
+        >>> kernel.values.shape, kernel.parameters
+        ((5, 2, 5, 2), ('0.weight',))
     """
     if not (math.isfinite(alpha) and alpha > 0):
         raise InputError(f"alpha = {alpha} must be positive")

@@ -56,6 +56,11 @@ class Projection:
 
     Raises:
         InputError: If the dimension is not positive.
+
+    Example:
+        >>> from tangentlm.kernels import Projection
+        >>> Projection(dimension=5, seed=0).signs("weight", first=0, count=3).shape
+        (3, 5)
     """
 
     dimension: int
@@ -122,6 +127,9 @@ def project_gradients(
 ) -> Array:
     """The gradients of all parameters together, projected: P^T g_c(x), with a ``Projection`` P.
 
+    Choose it for features of samples that can be kept and compared later; for a kernel alone, take
+    ``entk``, which is exact.
+
     For N samples of S positions, C outputs and P parameters, the cost is that of the passes (see
     ``entk``), of 2 N C P (S + k) operations, and of P k random signs for each piece of samples
     whose factors fit into memory. Of an embedding only the rows count that the samples touch.
@@ -144,6 +152,15 @@ def project_gradients(
     Raises:
         InputError: If an argument is unknown or out of range, or the samples do not fit the model.
         NonFiniteError: If a gradient is not finite, naming sample and output.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from tangentlm.kernels import project_gradients
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
+        >>> batch = {"input": torch.randn(5, 4)}
+        >>> project_gradients(model.eval(), batch, dimension=6, seed=0, progress=False).shape
+        (5, 2, 6)
     """
     projection = Projection(dimension, seed)
     _check_outputs(outputs)
@@ -194,6 +211,18 @@ def intrinsic_dimension_entk(
     Raises:
         InputError: If an argument is unknown or out of range, or the samples do not fit the model.
         NonFiniteError: If a gradient is not finite, naming sample and output.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from tangentlm.kernels import intrinsic_dimension_entk
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
+        >>> batch = {"input": torch.randn(5, 4)}
+        >>> kernel = intrinsic_dimension_entk(
+        ...     model.eval(), batch, dimension=6, seed=0, progress=False
+        ... )
+        >>> kernel.values.shape, kernel.provenance["intrinsic_dimension"]
+        ((5, 2, 5, 2), 6)
     """
     projection = Projection(dimension, seed)
     _check_outputs(outputs)

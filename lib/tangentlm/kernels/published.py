@@ -84,6 +84,20 @@ def load_published_kernel(path: str | os.PathLike[str], formula: str) -> Publish
     Raises:
         InputError: If the file's name, content, shapes, values or labels are not those of the
             authors' kernels, or of another formula.
+
+    Example:
+        A file as the authors write it, of four samples with one output:
+
+        >>> import tempfile
+        >>> import torch
+        >>> from tangentlm.kernels import load_published_kernel
+        >>> values = torch.randn(4, 1, 4, 1, dtype=torch.float64)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = f"{folder}/train_kernels_sst-2.pt"
+        ...     torch.save((values, torch.tensor([-1.0, 1.0, 1.0, -1.0])), path)
+        ...     published = load_published_kernel(path, "sgd")
+        >>> published.task, published.labels.tolist(), published.kernel.outputs
+        ('sst-2', [0, 1, 1, 0], 'difference')
     """
     if formula not in _FORMULAS:
         raise unknown_name("formula", formula, _FORMULAS)

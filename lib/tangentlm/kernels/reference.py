@@ -34,6 +34,8 @@ def reference_entk(
 ) -> NDArray[np.float64]:
     """The kernel by its definition, slowly (see ``entk`` for the formulas).
 
+    Choose it to check ``entk`` on a few samples, and ``entk`` for everything else.
+
     Args:
         model: ``model(**batch) -> (N, C)``, in eval mode; for sign formulas in double precision.
         rows: N samples, each computed as it is given. Only where that is not finite, as attention
@@ -45,6 +47,14 @@ def reference_entk(
 
     Returns:
         (N, C, M, C).
+
+    Example:
+        >>> import torch
+        >>> from tangentlm.kernels import entk, reference_entk
+        >>> model, batch = torch.nn.Linear(4, 2).eval(), {"input": torch.eye(4)[:3]}
+        >>> expected = reference_entk(model, batch)
+        >>> float(abs(entk(model, batch, progress=False).values - expected).max()) < 1e-6
+        True
     """
     chosen = list(choose(model, parameters).values())
     left = [_gradients(model, rows, i, chosen, outputs) for i in range(_size(rows))]

@@ -37,9 +37,10 @@ def logits_of(
         InputError: If the batch has no rows.
 
     Example:
-        >>> import tangentlm
-        >>> problem = tangentlm.few_shot("reviews", k=2, seed=13)  # doctest: +SKIP
-        >>> logits_of(problem.model, problem.batch).shape  # doctest: +SKIP
+        >>> import torch
+        >>> from tangentlm.models.logits import logits_of
+        >>> logits_of(torch.nn.Linear(4, 2).eval(), {"input": torch.randn(5, 4)}).shape
+        torch.Size([5, 2])
     """
     if select is None and not model.training:  # Dropout would look like an effect of padding.
         select = row_selection([batch], partial(on_device, model))
