@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -18,6 +20,13 @@ CAUSAL_ARCHITECTURES = ("gpt2", "llama")
 
 def masked_lm(architecture: str, seed: int = 0, tied: bool = True) -> nn.Module:
     """A masked-LM of transformers with hidden size 16, in eval mode."""
+    model = copy.deepcopy(_masked_lm(architecture, seed, tied))
+    torch.manual_seed(seed)  # what a test draws next depends on no other test
+    return model
+
+
+@functools.cache  # made once; a test gets a copy
+def _masked_lm(architecture: str, seed: int, tied: bool) -> nn.Module:
     import transformers as tf
 
     torch.manual_seed(seed)

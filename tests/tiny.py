@@ -1,5 +1,6 @@
 """Tiny masked language models with random weights, made in code and without a network."""
 
+import copy
 import functools
 from pathlib import Path
 
@@ -111,6 +112,11 @@ def tiny_config(arch, kind="bytes"):
 
 def tiny_masked_lm(arch, tie=True, seed=0, kind="bytes"):
     """A masked-LM in eval mode, all biases and norms away from their zeros and ones."""
+    return copy.deepcopy(_tiny_masked_lm(arch, tie, seed, kind))
+
+
+@functools.cache  # made once; a test gets a copy
+def _tiny_masked_lm(arch, tie, seed, kind):
     config = tiny_config(arch, kind)
     config.tie_word_embeddings = tie
     with torch.random.fork_rng(devices=[]):
