@@ -150,8 +150,8 @@ def _sees_padding(
         cut = function(select_rows(batch, row))
     except unfit:
         return True
-    off = math.hypot(*(float((a - b).norm()) for a, b in zip(padded, cut, strict=True)))
-    size = math.hypot(*(float(b.norm()) for b in cut))
+    off = math.hypot(*(float((a - b).detach().norm()) for a, b in zip(padded, cut, strict=True)))
+    size = math.hypot(*(float(b.detach().norm()) for b in cut))
     tolerance = _SAME.get(cut[0].dtype, _SAME_HALF)
     return math.isfinite(off) and off > tolerance * size
 

@@ -102,8 +102,8 @@ def projection_failure_probability(dimension: int, epsilon: float, pairs: int = 
 
     Example:
         >>> from tangentlm.kernels import projection_failure_probability
-        >>> round(projection_failure_probability(dimension=1000, epsilon=0.3, pairs=10), 6)
-        0.213
+        >>> round(projection_failure_probability(dimension=1000, epsilon=0.2), 4)
+        0.0003
     """
     _check_count("dimension", dimension)
     _check_epsilon(epsilon)
