@@ -22,6 +22,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tangentlm.errors import InputError as InputError
+    from tangentlm.errors import NonFiniteError as NonFiniteError
     from tangentlm.finetune.loop import fine_tune as fine_tune
     from tangentlm.kernels import Kernel as Kernel
     from tangentlm.kernels import KernelCost as KernelCost
@@ -37,13 +39,19 @@ if TYPE_CHECKING:
     from tangentlm.tasks import load_split as load_split
     from tangentlm.tasks import load_task as load_task
 
+_ROOMS = (
+    "analysis", "batches", "errors", "figures", "finetune", "kernels", "malladi", "metrics",
+    "minilang", "models", "params", "pretrain", "report", "solvers", "studies", "tasks", "theory",
+)  # fmt: skip
 _HOMES = {
     "AsymmetricLeastSquares": "tangentlm.solvers",
+    "InputError": "tangentlm.errors",
     "Kernel": "tangentlm.kernels",
     "KernelCost": "tangentlm.kernels",
     "KernelLeastSquares": "tangentlm.solvers",
     "KernelLogistic": "tangentlm.solvers",
     "KernelRowsLogistic": "tangentlm.solvers",
+    "NonFiniteError": "tangentlm.errors",
     "decompose": "tangentlm.kernels",
     "entk": "tangentlm.kernels",
     "few_shot": "tangentlm.models.few_shot",
@@ -59,10 +67,12 @@ __all__ = list(_HOMES)
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
+    if name in _ROOMS:
+        return import_module(f"tangentlm.{name}")
     from tangentlm.errors import unknown_name
 
     raise AttributeError(f"tangentlm: {unknown_name('name', name, _HOMES)}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted([*_HOMES, *_ROOMS, "STARTED"])

@@ -63,6 +63,7 @@ def parser() -> argparse.ArgumentParser:
     study.add_argument("study", metavar="STUDY", help="a folder of params/studies")
     study.add_argument("--jobs", type=_count, default=2, help="runs at a time (default 2)")
     study.add_argument("--dry-run", action="store_true", help="only say what would be run")
+    study.add_argument("--profile", help="a profile of Snakemake, e.g. for a cluster")
     run = add("run", "execute one run of an experiment, with parameters of your own", _RUN)
     run.add_argument("experiment", metavar="EXPERIMENT", help="a notebook of book/experiments")
     run.add_argument("parameters", metavar="NAME=VALUE", nargs="*", help="values in YAML")
@@ -116,7 +117,9 @@ def _dispatch(given: argparse.Namespace) -> int:
     from tangentlm.studies import execution, listing
 
     if given.command == "study":
-        return execution.run_study(given.study, jobs=given.jobs, dry_run=given.dry_run)
+        return execution.run_study(
+            given.study, jobs=given.jobs, dry_run=given.dry_run, profile=given.profile
+        )
     if given.command == "run":
         execution.execute_local(given.experiment, given.parameters)
     elif given.command == "repeat":

@@ -55,7 +55,7 @@ def select_rows(batch: Mapping[str, Tensor], index: Tensor | slice) -> Batch:
     """
     rows = {name: tensor[index] for name, tensor in batch.items()}
     mask = rows.get("attention_mask")
-    if mask is None or not len(mask):
+    if mask is None or mask.ndim != 2 or not len(mask):
         return rows
     used = mask.bool().any(dim=0).nonzero()
     longest = int(used.max()) + 1 if len(used) else mask.shape[1]
@@ -141,9 +141,11 @@ def _sees_padding(
     function: Callable[[Batch], Sequence[Tensor]], batch: Mapping[str, Tensor], row: Tensor
 ) -> bool:
     """Whether a function gives something else for a row with its padding than without."""
-    unfit = (RuntimeError, ValueError, IndexError)
+    unfit = (RuntimeError, ValueError, LookupError, TypeError, AssertionError)
     try:
         padded = function(rows_as_given(batch, row))
+    except torch.OutOfMemoryError:
+        raise
     except unfit:
         return False
     try:
@@ -184,7 +186,8 @@ def unpadded_batches(batch: Mapping[str, Tensor], batch_size: int) -> Iterator[T
     """
     count = len(next(iter(batch.values())))
     mask = batch.get("attention_mask")
-    lengths = torch.zeros(count) if mask is None else mask.sum(dim=1)
+    known = mask is not None and mask.ndim == 2
+    lengths = mask.sum(dim=1) if mask is not None and known else torch.zeros(count)
     for length in lengths.unique():
         yield from (lengths == length).nonzero()[:, 0].split(batch_size)
 

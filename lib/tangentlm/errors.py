@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_SHOWN = 30
+"""At most so many known names are listed."""
+
 
 class InputError(ValueError):
     """The user's input is wrong; the message is one line that says what and where."""
@@ -28,5 +31,6 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> InputError:
     names = sorted(known)
     near = difflib.get_close_matches(str(name).lower(), [n.lower() for n in names], n=1, cutoff=0.5)
     match = next((n for n in names if near and n.lower() == near[0]), None)
-    hint = f"; did you mean {match!r}?" if match else f"; known: {', '.join(names) or 'none'}"
+    shown = [*names[:_SHOWN], "..."] if len(names) > _SHOWN else names
+    hint = f"; did you mean {match!r}?" if match else f"; known: {', '.join(shown) or 'none'}"
     return InputError(f"unknown {kind} {name!r}{hint}")

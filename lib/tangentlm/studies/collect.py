@@ -14,8 +14,9 @@ from typing import Any
 
 import pandas as pd
 
-from tangentlm.errors import unknown_name
+from tangentlm.errors import InputError, unknown_name
 from tangentlm.params import RUNS, Run, project_root
+from tangentlm.studies.identity import identity
 from tangentlm.studies.records import read_record
 
 
@@ -31,7 +32,7 @@ def collect(study: str, runs: list[Run]) -> dict[str, pd.DataFrame]:
     """
     rows: dict[str, list[dict[str, Any]]] = {}
     for run in runs:
-        record = read_record(run.folder(study))
+        record = _record(run, study)
         if record is None:
             continue
         rows.setdefault(run.experiment, []).append(
@@ -78,16 +79,30 @@ def collect_tables(study: str, runs: list[Run]) -> dict[str, pd.DataFrame]:
     """
     tables: dict[str, list[dict[str, Any]]] = {}
     for run in runs:
-        record = read_record(run.folder(study))
-        for metric, value in (record or {}).get("metrics", {}).items():
-            if not isinstance(value, list) or not value:
-                continue
-            rows = tables.setdefault(f"{run.experiment}-{metric}", [])
-            if isinstance(value[0], dict):
-                rows += [{"run": run.name, **row} for row in value]
-            elif isinstance(value[0], int | float):
-                rows.append({"run": run.name, **{str(i): x for i, x in enumerate(value)}})
+        for name, rows in tables_of(_record(run, study) or {}).items():
+            tables.setdefault(name, []).extend(rows)
     return {name: pd.DataFrame(rows) for name, rows in tables.items() if rows}
+
+
+def tables_of(record: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """The tables inside a record, as ``collect_tables`` joins them.
+
+    Args:
+        record: A run's record; may be empty.
+
+    Returns:
+        Rows with the column ``run`` by ``<experiment>-<metric>``.
+    """
+    tables: dict[str, list[dict[str, Any]]] = {}
+    for metric, value in record.get("metrics", {}).items():
+        if not isinstance(value, list) or not value:
+            continue
+        name = f"{record['experiment']}-{metric}"
+        if isinstance(value[0], dict):
+            tables[name] = [{"run": record["run"], **row} for row in value]
+        elif isinstance(value[0], int | float):
+            tables[name] = [{"run": record["run"], **{str(i): x for i, x in enumerate(value)}}]
+    return tables
 
 
 def results_folder(study: str) -> Path:
@@ -100,6 +115,15 @@ def results_folder(study: str) -> Path:
         A path that may not exist.
     """
     return project_root() / "results" / study
+
+
+def _record(run: Run, study: str) -> dict[str, Any] | None:
+    """A run's record, unless its row is of the present identity and the record is of another."""
+    record = read_record(run.folder(study))
+    row = collected_identity(run, study)
+    if record is None or row is None or row == record["identity"]:
+        return record
+    return None if row == str(identity(run)) else record
 
 
 def write_collected(study: str, runs: list[Run]) -> list[Path]:
@@ -155,7 +179,10 @@ def collected_identity(run: Run, study: str) -> str | None:
 
 @cache
 def _identities(path: Path, _size: int, _mtime: int) -> dict[str, str]:
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table = _parsed(path, dtype=str, keep_default_na=False)
+    twice = table["run"][table["run"].duplicated()]
+    if len(twice):
+        raise InputError(f"{path}: run {twice.iloc[0]} has two rows")
     identities = table.get("identity", pd.Series("", table.index))
     return dict(zip(table["run"], identities, strict=True))
 
@@ -213,4 +240,16 @@ def _read(path: Path) -> pd.DataFrame:
     """A collected table, if there is one; only an empty cell is missing, "null" is a prompt."""
     if not path.is_file():
         return pd.DataFrame()
-    return pd.read_csv(path, keep_default_na=False, na_values=[""])
+    return _parsed(path, keep_default_na=False, na_values=[""])
+
+
+def _parsed(path: Path, **options: Any) -> pd.DataFrame:
+    """A table with the column ``run``; whatever is wrong with its file is one clear line."""
+    try:
+        table = pd.read_csv(path, **options)
+    except (ValueError, OSError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise InputError(f"{path} is not a table of results: {first}") from None
+    if "run" not in table:
+        raise InputError(f"{path} is not a table of results: it has no column 'run'")
+    return table

@@ -47,13 +47,19 @@ def standing(run: Run, study: str) -> Standing:
         Its state, and why.
     """
     record = read_record(run.folder(study))
-    if record is not None:
-        return _compared("done", str(record.get("identity", "")), run)
+    found = None if record is None else _compared("done", str(record.get("identity", "")), run)
     # A page of the book needs its notebook, a model its weights: there a row will not do.
-    if study in BOOK_STUDIES or isinstance(run, PretrainRun):
-        return Standing("to do")
-    row = collected_identity(run, study)
-    return Standing("to do") if row is None else _compared("collected", row, run)
+    if found is not None and (found.state == "done" or not _row_will_do(run, study)):
+        return found
+    row = collected_identity(run, study) if _row_will_do(run, study) else None
+    if row is None:
+        return found or Standing("to do")
+    collected = _compared("collected", row, run)
+    return collected if found is None or not collected.waits else found
+
+
+def _row_will_do(run: Run, study: str) -> bool:
+    return study not in BOOK_STUDIES and not isinstance(run, PretrainRun)
 
 
 def _compared(state: Literal["done", "collected"], text: str, run: Run) -> Standing:
@@ -64,4 +70,4 @@ def _compared(state: Literal["done", "collected"], text: str, run: Run) -> Stand
     differences = now.differences(recorded)
     if differences:
         return Standing("stale", tuple(differences))
-    return Standing(state, unknown=tuple(now.unknown))
+    return Standing(state, unknown=tuple(now.not_compared(recorded)))

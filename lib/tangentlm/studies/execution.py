@@ -19,6 +19,7 @@ import yaml
 
 from tangentlm.errors import InputError, unknown_name
 from tangentlm.params import (
+    RUN_PREFIX,
     PretrainRun,
     ProbeRun,
     Run,
@@ -74,7 +75,25 @@ def check(runs: Sequence[Run]) -> None:
             seen.add((run.model, task))
             label_word_ids(task, load_tokenizer(run.model))
     for model in dict.fromkeys(run.model for run in runs if isinstance(run, TaskRun)):
+        _check_made(model)
         load_masked_lm(model)  # refuses a decoder that is missing or not tied
+
+
+def _check_made(model: str) -> None:
+    """Refuse a model of our own whose training is not done, or was another than it would be now."""
+    from tangentlm.studies.done import standing
+    from tangentlm.studies.identity import maker_of
+
+    maker = maker_of(model)
+    if maker is None:
+        return
+    study = model.removeprefix(RUN_PREFIX).partition("/")[0]
+    found = standing(maker, study)
+    if found.waits:
+        why = f" ({', '.join(found.why)})" if found.why else ""
+        raise InputError(
+            f"model {model}: its training is {found.state}{why}; make study STUDY={study}"
+        )
 
 
 def execute(study: str, experiment: str, name: str, identity: str | None = None) -> None:
@@ -173,7 +192,21 @@ def _execute_and_place(study: str, run: Run, identity: str, *, progress_bar: boo
     folder.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
     scratch.rename(folder)
+    shutil.rmtree(_stale_folder(study, run), ignore_errors=True)
     failed.unlink(missing_ok=True)
+
+
+def _stale_folder(study: str, run: Run) -> Path:
+    """Where a stale run waits until it was done anew: hours of work are not deleted before."""
+    return project_root() / "runs" / study / ".stale" / run.experiment / run.name
+
+
+def _set_aside(study: str, run: Run) -> None:
+    folder, aside = run.folder(study), _stale_folder(study, run)
+    if folder.is_dir():
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(aside, ignore_errors=True)
+        folder.rename(aside)
 
 
 def execute_in(scratch: Path, run: Run, identity: str, *, progress_bar: bool = False) -> str | None:
@@ -237,13 +270,16 @@ def _headline(metrics: Mapping[str, Any]) -> str:
     return f"held-out loss {metrics['held_out_loss']:.3f} after {metrics[amount]:,.0f} {amount}"
 
 
-def run_study(study: str, *, jobs: int = 2, dry_run: bool = False) -> int:
+def run_study(
+    study: str, *, jobs: int = 2, dry_run: bool = False, profile: str | None = None
+) -> int:
     """Run what a study lacks, through Snakemake, and collect its records.
 
     Args:
         study: E.g. ``"pocket"``.
         jobs: How many runs at a time.
         dry_run: Only say what would be run, and why.
+        profile: A profile of Snakemake, e.g. for a cluster.
 
     Returns:
         The exit status: 0 if every run of the study is done.
@@ -274,8 +310,8 @@ def run_study(study: str, *, jobs: int = 2, dry_run: bool = False) -> int:
         check(waiting)
         return 0
     for run in waiting:
-        shutil.rmtree(run.folder(study), ignore_errors=True)
-    status = _snakemake(study, jobs) if waiting else 0
+        _set_aside(study, run)
+    status = _snakemake(study, jobs, profile) if waiting else 0
     for path in write_collected(study, runs):
         print(f"Collected {path.relative_to(project_root())}")
     missing = [run for run in waiting if read_record(run.folder(study)) is None]
@@ -288,7 +324,7 @@ def run_study(study: str, *, jobs: int = 2, dry_run: bool = False) -> int:
     return status or int(bool(missing))
 
 
-def _snakemake(study: str, jobs: int) -> int:
+def _snakemake(study: str, jobs: int, profile: str | None) -> int:
     root = project_root()
     command = [
         sys.executable,
@@ -310,5 +346,6 @@ def _snakemake(study: str, jobs: int) -> int:
         "--ignore-incomplete",
         "--rerun-triggers",
         "params",
+        *([] if profile is None else ["--profile", profile]),
     ]
     return subprocess.run(command, check=False).returncode

@@ -15,7 +15,7 @@ is trained to know, are no part either: a new task does not make every model sta
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -31,14 +31,17 @@ from tangentlm.params import (
     Run,
     TaskRun,
     digest,
+    list_studies,
     load_study,
 )
 from tangentlm.pretrain.corpus import open_corpus
 from tangentlm.pretrain.probes import probes_file
-from tangentlm.tasks import Task, has_rows, load_split, task_of
+from tangentlm.tasks import Task, has_rows, list_tasks, load_split, load_task, row_files, task_of
 
 NONE, UNKNOWN = "none", "unknown"
 """Checksums of what a run does not read, and of what is not at hand."""
+_FROM_HUB = "hub:"
+"""What the checksum of rows that are not downloaded begins with: that of where they are."""
 _DIGITS = 16
 _TASK_FIELDS = {"template", "label_words", "metric", "max_length"}
 """What of a task decides a number; its rows have a checksum of their own."""
@@ -76,7 +79,8 @@ class Identity:
             The identity, or ``None`` if the text is of another kind, e.g. from an older record.
         """
         parts = dict(part.partition("=")[::2] for part in text.split())
-        if list(parts) != list(cls.__dataclass_fields__):
+        versions = (parts.get("experiment", ""), parts.get("engine", ""))
+        if list(parts) != list(cls.__dataclass_fields__) or not all(map(str.isdigit, versions)):
             return None
         return cls(
             parameters=parts["parameters"],
@@ -99,7 +103,24 @@ class Identity:
         return [
             f"{name} {then[name]} -> {now[name]}" if isinstance(now[name], int) else f"other {name}"
             for name in now
-            if now[name] != then[name] and now[name] != UNKNOWN
+            if now[name] != then[name] and name not in self.not_compared(recorded)
+        ]
+
+    def not_compared(self, recorded: Identity) -> list[str]:
+        """The parts that nobody can compare: unknown here, or rows of the hub with rows of a file.
+
+        Args:
+            recorded: The identity in the record.
+
+        Returns:
+            Their names.
+        """
+        now, then = asdict(self), asdict(recorded)
+        from_hub = [str(parts["data"]).startswith(_FROM_HUB) for parts in (now, then)]
+        return [
+            name
+            for name, value in now.items()
+            if value == UNKNOWN or (name == "data" and any(from_hub) and not all(from_hub))
         ]
 
     @property
@@ -120,6 +141,7 @@ def identity(run: Run) -> Identity:
     from tangentlm.kernels import VERSION
 
     values = run.deciding()
+    values.pop("model", None)  # its weights have a checksum; its name decides nothing
     if isinstance(run, TaskRun):
         values["task"] = task_of(run).model_dump(mode="json", include=_TASK_FIELDS)
     return Identity(
@@ -140,15 +162,29 @@ def _data(run: Run) -> str:
     if isinstance(run, TaskRun):
         task = task_of(run)
         if not has_rows(task, run.data):
-            return UNKNOWN
+            hub = None if task.hub is None else task.hub.model_dump(mode="json")
+            return UNKNOWN if hub is None else _FROM_HUB + _short(hub)
         return _split_checksum(task, run.k, run.seed, run.data, run.test_size)
     if isinstance(run, PretrainRun | ProbeRun):
         try:
             corpus = open_corpus(run.corpus).checksum
         except InputError:
             return UNKNOWN
-        return _short([corpus, _digest_of(probes_file())])
+        tasks = _tasks_at_hand(run.data) if isinstance(run, ProbeRun) else []
+        return _short([corpus, _digest_of(probes_file()), *tasks])
     return NONE
+
+
+def _tasks_at_hand(data: str | None) -> list[object]:
+    """What a probe asks: every task whose rows are at hand, and the checksums of these."""
+    return [
+        [
+            task.model_dump(mode="json", include={"name", *_TASK_FIELDS}),
+            *(_digest_of(file) for file in row_files(task, data)),
+        ]
+        for task in map(load_task, list_tasks())
+        if has_rows(task, data)
+    ]
 
 
 @cache
@@ -161,10 +197,11 @@ def _model(run: Run) -> str:
     """The checksum of the model that a run starts from."""
     if not isinstance(run, TaskRun | ProbeRun | MinilangRun) or run.model is None:
         return NONE
-    maker = _maker(run.model)
+    maker = maker_of(run.model)
     if maker is not None:
         # What a run of ours made is known by that run, wherever its weights are.
-        return _short(str(identity(maker)))
+        made = identity(maker)
+        return UNKNOWN if made.unknown else _short(str(made))
     try:
         location, revision = checkpoint_location(run.model)
     except InputError:
@@ -174,24 +211,28 @@ def _model(run: Run) -> str:
     return _short([[path.name, _digest_of(path)] for path in _weights(Path(location))])
 
 
-def _maker(model: str) -> Run | None:
-    """The run of a study of ours that makes a model, if there is one."""
+def maker_of(model: str) -> PretrainRun | None:
+    """The run of a study of ours that makes a model.
+
+    Args:
+        model: A model's name.
+
+    Returns:
+        The pre-training, or ``None`` if no run of a study makes it.
+    """
     if not model.startswith(RUN_PREFIX):
         return None
     study, _, name = model.removeprefix(RUN_PREFIX).partition("/")
-    return _runs_by_name(study).get(name)
-
-
-def _runs_by_name(study: str) -> Mapping[str, Run]:
-    try:
-        return {run.name: run for run in load_study(study)}
-    except InputError:
-        return {}
+    if study not in list_studies():
+        return None
+    makers = (run for run in load_study(study) if isinstance(run, PretrainRun))
+    return next((run for run in makers if run.name == name), None)
 
 
 def _weights(folder: Path) -> Iterable[Path]:
-    """The files of a model, but for its card."""
-    return sorted(path for path in folder.iterdir() if path.suffix != ".md")
+    """The files of a model: not its card, nor folders and hidden files."""
+    files = (path for path in folder.iterdir() if path.is_file() and path.suffix != ".md")
+    return sorted(path for path in files if not path.name.startswith("."))
 
 
 def _digest_of(path: Path) -> str:

@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from tangentlm import STARTED
-from tangentlm.errors import NonFiniteError
+from tangentlm.errors import InputError, NonFiniteError
 from tangentlm.params import Run, project_root
 
 IDENTITY_VARIABLE = "TANGENTLM_IDENTITY"
@@ -165,5 +165,8 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     path = folder / RECORD
     if not path.is_file():
         return None
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return record
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return {**record, "identity": record.get("identity", "")}
+    except (ValueError, AttributeError, TypeError):
+        raise InputError(f"{path} is damaged; delete its folder to have the run again") from None

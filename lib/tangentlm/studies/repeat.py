@@ -12,7 +12,7 @@ import pandas as pd
 
 from tangentlm.errors import InputError, unknown_name
 from tangentlm.params import load_study, project_root
-from tangentlm.studies.collect import flat, read_collected
+from tangentlm.studies.collect import flat, read_collected, read_collected_table, tables_of
 from tangentlm.studies.execution import check, execute_in
 from tangentlm.studies.identity import identity
 from tangentlm.studies.records import read_record
@@ -48,7 +48,7 @@ def repeat(study: str, name: str) -> int:
         raise InputError(f"run {study}/{name} failed: {problem}; see {scratch}")
     record = read_record(scratch)
     assert record is not None
-    found = differences(row.iloc[0].to_dict(), record)
+    found = differences(row.iloc[0].to_dict(), record) + table_differences(study, record)
     for line in found:
         print(line)
     seconds = record["cost"][_SECONDS]
@@ -80,6 +80,39 @@ def differences(row: Mapping[Any, Any], record: Mapping[str, Any]) -> list[str]:
         elif not same_value(before, value):
             lines.append(f"{column}: {before} -> {value}")
     return lines
+
+
+def table_differences(study: str, record: Mapping[str, Any]) -> list[str]:
+    """What the tables inside a record say otherwise than the collected ones.
+
+    Args:
+        study: E.g. ``"pocket"``.
+        record: A record of a run that was collected.
+
+    Returns:
+        A line for each table.
+    """
+    lines = []
+    for name, now in tables_of(record).items():
+        before = read_collected_table(study, name)
+        before = before[before["run"] == record["run"]] if len(before) else before
+        if len(before) != len(now):
+            lines.append(f"table {name}: {len(before)} rows -> {len(now)}")
+            continue
+        pairs = [
+            (column, old, new)
+            for column in now[0]
+            if column in before and "seconds" not in column
+            for old, new in zip(before[column], (row[column] for row in now), strict=True)
+        ]
+        other = {c for c, old, new in pairs if not (_none(old, new) or same_value(old, new))}
+        if other:
+            lines.append(f"table {name}: other values of {', '.join(sorted(other))}")
+    return lines
+
+
+def _none(before: Any, now: Any) -> bool:
+    return bool(pd.isna(before)) and (now is None or now == "")
 
 
 def same_value(before: Any, now: Any) -> bool:

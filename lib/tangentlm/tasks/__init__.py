@@ -7,7 +7,7 @@
 * ``prompts``: from rows to batches of tokens (imports torch, so it is not handed on here).
 """
 
-from tangentlm.tasks.sources import DATA_VARIABLE, Example, has_rows, read_part
+from tangentlm.tasks.sources import DATA_VARIABLE, Example, has_rows, read_part, row_files
 from tangentlm.tasks.splits import Split, at_most_per_class, load_split
 from tangentlm.tasks.task import Hub, Task, list_tasks, load_task
 from tangentlm.tasks.variants import (
@@ -30,6 +30,7 @@ __all__ = [
     "load_split",
     "load_task",
     "read_part",
+    "row_files",
     "searched_label_words",
     "task_of",
     "with_prompt",

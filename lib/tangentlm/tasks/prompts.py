@@ -45,8 +45,8 @@ def label_word_ids(task: Task, tokenizer: Any) -> list[int]:
         C token ids, in the order of the labels.
 
     Raises:
-        InputError: If a label word is not exactly one known token of the model, or two are the
-            same token.
+        InputError: If a label word is not exactly one known token of the model, a special one, or
+            two are the same token.
     """
     ids: list[int] = []
     for word in task.label_words:
@@ -57,6 +57,8 @@ def label_word_ids(task: Task, tokenizer: Any) -> list[int]:
                 f"task {task.name}: label word {word!r} is {len(tokens)} tokens {shown} "
                 f"of this model; a label word must be one token"
             )
+        if tokens[0] in tokenizer.all_special_ids:
+            raise InputError(f"task {task.name}: label word {word!r} is a special token")
         if tokens[0] in ids:
             first = ids.index(tokens[0])
             raise InputError(

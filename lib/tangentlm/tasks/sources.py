@@ -45,6 +45,25 @@ def read_part(task: Task, part: str, data: str | Path | None = None) -> list[Exa
     return read_rows(jsonl_file(folder, part), task)
 
 
+def row_files(task: Task, data: str | Path | None = None) -> list[Path]:
+    """The files that hold the rows of a task that is in a folder or bundled.
+
+    Args:
+        task: E.g. of ``load_task``.
+        data: The data folder; overrides the variable.
+
+    Returns:
+        Those of the training and the test part.
+
+    Raises:
+        InputError: If one is missing.
+    """
+    folder = task_folder(task, data)
+    if folder is None:
+        raise InputError(f"task {task.name} is in no folder; set {DATA_VARIABLE}")
+    return [jsonl_file(folder, part) for part in ("train", "test")]
+
+
 def has_rows(task: Task, data: str | Path | None = None) -> bool:
     """Whether the rows of a task are at hand without a network.
 

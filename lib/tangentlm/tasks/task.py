@@ -79,6 +79,8 @@ class Task(Strict):
             raise ValueError("a task needs at least two labels")
         if len(self.label_words) != len(self.labels):
             raise ValueError(f"{len(self.labels)} labels but {len(self.label_words)} label words")
+        if len(set(self.labels)) < len(self.labels) or not all(map(str.strip, self.labels)):
+            raise ValueError(f"each label needs a name of its own, not {list(self.labels)}")
         _check_label_words(self.labels, self.label_words)
         _check_template(self.template)
         if self.metric == "f1" and self.num_classes != 2:
