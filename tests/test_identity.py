@@ -148,12 +148,34 @@ def test_the_data_decide_not_their_place(root, tmp_path):
 def test_what_is_not_at_hand_is_unknown_and_differs_from_nothing():
     run = KernelRun(task="sst2", k=16)
     now = identity(run)
-    assert now.data == UNKNOWN
+    assert now.data.startswith("hub:")  # where the rows would come from
     recorded = Identity(now.parameters, "0123456789abcdef", now.model, now.experiment, now.engine)
-    assert now.differences(recorded) == []
-    assert now.unknown == ["data"]
+    assert now.differences(recorded) == recorded.differences(now) == []
+    assert now.not_compared(recorded) == ["data"]
+    assert now.not_compared(now) == []
+    unknown = Identity(now.parameters, UNKNOWN, now.model, now.experiment, now.engine)
+    assert unknown.differences(recorded) == []
     # What a record does not know is no reason to trust it once the data are there.
-    assert recorded.differences(now) == ["other data"]
+    assert recorded.differences(unknown) == ["other data"]
+
+
+def test_rows_of_the_hub_are_known_by_where_they_are(root):
+    before = identity(KernelRun(task="sst2", k=16))
+    edit(root / "params" / "tasks" / "sst2.yaml", "path: ", "path: someone/else-")
+    assert identity(KernelRun(task="sst2", k=16)).differences(before) == ["other data"]
+
+
+def test_the_name_of_a_model_decides_nothing(root):
+    named = KERNEL.model_copy(update={"model": str(root / "assets" / "pocket")})
+    assert identity(named) == identity(KERNEL)
+
+
+def test_a_model_of_our_own_without_its_text_is_not_compared(root):
+    study = root / "params" / "studies" / "mine"
+    study.mkdir()
+    (study / "pretrain.yaml").write_text("recipe: tiny\nsteps: 40\ncorpus: null\n")
+    now = identity(KernelRun(task="reviews", k=2, model=f"run:mine/{PretrainRun().name}"))
+    assert now.unknown == ["model"]
 
 
 @pytest.mark.parametrize(

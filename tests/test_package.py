@@ -14,7 +14,8 @@ from tangentlm.errors import InputError
 from tangentlm.params import KernelRun
 
 NAMES = {
-    "AsymmetricLeastSquares", "Kernel", "KernelCost", "KernelLeastSquares", "KernelLogistic",
+    "AsymmetricLeastSquares", "InputError", "Kernel", "KernelCost", "KernelLeastSquares",
+    "KernelLogistic", "NonFiniteError",
     "KernelRowsLogistic", "decompose", "entk", "few_shot", "fine_tune", "load_model", "load_split",
     "load_task", "select",
 }  # fmt: skip

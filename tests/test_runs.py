@@ -134,7 +134,7 @@ def test_a_study_of_pretrainings_needs_no_model(root, corpus, monkeypatch):
     study_of(root, f"corpus: {corpus}\nwidth: [64, 128]\n", "pretrain")
     monkeypatch.setattr(checkpoints, "load_masked_lm", lambda *_: pytest.fail("a model was loaded"))
 
-    def snakemake(study: str, _jobs: int) -> int:
+    def snakemake(study: str, *_: object) -> int:
         for run in load_study(study):
             pretrained(run, run.folder(study))
         return 0
@@ -174,7 +174,7 @@ def started(root, monkeypatch) -> list[str]:
     study_of(root, "task: [reviews, topics, inference]\nk: 2\ntest_size: 10\n")
     names: list[str] = []
 
-    def snakemake(study: str, _jobs: int) -> int:
+    def snakemake(study: str, *_: object) -> int:
         for run in load_study(study):
             if not run.folder(study).is_dir() and standing(run, study).state != "collected":
                 names.append(run.name)
@@ -525,3 +525,67 @@ def test_a_killed_study_leaves_nothing_half_done_and_goes_on(root, small_templat
     assert done.returncode == 0, done.stderr
     assert standing(slow, "mine").state == "done"
     assert files_of(quick.folder("mine")) == kept
+
+
+# --- rows and records -----------------------------------------------------------------------
+
+
+def test_a_row_of_the_present_identity_wins_over_an_older_record(root):
+    finish(KERNEL, "mine")
+    write_collected("mine", [KERNEL])
+    path = KERNEL.folder("mine") / "record.json"
+    edit(path, "engine=1", "engine=0")
+    edit(path, '"test_score": 50.0', '"test_score": 11.0')
+    assert standing(KERNEL, "mine").state == "collected"
+    write_collected("mine", [KERNEL])
+    row = pd.read_csv(root / "results" / "mine" / "kernel.csv").iloc[0]
+    assert row["test_score"] == 50.0
+    assert row["identity"] == str(identity(KERNEL))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "null"])
+def test_a_damaged_record_is_named(root, text):
+    finish(KERNEL, "mine")
+    (KERNEL.folder("mine") / "record.json").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=r"record\.json is damaged"):
+        standing(KERNEL, "mine")
+
+
+@pytest.mark.parametrize("text", ["", "a\n1,2\n1,2,3,4\n", "study,test_score\nmine,1\n"])
+def test_a_damaged_table_is_named(root, text):
+    path = root / "results" / "mine" / "kernel.csv"
+    path.parent.mkdir(parents=True)
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=r"kernel\.csv is not a table of results"):
+        standing(KERNEL, "mine")
+
+
+def test_two_rows_of_one_run_are_refused(root):
+    finish(KERNEL, "mine")
+    (path,) = write_collected("mine", [KERNEL])
+    lines = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join([*lines, lines[-1]]) + "\n", encoding="utf-8")
+    shutil.rmtree(root / "runs")
+    with pytest.raises(InputError, match="has two rows"):
+        standing(KERNEL, "mine")
+
+
+def test_a_stale_run_is_kept_until_it_was_done_anew(root, monkeypatch):
+    study_of(root, "task: reviews\nk: 2\ntest_size: 10\n")
+    (run,) = load_study("mine")
+    finish(run, "mine")
+    edit(run.folder("mine") / "record.json", "engine=1", "engine=0")
+    monkeypatch.setattr(execution, "_snakemake", lambda *_: 1)
+    assert execution.run_study("mine") == 1
+    aside = root / "runs" / "mine" / ".stale" / "kernel" / run.name
+    assert (aside / "record.json").is_file()
+    assert not run.folder("mine").exists()
+
+
+def test_a_model_whose_training_is_not_done_is_refused(root):
+    study_of(root, "recipe: tiny\nsteps: 40\n", "pretrain")
+    (maker,) = load_study("mine")
+    shutil.copytree(root / "assets" / "pocket-xs", maker.folder("mine") / "model")
+    run = KernelRun(task="reviews", k=2, model=f"run:mine/{maker.name}")
+    with pytest.raises(InputError, match="its training is to do; make study STUDY=mine"):
+        execution.check([run])

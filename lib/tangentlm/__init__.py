@@ -75,4 +75,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*_HOMES, *_ROOMS, "STARTED"])
+    own = (name for name in globals() if name.startswith("__"))
+    return sorted([*own, *_HOMES, *_ROOMS, "STARTED"])

@@ -180,6 +180,8 @@ def collected_identity(run: Run, study: str) -> str | None:
 @cache
 def _identities(path: Path, _size: int, _mtime: int) -> dict[str, str]:
     table = _parsed(path, dtype=str, keep_default_na=False)
+    if "run" not in table:
+        raise InputError(f"{path} is not a table of results: it has no column 'run'")
     twice = table["run"][table["run"].duplicated()]
     if len(twice):
         raise InputError(f"{path}: run {twice.iloc[0]} has two rows")
@@ -244,12 +246,10 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def _parsed(path: Path, **options: Any) -> pd.DataFrame:
-    """A table with the column ``run``; whatever is wrong with its file is one clear line."""
+    """A table; whatever is wrong with its file is one clear line."""
     try:
-        table = pd.read_csv(path, **options)
+        table: pd.DataFrame = pd.read_csv(path, **options)
     except (ValueError, OSError) as error:
         first = str(error).strip().splitlines()[0]
         raise InputError(f"{path} is not a table of results: {first}") from None
-    if "run" not in table:
-        raise InputError(f"{path} is not a table of results: it has no column 'run'")
     return table
