@@ -11,7 +11,7 @@ from tangentlm.params.grids import Grid, load_grid
 from tangentlm.params.lab_runs import MinilangRun, PretrainRun, ProbeRun, RecipeRun
 from tangentlm.params.recipes import Parametrization, Recipe, load_recipe
 from tangentlm.params.runs import RUNS, make_run, run_from_notebook
-from tangentlm.params.strict import PositiveRate, Strict, digest
+from tangentlm.params.strict import PositiveRate, Strict, digest, file_digest
 from tangentlm.params.studies import BOOK_STUDIES, list_studies, load_study
 from tangentlm.params.task_runs import (
     Adaptation,
@@ -46,6 +46,7 @@ __all__ = [
     "Strict",
     "TaskRun",
     "digest",
+    "file_digest",
     "list_studies",
     "load_grid",
     "load_recipe",

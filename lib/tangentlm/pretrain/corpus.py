@@ -11,11 +11,10 @@ import lzma
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from tangentlm.errors import InputError, unknown_name
-from tangentlm.params import digest
+from tangentlm.params import digest, file_digest
 from tangentlm.tasks import list_tasks, load_task, read_part
 
 CORPUS_VARIABLE = "TANGENTLM_CORPUS"
@@ -124,7 +123,7 @@ def open_corpus(location: str | Path | None = None) -> Corpus:
     files = sorted(path for path in folder.iterdir() if path.name.endswith((".txt", ".txt.xz")))
     if not files:
         raise InputError(f"the corpus folder {folder} has no .txt or .txt.xz file")
-    checksum = digest([[path.name, _sha256(path)] for path in files])
+    checksum = digest([[path.name, file_digest(path)] for path in files])
     parts = tuple(path.name.removesuffix(".xz").removesuffix(".txt") for path in files)
     return Corpus(", ".join(path.name for path in files), checksum, parts, tuple(files))
 
@@ -140,17 +139,6 @@ def is_held_out(document: str) -> bool:
     """
     head = hashlib.sha256(document.encode()).digest()[:8]
     return int.from_bytes(head, "big") % HELD_OUT == 0
-
-
-def _sha256(path: Path) -> str:
-    status = path.stat()
-    return _sha256_of_state(path, status.st_size, status.st_mtime_ns)
-
-
-@cache
-def _sha256_of_state(path: Path, _size: int, _mtime: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _lines(path: Path) -> Iterator[str]:

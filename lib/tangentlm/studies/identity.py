@@ -14,7 +14,6 @@ is trained to know, are no part either: a new task does not make every model sta
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -31,6 +30,7 @@ from tangentlm.params import (
     Run,
     TaskRun,
     digest,
+    file_digest,
     list_studies,
     load_study,
 )
@@ -171,7 +171,7 @@ def _data(run: Run) -> str:
         except InputError:
             return UNKNOWN
         tasks = _tasks_at_hand(run.data) if isinstance(run, ProbeRun) else []
-        return _short([corpus, _digest_of(probes_file()), *tasks])
+        return _short([corpus, file_digest(probes_file()), *tasks])
     return NONE
 
 
@@ -180,7 +180,7 @@ def _tasks_at_hand(data: str | None) -> list[object]:
     return [
         [
             task.model_dump(mode="json", include={"name", *_TASK_FIELDS}),
-            *(_digest_of(file) for file in row_files(task, data)),
+            *(file_digest(file) for file in row_files(task, data)),
         ]
         for task in map(load_task, list_tasks())
         if has_rows(task, data)
@@ -208,7 +208,7 @@ def _model(run: Run) -> str:
         return UNKNOWN
     if not Path(location).is_dir():
         return _short([location, revision])
-    return _short([[path.name, _digest_of(path)] for path in _weights(Path(location))])
+    return _short([[path.name, file_digest(path)] for path in _weights(Path(location))])
 
 
 def maker_of(model: str) -> PretrainRun | None:
@@ -233,14 +233,3 @@ def _weights(folder: Path) -> Iterable[Path]:
     """The files of a model: not its card, nor folders and hidden files."""
     files = (path for path in folder.iterdir() if path.is_file() and path.suffix != ".md")
     return sorted(path for path in files if not path.name.startswith("."))
-
-
-def _digest_of(path: Path) -> str:
-    status = path.stat()
-    return _file_digest(path, status.st_size, status.st_mtime_ns)
-
-
-@cache
-def _file_digest(path: Path, _size: int, _mtime: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
