@@ -28,6 +28,7 @@ from tangentlm.studies.records import IDENTITY_VARIABLE, write_record
 def root(tmp_path, monkeypatch) -> Path:
     """A project of its own to write runs and results into."""
     shutil.copytree(project_root() / "params", tmp_path / "params")
+    (tmp_path / "assets").symlink_to(project_root() / "assets")
     monkeypatch.setenv("TANGENTLM_ROOT", str(tmp_path))
     return tmp_path
 

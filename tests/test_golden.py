@@ -19,7 +19,7 @@ from tangentlm.finetune import loop as tuning
 from tangentlm.finetune import taylor
 from tangentlm.kernels.contract import Contraction
 from tangentlm.params import RUNS, KernelRun
-from tangentlm.pretrain import language, rows, words
+from tangentlm.pretrain import language, packed_rows, words
 
 BY_NAME = {f"{case.file}/{case.name}": case for case in CASES}
 ENGINE = f"VERSION, now {kernels.VERSION}, in lib/tangentlm/kernels/__init__.py"
@@ -90,8 +90,8 @@ def another_order_of_batches(patch: pytest.MonkeyPatch, _root: Path) -> None:
 
 
 def another_order_of_text(patch: pytest.MonkeyPatch, _root: Path) -> None:
-    of_step = rows.step_seed
-    for module in (rows, language):
+    of_step = packed_rows.step_seed
+    for module in (packed_rows, language):
         patch.setattr(module, "step_seed", lambda seed, step: of_step(seed, step + 1))
 
 
