@@ -24,7 +24,7 @@ from tangentlm.params import (
     PretrainRun,
     load_study,
 )
-from tangentlm.studies import execution
+from tangentlm.studies import checks, execution, launch
 from tangentlm.studies.collect import write_collected
 from tangentlm.studies.done import standing
 from tangentlm.studies.identity import identity
@@ -139,8 +139,8 @@ def test_a_study_of_pretrainings_needs_no_model(root, corpus, monkeypatch):
             pretrained(run, run.folder(study))
         return 0
 
-    monkeypatch.setattr(execution, "_snakemake", snakemake)
-    assert execution.run_study("mine") == 0
+    monkeypatch.setattr(launch, "_snakemake", snakemake)
+    assert launch.run_study("mine") == 0
     table = pd.read_csv(root / "results" / "mine" / "pretrain.csv")
     assert table["run"].tolist() == ["tiny-w64-s13-standard", "tiny-w128-s13-standard"]
     assert table["held_out_loss"].tolist() == [2.34567] * 2
@@ -148,7 +148,7 @@ def test_a_study_of_pretrainings_needs_no_model(root, corpus, monkeypatch):
 
 
 def test_dry_run_lists_what_would_run_and_computes_nothing(root, capsys, monkeypatch):
-    monkeypatch.setattr(execution, "_snakemake", lambda *_: pytest.fail("snakemake was called"))
+    monkeypatch.setattr(launch, "_snakemake", lambda *_: pytest.fail("snakemake was called"))
     everything = load_study("smoke")
     done, stale = everything[-1], everything[-2]
     for run in (done, stale):
@@ -182,7 +182,7 @@ def started(root, monkeypatch) -> list[str]:
                     finish(run, study)
         return 0
 
-    monkeypatch.setattr(execution, "_snakemake", snakemake)
+    monkeypatch.setattr(launch, "_snakemake", snakemake)
     return names
 
 
@@ -192,7 +192,7 @@ def test_only_what_is_not_done_is_run_again(root, started, capsys):
         finish(run, "mine")
     edit(topics.folder("mine") / "record.json", '"identity": "', '"identity": "0')
     untouched = (reviews.folder("mine") / "record.json").stat().st_mtime_ns
-    assert execution.run_study("mine") == 1
+    assert launch.run_study("mine") == 1
     assert started == [topics.name, inference.name]
     assert (reviews.folder("mine") / "record.json").stat().st_mtime_ns == untouched
     captured = capsys.readouterr()
@@ -211,7 +211,7 @@ def test_a_study_goes_on_where_only_its_results_are(root, started, capsys):
     shutil.rmtree(root / "runs")
     edit(root / "results" / "mine" / "kernel.csv", str(identity(topics)), "old")
     finish(inference, "mine")
-    assert execution.run_study("mine") == 0
+    assert launch.run_study("mine") == 0
     assert started == [topics.name]
     assert "3 runs, 2 done, 1 stale, 0 to do" in capsys.readouterr().out
     table = pd.read_csv(root / "results" / "mine" / "kernel.csv")
@@ -224,7 +224,7 @@ def test_a_study_goes_on_where_only_its_results_are(root, started, capsys):
 def test_a_study_that_is_done_starts_nothing(root, started, capsys):
     for run in load_study("mine"):
         finish(run, "mine")
-    assert execution.run_study("mine") == 0
+    assert launch.run_study("mine") == 0
     assert started == []
     assert "3 runs, 3 done, 0 stale, 0 to do" in capsys.readouterr().out
 
@@ -575,8 +575,8 @@ def test_a_stale_run_is_kept_until_it_was_done_anew(root, monkeypatch):
     (run,) = load_study("mine")
     finish(run, "mine")
     edit(run.folder("mine") / "record.json", "engine=1", "engine=0")
-    monkeypatch.setattr(execution, "_snakemake", lambda *_: 1)
-    assert execution.run_study("mine") == 1
+    monkeypatch.setattr(launch, "_snakemake", lambda *_: 1)
+    assert launch.run_study("mine") == 1
     aside = root / "runs" / "mine" / ".stale" / "kernel" / run.name
     assert (aside / "record.json").is_file()
     assert not run.folder("mine").exists()
@@ -588,4 +588,4 @@ def test_a_model_whose_training_is_not_done_is_refused(root):
     shutil.copytree(root / "assets" / "pocket-xs", maker.folder("mine") / "model")
     run = KernelRun(task="reviews", k=2, model=f"run:mine/{maker.name}")
     with pytest.raises(InputError, match="its training is to do; make study STUDY=mine"):
-        execution.check([run])
+        checks.check([run])

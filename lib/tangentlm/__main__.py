@@ -114,10 +114,10 @@ def _count(text: str) -> int:
 
 
 def _dispatch(given: argparse.Namespace) -> int:
-    from tangentlm.studies import execution, listing
+    from tangentlm.studies import execution, launch, listing
 
     if given.command == "study":
-        return execution.run_study(
+        return launch.run_study(
             given.study, jobs=given.jobs, dry_run=given.dry_run, profile=given.profile
         )
     if given.command == "run":

@@ -2,7 +2,9 @@
 
 * ``identity``: what decides a run's result;
 * ``done``: whether a run is done, and why not;
-* ``execution``: executes what a study lacks, through papermill and Snakemake;
+* ``checks``: what refuses runs before any of them starts;
+* ``execution``: executes one run, through papermill;
+* ``launch``: executes what a study lacks, through Snakemake;
 * ``repeat``: executes a collected run again and compares every number;
 * ``listing``: what has a name;
 * ``records``: what a run leaves behind;

@@ -1,16 +1,14 @@
-"""Executing runs: each is one papermill execution of an experiment's template.
+"""Executing one run: a papermill execution of its experiment's template.
 
 Papermill writes to a scratch folder. Only a run that ended well is moved, at once and whole, to
-``runs/<study>/<experiment>/<run>``. Snakemake executes what a study lacks, several runs at a time.
+``runs/<study>/<experiment>/<run>``.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,17 +16,9 @@ from typing import Any
 import yaml
 
 from tangentlm.errors import InputError, unknown_name
-from tangentlm.params import (
-    RUN_PREFIX,
-    PretrainRun,
-    ProbeRun,
-    Run,
-    TaskRun,
-    load_study,
-    make_run,
-    project_root,
-)
-from tangentlm.studies.collect import collected_identity, write_collected
+from tangentlm.params import Run, load_study, make_run, project_root
+from tangentlm.studies.checks import check
+from tangentlm.studies.collect import collected_identity
 from tangentlm.studies.records import IDENTITY_VARIABLE, NOTEBOOK, RECORD, read_record
 
 
@@ -42,58 +32,6 @@ def template(experiment: str) -> Path:
         ``book/experiments/<experiment>.py``.
     """
     return project_root() / "book" / "experiments" / f"{experiment}.py"
-
-
-def check(runs: Sequence[Run]) -> None:
-    """Refuse runs that cannot work, before any of them starts.
-
-    Args:
-        runs: The runs.
-
-    Raises:
-        InputError: For the first thing that is wrong: task, label word, data, k, model or corpus.
-    """
-    from tangentlm.models.checkpoints import load_masked_lm, load_tokenizer
-    from tangentlm.pretrain.corpus import open_corpus
-    from tangentlm.tasks import load_split, task_of
-    from tangentlm.tasks.prompts import label_word_ids
-
-    seen: set[object] = set()
-    for run in runs:
-        if isinstance(run, PretrainRun | ProbeRun):
-            corpus = open_corpus(run.corpus)
-            if isinstance(run, PretrainRun):
-                corpus.passes(run.resolved.passes)
-        if not isinstance(run, TaskRun):
-            continue
-        task = task_of(run)
-        data_key = (run.task, run.k, run.seed, run.data, run.test_size)
-        if data_key not in seen:
-            seen.add(data_key)
-            load_split(task, run.k, run.seed, data=run.data, test_size=run.test_size)
-        if run.head == "prompt" and (run.model, task) not in seen:
-            seen.add((run.model, task))
-            label_word_ids(task, load_tokenizer(run.model))
-    for model in dict.fromkeys(run.model for run in runs if isinstance(run, TaskRun)):
-        _check_made(model)
-        load_masked_lm(model)  # refuses a decoder that is missing or not tied
-
-
-def _check_made(model: str) -> None:
-    """Refuse a model of our own whose training is not done, or was another than it would be now."""
-    from tangentlm.studies.done import standing
-    from tangentlm.studies.identity import maker_of
-
-    maker = maker_of(model)
-    if maker is None:
-        return
-    study = model.removeprefix(RUN_PREFIX).partition("/")[0]
-    found = standing(maker, study)
-    if found.waits:
-        why = f" ({', '.join(found.why)})" if found.why else ""
-        raise InputError(
-            f"model {model}: its training is {found.state}{why}; make study STUDY={study}"
-        )
 
 
 def execute(study: str, experiment: str, name: str, identity: str | None = None) -> None:
@@ -192,21 +130,21 @@ def _execute_and_place(study: str, run: Run, identity: str, *, progress_bar: boo
     folder.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
     scratch.rename(folder)
-    shutil.rmtree(_stale_folder(study, run), ignore_errors=True)
+    shutil.rmtree(stale_folder(study, run), ignore_errors=True)
     failed.unlink(missing_ok=True)
 
 
-def _stale_folder(study: str, run: Run) -> Path:
-    """Where a stale run waits until it was done anew: hours of work are not deleted before."""
+def stale_folder(study: str, run: Run) -> Path:
+    """Where a stale run waits until it was done anew: hours of work are not deleted before.
+
+    Args:
+        study: E.g. ``"pocket"``.
+        run: One of its runs.
+
+    Returns:
+        A folder under ``runs/<study>/.stale``.
+    """
     return project_root() / "runs" / study / ".stale" / run.experiment / run.name
-
-
-def _set_aside(study: str, run: Run) -> None:
-    folder, aside = run.folder(study), _stale_folder(study, run)
-    if folder.is_dir():
-        aside.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(aside, ignore_errors=True)
-        folder.rename(aside)
 
 
 def execute_in(scratch: Path, run: Run, identity: str, *, progress_bar: bool = False) -> str | None:
@@ -268,84 +206,3 @@ def _headline(metrics: Mapping[str, Any]) -> str:
         return f"{metrics['word_loss']:.3f} nats a word, {metrics['minimal_pairs']:.1f} % of pairs"
     amount = "tokens" if "tokens" in metrics else "documents"
     return f"held-out loss {metrics['held_out_loss']:.3f} after {metrics[amount]:,.0f} {amount}"
-
-
-def run_study(
-    study: str, *, jobs: int = 2, dry_run: bool = False, profile: str | None = None
-) -> int:
-    """Run what a study lacks, through Snakemake, and collect its records.
-
-    Args:
-        study: E.g. ``"pocket"``.
-        jobs: How many runs at a time.
-        dry_run: Only say what would be run, and why.
-        profile: A profile of Snakemake, e.g. for a cluster.
-
-    Returns:
-        The exit status: 0 if every run of the study is done.
-
-    Raises:
-        InputError: If a run that would be executed cannot work.
-    """
-    from tangentlm.studies.done import standing
-
-    runs = load_study(study)
-    found = {run: standing(run, study) for run in runs}
-    waiting = [run for run in runs if found[run].waits]
-    if not dry_run:
-        check(waiting)
-    stale = sum(found[run].state == "stale" for run in waiting)
-    print(
-        f"Study {study}: {len(runs)} runs, {len(runs) - len(waiting)} done, {stale} stale, "
-        f"{len(waiting) - stale} to do.",
-        flush=True,
-    )
-    for part, count in Counter(part for run in runs for part in found[run].unknown).items():
-        print(f"  of {count} done runs the {part} is not at hand, so it was not compared")
-    if dry_run:
-        for run in waiting:
-            why = ", ".join(found[run].why)
-            state = found[run].state + (f": {why}" if why else "")
-            print(f"  would run {run.experiment}/{run.name} ({state})")
-        check(waiting)
-        return 0
-    for run in waiting:
-        _set_aside(study, run)
-    status = _snakemake(study, jobs, profile) if waiting else 0
-    for path in write_collected(study, runs):
-        print(f"Collected {path.relative_to(project_root())}")
-    missing = [run for run in waiting if read_record(run.folder(study)) is None]
-    for run in missing:
-        notebook = Path("runs") / study / ".failed" / run.experiment / f"{run.name}.ipynb"
-        shown = (
-            notebook if (project_root() / notebook).is_file() else "no notebook: it never started"
-        )
-        print(f"FAILED {run.experiment}/{run.name}: {shown}", file=sys.stderr)
-    return status or int(bool(missing))
-
-
-def _snakemake(study: str, jobs: int, profile: str | None) -> int:
-    root = project_root()
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--snakefile",
-        str(root / "workflow" / "Snakefile"),
-        "--directory",
-        str(root),
-        "--cores",
-        str(jobs),
-        "--config",
-        f"study={study}",
-        "--keep-going",
-        "--quiet",
-        "all",
-        # A run's folder appears at once and whole, so a killed Snakemake leaves nothing half done.
-        "--nolock",
-        "--ignore-incomplete",
-        "--rerun-triggers",
-        "params",
-        *([] if profile is None else ["--profile", profile]),
-    ]
-    return subprocess.run(command, check=False).returncode

@@ -12,8 +12,9 @@ import pandas as pd
 
 from tangentlm.errors import InputError, unknown_name
 from tangentlm.params import load_study, project_root
+from tangentlm.studies.checks import check
 from tangentlm.studies.collect import flat, read_collected, read_collected_table, tables_of
-from tangentlm.studies.execution import check, execute_in
+from tangentlm.studies.execution import execute_in
 from tangentlm.studies.identity import identity
 from tangentlm.studies.records import read_record
 

@@ -1,0 +1,60 @@
+"""What refuses runs before any of them starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tangentlm.errors import InputError
+from tangentlm.params import RUN_PREFIX, PretrainRun, ProbeRun, Run, TaskRun
+
+
+def check(runs: Sequence[Run]) -> None:
+    """Refuse runs that cannot work, before any of them starts.
+
+    Args:
+        runs: The runs.
+
+    Raises:
+        InputError: For the first thing that is wrong: task, label word, data, k, model or corpus.
+    """
+    from tangentlm.models.checkpoints import load_masked_lm, load_tokenizer
+    from tangentlm.pretrain.corpus import open_corpus
+    from tangentlm.tasks import load_split, task_of
+    from tangentlm.tasks.prompts import label_word_ids
+
+    seen: set[object] = set()
+    for run in runs:
+        if isinstance(run, PretrainRun | ProbeRun):
+            corpus = open_corpus(run.corpus)
+            if isinstance(run, PretrainRun):
+                corpus.passes(run.resolved.passes)
+        if not isinstance(run, TaskRun):
+            continue
+        task = task_of(run)
+        data_key = (run.task, run.k, run.seed, run.data, run.test_size)
+        if data_key not in seen:
+            seen.add(data_key)
+            load_split(task, run.k, run.seed, data=run.data, test_size=run.test_size)
+        if run.head == "prompt" and (run.model, task) not in seen:
+            seen.add((run.model, task))
+            label_word_ids(task, load_tokenizer(run.model))
+    for model in dict.fromkeys(run.model for run in runs if isinstance(run, TaskRun)):
+        _check_made(model)
+        load_masked_lm(model)  # refuses a decoder that is missing or not tied
+
+
+def _check_made(model: str) -> None:
+    """Refuse a model of our own whose training is not done, or was another than it would be now."""
+    from tangentlm.studies.done import standing
+    from tangentlm.studies.identity import maker_of
+
+    maker = maker_of(model)
+    if maker is None:
+        return
+    study = model.removeprefix(RUN_PREFIX).partition("/")[0]
+    found = standing(maker, study)
+    if found.waits:
+        why = f" ({', '.join(found.why)})" if found.why else ""
+        raise InputError(
+            f"model {model}: its training is {found.state}{why}; make study STUDY={study}"
+        )
