@@ -32,6 +32,7 @@ from tqdm import tqdm
 from tangentlm.errors import InputError
 from tangentlm.params import load_study, project_root
 from tangentlm.studies.records import NOTEBOOK
+from tangentlm.studies.warm_kernels import warm_kernels
 
 ROOT = project_root()
 BUILD = ROOT / "_build"
@@ -152,7 +153,7 @@ def execute_pages(toc: Path, jobs: int) -> None:
             cache.match_cache_notebook(notebook)
         except KeyError:
             waiting.append((page, notebook))
-    with ProcessPoolExecutor(jobs) as pool:
+    with warm_kernels(), ProcessPoolExecutor(jobs) as pool:
         running = [pool.submit(execute, page, notebook, timeout) for page, notebook in waiting]
         for done in tqdm(as_completed(running), "pages", len(running), unit="page"):
             page, notebook, result = done.result()

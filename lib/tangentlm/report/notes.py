@@ -8,7 +8,7 @@ from pathlib import Path
 
 from IPython.display import Markdown
 
-from tangentlm import STARTED
+import tangentlm
 from tangentlm.studies.records import peak_memory, processor
 
 
@@ -31,7 +31,7 @@ def page_cost_note() -> Markdown:
     Returns:
         A note in MyST.
     """
-    return _cost_markdown(time.perf_counter() - STARTED, peak_memory())
+    return _cost_markdown(time.perf_counter() - tangentlm.STARTED, peak_memory())
 
 
 def _cost_markdown(seconds: float, peak_bytes: int) -> Markdown:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 
 from tangentlm.params import Run, load_study, project_root
@@ -13,6 +14,7 @@ from tangentlm.studies.checks import check
 from tangentlm.studies.collect import write_collected
 from tangentlm.studies.execution import stale_folder
 from tangentlm.studies.records import read_record
+from tangentlm.studies.warm_kernels import warm_kernels
 
 
 def run_study(
@@ -93,7 +95,9 @@ def _snakemake(study: str, jobs: int, profile: str | None) -> int:
         "params",
         *([] if profile is None else ["--profile", profile]),
     ]
-    return subprocess.run(command, check=False).returncode
+    # The jobs of a cluster run on other machines.
+    with warm_kernels() if profile is None else nullcontext():
+        return subprocess.run(command, check=False).returncode
 
 
 def _set_aside(study: str, run: Run) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tangentlm import STARTED
+import tangentlm
 from tangentlm.errors import InputError, NonFiniteError
 from tangentlm.params import Run, project_root
 
@@ -122,7 +122,7 @@ def write_record(
         "metrics": _plain(metrics, "metrics"),
         "inputs": _plain(inputs, "inputs"),
         "cost": {
-            "seconds": round(time.perf_counter() - STARTED, 2),
+            "seconds": round(time.perf_counter() - tangentlm.STARTED, 2),
             "peak_bytes": peak_memory(),
         },
         "environment": environment(run.device),
