@@ -47,7 +47,7 @@ study: $(READY) ## run what STUDY lacks, JOBS runs at a time; DRYRUN=1 only list
 	$(RUN) tangentlm study $(STUDY) --jobs $(JOBS) $(if $(DRYRUN),--dry-run)
 
 test: $(READY) lint ## everything that CI checks
-	$(RUN) pytest -n $(JOBS)
+	$(RUN) pytest -n $(JOBS) --dist worksteal
 	$(RUN) tangentlm study smoke --jobs $(JOBS)
 	$(VENV)/bin/python workflow/build_book.py smoke --jobs $(JOBS)
 

@@ -3,6 +3,8 @@
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Also for the processes that tests start: threads that wait for each other burn a core each.
+os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.pop("TANGENTLM_DATA", None)
 os.environ.pop("TANGENTLM_CORPUS", None)
 

@@ -316,17 +316,3 @@ def test_a_repeat_that_fails_is_named(root, mine, monkeypatch, capsys):
     assert f"run mine/{NAME} failed: ValueError: no; see " in refused(
         capsys, "repeat", "mine", NAME
     )
-
-
-@pytest.mark.slow
-def test_a_real_run_is_repeated_to_the_last_digit(root, mine, capsys):
-    execution.execute("mine", "kernel", mine[0].name)
-    write_collected("mine", mine)
-    capsys.readouterr()
-    assert main(["repeat", "mine", NAME]) == 0
-    assert f"mine/{NAME}: the same to the last digit (" in capsys.readouterr().out
-    tamper(root, "dev_score", "99.0")
-    assert main(["repeat", "mine", NAME]) == 1
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2
-    assert lines[0].startswith("dev_score: 99.0 -> ")

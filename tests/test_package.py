@@ -33,6 +33,11 @@ def test_the_import_is_light():
     assert {name for name in loaded if name.startswith("tangentlm")} == {"tangentlm"}
 
 
+def test_a_checkpoint_is_found_without_torch():
+    loaded = fresh("import sys, tangentlm.models.checkpoints; print(*sys.modules)")
+    assert not {"torch", "transformers"} & set(loaded)
+
+
 def test_every_name_is_there_and_listed():
     assert set(tangentlm.__all__) == NAMES
     assert set(dir(tangentlm)) >= NAMES | {"STARTED", "__doc__"}

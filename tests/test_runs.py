@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,7 +26,7 @@ from tangentlm.params import (
     PretrainRun,
     load_study,
 )
-from tangentlm.studies import checks, execution, launch
+from tangentlm.studies import checks, execution, launch, repeat
 from tangentlm.studies.collect import write_collected
 from tangentlm.studies.done import standing
 from tangentlm.studies.identity import identity
@@ -380,30 +382,63 @@ def arrays_of(folder: Path) -> dict[str, np.ndarray]:
         return {name: kept[name] for name in kept.files}
 
 
+def is_whole(run) -> bool:
+    """Whether a run is done, and left what it should and nothing else."""
+    files = sorted(path.name for path in run.folder("mine").iterdir())
+    left = list((run.folder("mine").parents[1] / ".scratch").rglob("*.json"))
+    return (
+        standing(run, "mine").state == "done"
+        and files == ["arrays.npz", "notebook.ipynb", "record.json"]
+        and not left
+    )
+
+
 @pytest.mark.slow
-def test_a_run_twice_is_the_same_bit_for_bit(root, capsys):
+def test_a_run_twice_is_the_same_bit_for_bit(root, monkeypatch, capsys):
     study_of(root, "task: reviews\nk: 2\ntest_size: 10\ngrid: malladi\n")
     (run,) = load_study("mine")
-    folder = run.folder("mine")
-    records, arrays = [], []
-    for _ in range(2):
-        execution.execute("mine", run.experiment, run.name)
-        assert sorted(path.name for path in folder.iterdir()) == [
-            "arrays.npz", "notebook.ipynb", "record.json"
-        ]  # fmt: skip
-        records.append(read_record(folder))
-        arrays.append(arrays_of(folder))
-        assert standing(run, "mine").state == "done"
-    assert f"[1/1] kernel/{run.name}: test " in capsys.readouterr().out
+    name, folder, second = f"kernel/{run.name}", run.folder("mine"), root / "second"
+    whole = execution.execute_in
+
+    def kept(scratch: Path, *given: object, **options: object) -> str | None:
+        problem = whole(scratch, *given, **options)
+        shutil.copytree(scratch, second)
+        return problem
+
+    def as_then(scratch: Path, *_given: object, **_options: object) -> None:
+        shutil.copytree(second, scratch)
+
+    execution.execute("mine", "kernel", run.name)
+    assert f"[1/1] {name}: test " in capsys.readouterr().out
+    assert is_whole(run)
+    record, arrays = read_record(folder), arrays_of(folder)
+    assert record["parameters"] == run.parameters()
+    assert record["identity"] == str(identity(run))
+    assert arrays.keys() == {"singular_values", "predicted"}
+    write_collected("mine", [run])
+    monkeypatch.setattr(repeat, "execute_in", kept)
+    assert main(["repeat", "mine", name]) == 0
+    assert f"mine/{name}: the same to the last digit (" in capsys.readouterr().out
+    # A number of the row that is another is told, and nothing else.
+    table = root / "results" / "mine" / "kernel.csv"
+    rows = pd.read_csv(table, keep_default_na=False, dtype=str)
+    rows.assign(dev_score="99.0").to_csv(table, index=False)
+    monkeypatch.setattr(repeat, "execute_in", as_then)
+    assert main(["repeat", "mine", name]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("dev_score: 99.0 -> ")
+    # What the second execution left takes the place of the first's.
+    monkeypatch.setattr(execution, "execute_in", as_then)
+    execution.execute("mine", "kernel", run.name)
+    assert is_whole(run)
     for part in ("experiment", "run", "identity", "parameters", "metrics", "inputs"):
-        assert records[0][part] == records[1][part]
-    assert records[0]["parameters"] == run.parameters()
-    assert records[0]["identity"] == str(identity(run))
-    assert arrays[0].keys() == arrays[1].keys() == {"singular_values", "predicted"}
-    for name, first in arrays[0].items():
-        assert first.dtype == arrays[1][name].dtype
-        assert first.tobytes() == arrays[1][name].tobytes()
-    assert not list((root / "runs" / "mine" / ".scratch").rglob("*.json"))
+        assert read_record(folder)[part] == record[part]
+    again = arrays_of(folder)
+    assert again.keys() == arrays.keys()
+    for part, array in arrays.items():
+        assert array.dtype == again[part].dtype
+        assert array.tobytes() == again[part].tobytes()
 
 
 SMALL_TEMPLATE = """# ---
@@ -443,22 +478,43 @@ def small_template(root) -> None:
     (root / "book" / "experiments" / "kernel.py").write_text(SMALL_TEMPLATE, encoding="utf-8")
 
 
+class Launched(NamedTuple):
+    """How a study went: its exit status, and what it and everything that it started printed."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def launched(root, monkeypatch, capfd) -> Callable[..., Launched]:
+    """Launches a study from this process, which has imported everything; its runs have theirs."""
+    monkeypatch.chdir(root)
+
+    def launch_study(study: str, jobs: int) -> Launched:
+        capfd.readouterr()
+        status = main(["study", study, "--jobs", str(jobs)])
+        return Launched(status, *capfd.readouterr())
+
+    return launch_study
+
+
 def files_of(folder: Path) -> dict[str, tuple[bytes, int]]:
     # Snakemake adds a hidden file of its own.
     return {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.glob("[!.]*")}
 
 
 @pytest.mark.slow
-def test_a_run_that_fails_is_named_then_tried_again_alone(root, small_template):
+def test_a_run_that_fails_is_named_then_tried_again_alone(root, small_template, launched):
     study_of(root, "task: [reviews, inference]\nk: 2\ntest_size: 10\n")
     reviews, inference = load_study("mine")
     notebook = root / "runs" / "mine" / ".failed" / "kernel" / f"{inference.name}.ipynb"
     (root / "broken").touch()
-    done = command("study", "mine", "--jobs", "2", root=root)
-    assert done.returncode != 0
-    assert f"FAILED kernel/{inference.name}: {notebook.relative_to(root)}" in done.stderr
-    assert "RuntimeError: the sky fell on two lines" in done.stderr
-    assert "Traceback" not in done.stderr
+    done = launched("mine", jobs=2)
+    assert done.status != 0
+    assert f"FAILED kernel/{inference.name}: {notebook.relative_to(root)}" in done.err
+    assert "RuntimeError: the sky fell on two lines" in done.err
+    assert "Traceback" not in done.err
     assert "RuntimeError" in notebook.read_text(encoding="utf-8")
     assert not inference.folder("mine").exists()
     kept = files_of(reviews.folder("mine"))
@@ -468,9 +524,9 @@ def test_a_run_that_fails_is_named_then_tried_again_alone(root, small_template):
     assert inference.name not in collected
     # Whatever broke the run is mended: it alone is run, and its failure is forgotten.
     (root / "broken").unlink()
-    done = command("study", "mine", "--jobs", "2", root=root)
-    assert done.returncode == 0, done.stderr
-    assert "FAILED" not in done.stderr
+    done = launched("mine", jobs=2)
+    assert done.status == 0, done.err
+    assert "FAILED" not in done.err
     assert standing(inference, "mine").state == "done"
     assert not notebook.exists()
     assert files_of(reviews.folder("mine")) == kept
@@ -479,24 +535,24 @@ def test_a_run_that_fails_is_named_then_tried_again_alone(root, small_template):
 
 
 @pytest.mark.slow
-def test_a_row_stands_for_a_run_only_with_its_identity(root, small_template):
+def test_a_row_stands_for_a_run_only_with_its_identity(root, small_template, launched):
     # Collected results are committed, runs are not: a fresh clone has the one without the other.
     study_of(root, "task: reviews\nk: 2\ntest_size: 10\n")
     table = root / "results" / "mine" / "kernel.csv"
     table.parent.mkdir(parents=True)
     (run,) = load_study("mine")
     table.write_text(f"study,run\nmine,{run.name}\nmine,of long ago\n", encoding="utf-8")
-    done = command("study", "mine", "--jobs", "1", root=root)
-    assert done.returncode == 0, done.stderr
+    done = launched("mine", jobs=1)
+    assert done.status == 0, done.err
     assert standing(run, "mine").state == "done"
     assert pd.read_csv(table)["run"].tolist() == [run.name]
     # Now the row has it; what the study lacks is run, and nothing else.
     shutil.rmtree(root / "runs")
     study_of(root, "task: [reviews, topics]\nk: 2\ntest_size: 10\n")
     before, more = load_study("mine")
-    done = command("study", "mine", "--jobs", "1", root=root)
-    assert done.returncode == 0, done.stderr
-    assert "2 runs, 1 done, 0 stale, 1 to do" in done.stdout
+    done = launched("mine", jobs=1)
+    assert done.status == 0, done.err
+    assert "2 runs, 1 done, 0 stale, 1 to do" in done.out
     assert standing(more, "mine").state == "done"
     assert not before.folder("mine").exists()
     assert pd.read_csv(table)["run"].tolist() == [before.name, more.name]

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 
 from tangentlm.errors import InputError, unknown_name
@@ -106,6 +105,7 @@ def load_masked_lm(name: str) -> Any:
     Raises:
         InputError: If the checkpoint is no masked-LM with a loaded, tied decoder.
     """
+    import torch
     from transformers import AutoModelForMaskedLM
     from transformers.utils.logging import disable_progress_bar
 
