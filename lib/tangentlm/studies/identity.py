@@ -34,8 +34,6 @@ from tangentlm.params import (
     list_studies,
     load_study,
 )
-from tangentlm.pretrain.corpus import open_corpus
-from tangentlm.pretrain.probes import probes_file
 from tangentlm.tasks import Task, has_rows, list_tasks, load_split, load_task, row_files, task_of
 
 NONE, UNKNOWN = "none", "unknown"
@@ -166,6 +164,9 @@ def _data(run: Run) -> str:
             return UNKNOWN if hub is None else _FROM_HUB + _short(hub)
         return _split_checksum(task, run.k, run.seed, run.data, run.test_size)
     if isinstance(run, PretrainRun | ProbeRun):
+        from tangentlm.pretrain.corpus import open_corpus
+        from tangentlm.pretrain.probes import probes_file
+
         try:
             corpus = open_corpus(run.corpus).checksum
         except InputError:
