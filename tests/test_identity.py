@@ -18,7 +18,7 @@ from tangentlm.params import (
     PretrainRun,
     ProbeRun,
 )
-from tangentlm.studies import identity as module
+from tangentlm.pretrain.probes import probes_file
 from tangentlm.studies.identity import NONE, UNKNOWN, Identity, identity
 
 KERNEL = KernelRun(task="reviews", k=2, test_size=10)
@@ -258,10 +258,10 @@ def test_a_pretraining_depends_on_the_probes(corpus, tmp_path, monkeypatch):
     run = PretrainRun(corpus=str(corpus))
     before = identity(run)
     probes = tmp_path / "probes.yaml"
-    shutil.copy(module.probes_file(), probes)
+    shutil.copy(probes_file(), probes)
     with probes.open("a", encoding="utf-8") as file:
         file.write("\n# more\n")
-    monkeypatch.setattr(module, "probes_file", lambda: probes)
+    monkeypatch.setattr("tangentlm.pretrain.probes.probes_file", lambda: probes)
     assert identity(run).differences(before) == ["other data"]
 
 
