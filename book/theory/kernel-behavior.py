@@ -140,20 +140,19 @@ kernel = entk(model, others, one, precision="float64", progress=False).values[
     :, :, 0, :
 ]
 predicted = -kernel @ chi_1  # for eta = 1, shape (12, C)
+model.double()
+before = logits_of(model, others).numpy()
+loss = torch.nn.functional.cross_entropy(model(**one), labels[:1])
+gradients = torch.autograd.grad(loss, list(model.parameters()))
 
 
 def change_after_one_step(eta: float) -> np.ndarray:
     """The real change of the logits of the others, in float64."""
-    model.load_state_dict(start)
-    model.double()
-    before = logits_of(model, others).numpy()
-    loss = torch.nn.functional.cross_entropy(model(**one), labels[:1])
-    gradients = torch.autograd.grad(loss, list(model.parameters()))
     with torch.no_grad():
         for parameter, gradient in zip(model.parameters(), gradients, strict=True):
             parameter -= eta * gradient
-    after = logits_of(model, others).numpy()
-    model.float().load_state_dict(start)
+    after = logits_of(model, others, select=select_rows).numpy()
+    model.load_state_dict(start)
     return after - before
 
 
@@ -163,6 +162,7 @@ for eta in 10.0 ** np.arange(-5.0, -0.5, 0.5):
     error = np.linalg.norm(real - eta * predicted) / np.linalg.norm(real)
     one_step.append({"learning_rate": eta, "relative_error": error})
 one_step = pd.DataFrame(one_step)
+model.float().load_state_dict(start)
 
 # %% mystnb={"figure": {"caption": "Relative error of the kernel's prediction for one SGD step. It falls in proportion to the learning rate, as a first-order formula must.", "name": "fig-one-step"}, "image": {"alt": "Log-log plot of the relative error over the learning rate: a straight line of slope one, flat at the smallest rates where rounding takes over."}} tags=["hide-input"]
 figures.lines(
@@ -235,7 +235,7 @@ def follow(learning_rate: float, steps: int = 96, every: int = 32) -> pd.DataFra
 
     def measure(step: int, network: torch.nn.Module) -> None:
         network.eval()
-        real = logits_of(network, test_batch).numpy()
+        real = logits_of(network, test_batch, select=select_rows).numpy()
         taylor = linearized_logits(
             network, start, snapshot(network), test_batch
         ).numpy()

@@ -994,12 +994,9 @@ print(f"largest output: {score(labels, labels_of_decision(says)):.1f} %")
 three = few_shot(
     KernelRun(task="inference", k=8, seed=13, test_size=60, device="cpu")
 )
-train, test = three.part("train"), three.part("test")
-y_three = {"train": train.labels.numpy(), "test": test.labels.numpy()}
-K_three = {
-    "train": entk(three.model, train.batch, **quiet).values,
-    "test": entk(three.model, train.batch, test.batch, **quiet).values,
-}
+y_three = parts_of(three, three.labels.numpy())
+values = entk(three.model, three.part("train").batch, three.batch, **quiet).values
+K_three = parts_of(three, values, axis=2)
 
 # %%
 trap = []

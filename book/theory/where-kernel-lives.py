@@ -98,9 +98,8 @@ shots = {
 }
 models = {task: taken_apart(s.model) for task, s in shots.items()}
 for task, s in shots.items():
-    same = torch.equal(
-        logits_of(s.model, s.batch), logits_of(models[task], s.batch)
-    )
+    batch = s.part("train").batch
+    same = torch.equal(logits_of(s.model, batch), logits_of(models[task], batch))
     sizes = {part: len(s.part(part)) for part in s.parts}
     print(f"{task}: C = {s.task.num_classes}, {sizes}, same logits: {same}")
 
@@ -116,13 +115,10 @@ TIED = "masked_lm.model.embeddings.tok_embeddings.weight"
 DECODER = "masked_lm.decoder.weight"
 
 
-def kernel_of(task, model, columns=None, **options):
+def kernel_of(task, model, columns=None, many="full", **options):
     """The kernel of a task's training samples, of the one difference if C = 2."""
-    two = shots[task].task.num_classes == 2
-    options = {
-        "outputs": "difference" if two else "full",
-        "progress": False,
-    } | options
+    outputs = "difference" if shots[task].task.num_classes == 2 else many
+    options = {"outputs": outputs, "progress": False} | options
     return entk(model, shots[task].part("train").batch, columns, **options)
 
 
@@ -137,7 +133,7 @@ print(f"cross terms, relative to the kernel of the tied matrix: {cross:.2%}")
 # Little, because few reviews contain a label word. So we go on with the model that was taken apart.
 #
 # Now the kernels: those of SGD between the training samples and all samples, and those of SignGD
-# between the training samples alone.
+# between the training samples alone, of which only the trace over the outputs will be needed.
 
 # %%
 kernels = {
@@ -145,7 +141,7 @@ kernels = {
     for task, model in models.items()
 }
 sign_kernels = {
-    task: kernel_of(task, model, by="parameter", formula="signgd")
+    task: kernel_of(task, model, many="trace", by="parameter", formula="signgd")
     for task, model in models.items()
 }
 for task, kernel in kernels.items():
