@@ -44,9 +44,6 @@ INPUTS = ("lib", "params", "assets", "constraints.txt")
 """What every page may read."""
 RESULTS = "results"
 """What the pages of the results read as well; any study that is run changes it."""
-KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
-"""What glibc reads: it keeps the memory of large arrays for the next ones. Otherwise the system
-clears every page of each anew, which took a fifth of the time of pages with many large arrays."""
 SHOW_RESULTS = ("book/results", "book/runs.md")
 
 
@@ -173,7 +170,6 @@ def main(study: str, jobs: int) -> int:
     os.environ |= quiet_kernels()
     # Pages that stand side by side must not fight for cores.
     os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // jobs, 1)))
-    os.environ |= KEEP_MEMORY
     execute_pages(toc, jobs)
     command = [
         *JUPYTER_BOOK,

@@ -98,8 +98,9 @@ shots = {
 }
 models = {task: taken_apart(s.model) for task, s in shots.items()}
 for task, s in shots.items():
-    batch = s.part("train").batch
-    same = torch.equal(logits_of(s.model, batch), logits_of(models[task], batch))
+    same = torch.equal(
+        logits_of(s.model, s.batch), logits_of(models[task], s.batch)
+    )
     sizes = {part: len(s.part(part)) for part in s.parts}
     print(f"{task}: C = {s.task.num_classes}, {sizes}, same logits: {same}")
 

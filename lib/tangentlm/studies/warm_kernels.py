@@ -49,6 +49,10 @@ _IMPORTED = (
 )
 """What nearly every notebook imports. Importing it must start no thread: a fork has only one."""
 
+_KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
+"""With these, glibc keeps the memory of large arrays for the next ones. Otherwise the system clears
+every page of each anew, which took a fifth of the time of notebooks with many large arrays."""
+
 
 class _Nursery:
     """Forks kernels, and knows how they ended."""
@@ -196,7 +200,7 @@ def warm_kernels() -> Generator[None]:
         return
     command = [sys.executable, "-c", f"from {__name__} import serve; serve()"]
     # One thread while it imports: a process with more cannot be forked safely.
-    alone = {"OMP_NUM_THREADS": "1", _KEY: secrets.token_hex(16)}
+    alone = {**_KEEP_MEMORY, "OMP_NUM_THREADS": "1", _KEY: secrets.token_hex(16)}
     with subprocess.Popen(
         command, env=os.environ | alone, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as nursery:
