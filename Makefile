@@ -34,8 +34,8 @@ $(READY): pyproject.toml constraints.txt
 		{ echo "Python 3.11 or newer is needed; set PYTHON=/path/to/it" >&2; exit 1; }
 	"$(PYTHON)" -m venv $(VENV)
 	$(RUN) pip install --quiet --upgrade pip
-	$(RUN) pip install --quiet --constraint constraints.txt torch
-	$(RUN) pip install --quiet --constraint constraints.txt --editable '.[book,test]'
+	$(RUN) pip install --quiet --no-compile --constraint constraints.txt torch
+	$(RUN) pip install --quiet --no-compile --constraint constraints.txt --editable '.[book,test]'
 	@touch $@
 
 install: $(READY) ## the environment alone, in .venv

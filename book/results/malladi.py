@@ -256,7 +256,7 @@ readable(
 # the dev scores of SST-2, Subj and TREC, split 13, in a try that is not among the records.
 
 # %% tags=["hide-input"]
-readable(grid_values(["malladi", "pocket", "pocket-64", "pocket-512", "quick"]))
+readable(grid_values(["malladi", "pocket", "pocket-64", "pocket-512", "quick", "brief"]))
 
 # %% [markdown]
 # The scales of the maximal-update parametrization (Table 11; Table 10 of the first version) are
@@ -419,7 +419,7 @@ paper_table(ledgers, "Table 12")
 #
 # The quick study that `make book` runs: three tasks written for this book, few splits, a test set of
 # a hundred examples, an eighth of the paper's training steps at larger learning rates
-# (`params/grids/quick.yaml`), so fine-tuning may be cut short where the kernel is not. The paper has no
+# (`params/grids/brief.yaml`), so fine-tuning may be cut short where the kernel is not. The paper has no
 # such tasks. Take the numbers as a demonstration that everything runs, and the spread seriously.
 
 # %% tags=["hide-input"]
