@@ -418,7 +418,7 @@ paper_table(ledgers, "Table 12")
 # ## The bundled tasks
 #
 # The quick study that `make book` runs: three tasks written for this book, few splits, a test set of
-# a hundred examples, an eighth of the paper's training steps at larger learning rates
+# a hundred examples, a sixteenth of the paper's training steps at larger learning rates
 # (`params/grids/brief.yaml`), so fine-tuning may be cut short where the kernel is not. The paper has no
 # such tasks. Take the numbers as a demonstration that everything runs, and the spread seriously.
 
