@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -142,6 +143,7 @@ def test_a_study_of_pretrainings_needs_no_model(root, corpus, monkeypatch):
         return 0
 
     monkeypatch.setattr(launch, "_snakemake", snakemake)
+    monkeypatch.setattr(launch, "warm_kernels", nullcontext)
     assert launch.run_study("mine") == 0
     table = pd.read_csv(root / "results" / "mine" / "pretrain.csv")
     assert table["run"].tolist() == ["tiny-w64-s13-standard", "tiny-w128-s13-standard"]
@@ -185,6 +187,7 @@ def started(root, monkeypatch) -> list[str]:
         return 0
 
     monkeypatch.setattr(launch, "_snakemake", snakemake)
+    monkeypatch.setattr(launch, "warm_kernels", nullcontext)
     return names
 
 
@@ -632,6 +635,7 @@ def test_a_stale_run_is_kept_until_it_was_done_anew(root, monkeypatch):
     finish(run, "mine")
     edit(run.folder("mine") / "record.json", "engine=1", "engine=0")
     monkeypatch.setattr(launch, "_snakemake", lambda *_: 1)
+    monkeypatch.setattr(launch, "warm_kernels", nullcontext)
     assert launch.run_study("mine") == 1
     aside = root / "runs" / "mine" / ".stale" / "kernel" / run.name
     assert (aside / "record.json").is_file()

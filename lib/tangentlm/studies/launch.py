@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -39,8 +40,6 @@ def run_study(
     runs = load_study(study)
     found = {run: standing(run, study) for run in runs}
     waiting = [run for run in runs if found[run].waits]
-    if not dry_run:
-        check(waiting)
     stale = sum(found[run].state == "stale" for run in waiting)
     print(
         f"Study {study}: {len(runs)} runs, {len(runs) - len(waiting)} done, {stale} stale, "
@@ -56,9 +55,7 @@ def run_study(
             print(f"  would run {run.experiment}/{run.name} ({state})")
         check(waiting)
         return 0
-    for run in waiting:
-        _set_aside(study, run)
-    status = _snakemake(study, jobs, profile) if waiting else 0
+    status = _execute(study, waiting, jobs, profile) if waiting else 0
     for path in write_collected(study, runs):
         print(f"Collected {path.relative_to(project_root())}")
     missing = [run for run in waiting if read_record(run.folder(study)) is None]
@@ -69,6 +66,16 @@ def run_study(
         )
         print(f"FAILED {run.experiment}/{run.name}: {shown}", file=sys.stderr)
     return status or int(bool(missing))
+
+
+def _execute(study: str, waiting: Sequence[Run], jobs: int, profile: str | None) -> int:
+    """Check runs, and let Snakemake execute them; its exit status."""
+    # They warm up while the runs are checked; the jobs of a cluster run on other machines.
+    with warm_kernels() if profile is None else nullcontext():
+        check(waiting)
+        for run in waiting:
+            _set_aside(study, run)
+        return _snakemake(study, jobs, profile)
 
 
 def _snakemake(study: str, jobs: int, profile: str | None) -> int:
@@ -95,9 +102,7 @@ def _snakemake(study: str, jobs: int, profile: str | None) -> int:
         "params",
         *([] if profile is None else ["--profile", profile]),
     ]
-    # The jobs of a cluster run on other machines.
-    with warm_kernels() if profile is None else nullcontext():
-        return subprocess.run(command, check=False).returncode
+    return subprocess.run(command, check=False).returncode
 
 
 def _set_aside(study: str, run: Run) -> None:

@@ -19,7 +19,7 @@ import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
-from multiprocessing import get_context
+from multiprocessing import forkserver, get_context
 from multiprocessing.managers import BaseManager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -60,6 +60,7 @@ class _Nursery:
     def __init__(self) -> None:
         self._forks = get_context("forkserver")
         self._forks.set_forkserver_preload([__name__, *_IMPORTED])
+        forkserver.ensure_running()  # it imports while whoever wants a kernel prepares
         self._kernels: dict[int, BaseProcess] = {}
 
     def start(self, options: Sequence[str], variables: Mapping[str, str], folder: str) -> int:
@@ -91,6 +92,7 @@ def serve() -> None:
     """Be the nursery's process: tell where it is, and serve until the standard input ends."""
     sys.path.remove("")  # the folder of whoever started this
     server = _Manager(authkey=_key()).get_server()
+    _nursery()
     print(server.address, flush=True)
     threading.Thread(target=_end_with_input, daemon=True).start()
     server.serve_forever()
