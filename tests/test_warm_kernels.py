@@ -106,3 +106,12 @@ def test_a_kernel_that_ends_on_its_own_is_seen(nursery, tmp_path):
         command(tmp_path, "import os; os._exit(3)"), capture_output=True, text=True, check=False
     )
     assert "DeadKernelError" in done.stderr
+
+
+def test_without_a_nursery_a_kernel_starts_as_ever(tmp_path):
+    gone = {
+        "JUPYTER_DEFAULT_PROVISIONER_NAME": "warm",
+        "TANGENTLM_NURSERY": str(tmp_path / "gone"),
+        "TANGENTLM_NURSERY_KEY": "none",
+    }
+    assert not facts(tmp_path, **gone)["warm"]

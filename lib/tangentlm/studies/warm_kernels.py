@@ -90,7 +90,7 @@ _Manager.register("nursery", callable=_nursery)
 
 def serve() -> None:
     """Be the nursery's process: tell where it is, and serve until the standard input ends."""
-    sys.path.remove("")  # the folder of whoever started this
+    sys.path[:] = filter(None, sys.path)  # without the folder of whoever started this
     server = _Manager(authkey=_key()).get_server()
     _nursery()
     print(server.address, flush=True)
@@ -120,7 +120,7 @@ def _become_kernel(options: Sequence[str], variables: Mapping[str, str], folder:
     os.environ.clear()
     os.environ.update(variables, JPY_PARENT_PID=str(os.getppid()))
     os.chdir(folder)
-    threads = int(variables.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+    threads = int(variables.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
     torch.set_num_threads(threads)
     threadpool_limits(threads)
     for draw_anew in (random.seed, numpy.random.seed, torch.seed):
@@ -147,7 +147,10 @@ class _Kernel:
         self._nursery = nursery
 
     def poll(self) -> int | None:
-        code: int | None = self._nursery.exit_code(self.pid)
+        try:
+            code: int | None = self._nursery.exit_code(self.pid)
+        except (OSError, EOFError):  # the nursery has ended, and its kernels with it
+            return -signal.SIGKILL
         return code
 
     def wait(self) -> int | None:
@@ -179,12 +182,15 @@ class WarmProvisioner(LocalProvisioner):
         """
         if cmd[1:3] != ["-m", "ipykernel_launcher"]:
             return await super().launch_kernel(cmd, **kwargs)
-        manager = _Manager(os.environ[_ADDRESS], _key())
-        manager.connect()
-        nursery = manager.nursery()  # type: ignore[attr-defined]
         variables = {**kwargs.get("env", os.environ), "JPY_PARENT_PID": str(os.getpid())}
         folder = str(kwargs.get("cwd") or Path.cwd())
-        kernel: Any = _Kernel(nursery, nursery.start(cmd[3:], variables, folder))
+        try:
+            manager = _Manager(os.environ[_ADDRESS], _key())
+            manager.connect()
+            nursery = manager.nursery()  # type: ignore[attr-defined]
+            kernel: Any = _Kernel(nursery, nursery.start(cmd[3:], variables, folder))
+        except (OSError, EOFError):  # the nursery has ended
+            return await super().launch_kernel(cmd, **kwargs)
         self.process, self.pid = kernel, kernel.pid
         self.cwd = folder
         return self.connection_info
@@ -209,7 +215,7 @@ def warm_kernels() -> Generator[None]:
         assert nursery.stdin is not None
         assert nursery.stdout is not None
         address = nursery.stdout.readline().strip()
-        ours = {_KEY: alone[_KEY], _ADDRESS: address, _PROVISIONER: "warm"}
+        ours = {_KEY: alone[_KEY], _ADDRESS: address, _PROVISIONER: "warm"} if address else {}
         os.environ |= ours
         try:
             yield
