@@ -70,8 +70,10 @@ def run_study(
 
 def _execute(study: str, waiting: Sequence[Run], jobs: int, profile: str | None) -> int:
     """Check runs, and let Snakemake execute them; its exit status."""
-    # They warm up while the runs are checked; the jobs of a cluster run on other machines.
-    with warm_kernels() if profile is None else nullcontext():
+    # Kernels warm up while the runs are checked. For a run each that takes longer than it saves,
+    # and the jobs of a cluster run on other machines.
+    warm = profile is None and len(waiting) > jobs
+    with warm_kernels() if warm else nullcontext():
         check(waiting)
         for run in waiting:
             _set_aside(study, run)
