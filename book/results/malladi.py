@@ -256,7 +256,9 @@ readable(
 # the dev scores of SST-2, Subj and TREC, split 13, in a try that is not among the records.
 
 # %% tags=["hide-input"]
-readable(grid_values(["malladi", "pocket", "pocket-64", "pocket-512", "quick", "brief"]))
+readable(
+    grid_values(["malladi", "pocket", "pocket-64", "pocket-512", "quick", "brief"])
+)
 
 # %% [markdown]
 # The scales of the maximal-update parametrization (Table 11; Table 10 of the first version) are
