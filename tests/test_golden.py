@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 import torch
+from torch import nn
 
 import golden
 from golden import check, other_identity
@@ -96,7 +98,8 @@ def another_order_of_text(patch: pytest.MonkeyPatch, _root: Path) -> None:
 
 
 def no_clipping(patch: pytest.MonkeyPatch, _root: Path) -> None:
-    patch.setattr(tuning, "MAX_GRADIENT_NORM", 10.0)
+    clip = nn.utils.clip_grad_norm_
+    patch.setattr(nn.utils, "clip_grad_norm_", lambda parameters, _: clip(parameters, math.inf))
 
 
 def other_words_hidden(patch: pytest.MonkeyPatch, _root: Path) -> None:
@@ -214,7 +217,7 @@ class WiderRun(KernelRun):
 class WellToldRun(WiderRun):
     """The same, and it says what runs did before."""
 
-    later: ClassVar = {"temperature": 1.0}
+    later: ClassVar = {**KernelRun.later, "temperature": 1.0}
 
 
 def test_a_new_parameter_that_makes_every_run_stale_is_noticed(monkeypatch):

@@ -11,7 +11,7 @@ from small_models import text_batch
 from tangentlm.batches import Labelled
 from tangentlm.errors import InputError
 from tangentlm.models.heads import LinearHeadModel
-from tangentlm.models.linear_probe import FirstTokenFeatures, fit_linear_probe
+from tangentlm.models.linear_probe import PooledFeatures, fit_linear_probe
 from tangentlm.models.logits import logits_of
 from tiny import tiny_masked_lm
 
@@ -33,7 +33,7 @@ def fitted(classes: int, per_class: int = 6):
 @pytest.mark.parametrize("classes", [2, 3])
 def test_the_head_predicts_as_the_probe(classes):
     model, train = fitted(classes, per_class=1)
-    features = logits_of(FirstTokenFeatures(model), train.batch).double().numpy()
+    features = logits_of(PooledFeatures(model), train.batch).double().numpy()
     probe = LogisticRegression(max_iter=5000).fit(features, train.labels.numpy())
     expected = probe.decision_function(features)
     logits = logits_of(model, train.batch).double().numpy()
@@ -55,7 +55,7 @@ def test_the_penalty_is_chosen_and_the_fit_repeats(classes):
 
 def test_features_are_what_the_head_reads():
     model, train = fitted(3)
-    features = logits_of(FirstTokenFeatures(model), train.batch)
+    features = logits_of(PooledFeatures(model), train.batch)
     assert torch.allclose(model.classifier(features), logits_of(model, train.batch), atol=1e-6)
 
 

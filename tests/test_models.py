@@ -171,12 +171,36 @@ def test_untied_decoder_is_refused(tmp_path, arch, head):
     refused("not tied to the embedding", load_model, folder, tiny_task(), head)
 
 
-@pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_model_without_its_head_is_refused(tmp_path, arch, head):
+def test_encoder_without_a_head_is_for_linear_heads(tmp_path, arch):
     AutoModel.from_config(tiny_config(arch)).save_pretrained(tmp_path)
     tiny_tokenizer().save_pretrained(tmp_path)
-    refused("the checkpoint has no .*random", load_model, str(tmp_path), tiny_task(), head)
+    folder = str(tmp_path)
+    refused("has no language-model head; use head = 'linear'", load_model, folder, tiny_task())
+    refused("the checkpoint has no .*random", load_masked_lm, folder)
+    ids = torch.tensor([[5, 6, 7, 8], [9, 10, 1, 1]])
+    mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
+    for pooling, read in {
+        "first": lambda hidden: hidden[:, 0],
+        "mean": lambda hidden: torch.stack([hidden[0].mean(0), hidden[1, :2].mean(0)]),
+        "last": lambda hidden: torch.stack([hidden[0, 3], hidden[1, 1]]),
+    }.items():
+        model = load_model(folder, tiny_task(), "linear", pooling)
+        with torch.no_grad():
+            hidden = model.body(input_ids=ids, attention_mask=mask).last_hidden_state
+            torch.testing.assert_close(
+                model.features(ids, attention_mask=mask), read(hidden), rtol=1e-5, atol=1e-6
+            )
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_encoder_that_lacks_a_parameter_is_refused(tmp_path, arch):
+    AutoModel.from_config(tiny_config(arch)).save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    del weights[next(name for name in weights if "embeddings" in name)]
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    refused("the checkpoint has no .*the encoder", load_model, str(tmp_path), tiny_task(), "linear")
 
 
 @pytest.mark.parametrize(
@@ -262,7 +286,7 @@ def own_models(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("values", "match"),
     [
-        ({"about": "Nothing."}, "model mine: needs a folder or a hub id"),
+        ({"about": "Nothing."}, "model mine: needs one of folder, hub and package"),
         ({"folder": "x"}, "model mine: about is missing"),
         ({"about": "A typo.", "foldr": "x"}, "unknown parameter 'foldr'; did you mean 'folder'"),
         ({"about": "Gone.", "folder": "gone"}, "model mine: no config.json in .*gone"),

@@ -64,7 +64,8 @@ class Linear(Mlp):
 
 
 def by_hand(model: nn.Module, train: Labelled, plan: Schedule) -> list[float]:
-    """SGD with linear decay to zero and the gradient's norm clipped at 1; the norms."""
+    """SGD with linear decay to zero and the gradient's norm clipped; the norms before that."""
+    clip = math.inf if plan.clip is None else plan.clip
     generator = torch.Generator().manual_seed(plan.seed)
     batches: list[Tensor] = []
     norms = []
@@ -84,20 +85,26 @@ def by_hand(model: nn.Module, train: Labelled, plan: Schedule) -> list[float]:
         rate = plan.learning_rate * (1 - step / plan.steps)
         with torch.no_grad():
             for parameter, gradient in zip(parameters, gradients, strict=True):
-                parameter -= rate * min(1.0, 1.0 / norm) * gradient
+                parameter -= rate * min(1.0, clip / norm) * gradient
         norms.append(norm)
     return norms
 
 
+@pytest.mark.parametrize("clip", [1.0, 0.5, None])
 @pytest.mark.parametrize(("batch_size", "scale"), [(1, 0.25), (4, 1.0), (10, 3.0), (99, 3.0)])
-def test_sgd_is_the_written_recipe(batch_size, scale):
+def test_sgd_is_the_written_recipe(batch_size, scale, clip):
     # The inputs are as large as it takes to clip the gradient at some steps and not at others.
     train = samples(10, seed=1, scale=scale)
-    plan = schedule(batch_size=batch_size, steps=15, evaluate_every=15, learning_rate=0.5)
+    plan = schedule(
+        batch_size=batch_size, steps=15, evaluate_every=15, learning_rate=0.5, clip=clip
+    )
     expected, model = Linear(), Linear()
     norms = by_hand(expected, train, plan)
-    assert max(norms) > 1 > min(norms)
-    fine_tune(model, train, DEV, plan, progress=False)
+    assert clip != 1.0 or max(norms) > 1 > min(norms)
+    tuned = fine_tune(model, train, DEV, plan, progress=False)
+    assert tuned.gradient_norms == pytest.approx(norms, rel=1e-4)
+    over = [norm > clip for norm in norms] if clip else [False]
+    assert tuned.clipped_share == pytest.approx(sum(over) / len(over))
     for (name, p), q in zip(model.named_parameters(), expected.parameters(), strict=True):
         torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-6, msg=name)
 

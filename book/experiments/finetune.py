@@ -29,7 +29,7 @@
 # batch sizes and the schedule. `learning_rate` and `batch_size` replace those of the grid.
 # `adaptation` says what is trained: all parameters, the low-rank matrices of LoRA, or coordinates in a
 # random subspace (IntrinsicDimension). With `head = "linear"` there is no prompt: a linear layer reads
-# the first token, and starts at the linear-probing solution.
+# the first token (of a causal model the last), and starts at the linear-probing solution.
 
 # %% tags=["parameters"]
 task = "reviews"  # a task of params/tasks
@@ -37,7 +37,9 @@ model = "pocket"  # a model of params/models, or a folder
 head = (
     "prompt"  # prompt: label words at the mask; linear: a layer on the first token
 )
+pooling = None  # what a linear layer reads: first, mean or last token
 prompt = "manual"  # manual, null, unrelated or searched
+labels = "given"  # shuffled: a control that can learn nothing of the task
 k = 16  # examples a class, for train and again for dev
 seed = 13  # the split, and every random choice of the training
 test_size = 1000  # at most so many test examples
@@ -49,6 +51,7 @@ dimension = 200  # of the random subspace
 grid = "quick"  # learning rates, batch sizes and schedule, from params/grids
 learning_rate = None  # one or several, instead of the grid's
 batch_size = None  # one or several, instead of the grid's
+clip = 1.0  # the largest norm of a gradient; None: any
 distance_samples = 64  # at most so many, for how far the kernel moved
 device = "auto"  # auto, cpu or cuda
 data = None  # a data folder; the variable TANGENTLM_DATA otherwise
@@ -115,6 +118,7 @@ schedules = grid_schedules(
     adaptation=run.adaptation,
     learning_rate=run.learning_rate,
     batch_size=run.batch_size,
+    clip=run.clip,
 )
 print(f"{len(schedules)} grid points of {schedules[0].steps} steps each")
 
@@ -249,6 +253,8 @@ path = write_record(
         "best_learning_rate": best.learning_rate,
         "best_batch_size": best.batch_size,
         "best_step": found.best.best_step,
+        "clipped_share": found.best.clipped_share,
+        "gradient_norm": found.best.gradient_norm,
         "steps": best.steps,
         "grid_points": len(schedules),
         "diverged": sum(row["dev_score"] is None for row in found.table),
@@ -263,8 +269,9 @@ cost_note(path)
 # ## Limits
 #
 # The dev split chooses among few points with few examples, so the chosen point is noisy; the
-# spread over splits, not this page, says how much. The gradient's norm is clipped at 1, as the
-# authors' code does without the paper saying so.
+# spread over splits, not this page, says how much. The gradient's norm is clipped at `clip`; 1 is
+# what the authors' code does without the paper saying so, and the record says at what share of the
+# steps it bound.
 #
 # ## Exercises
 #

@@ -36,7 +36,9 @@ model = "pocket"  # a model of params/models, or a folder
 head = (
     "prompt"  # prompt: label words at the mask; linear: a layer on the first token
 )
+pooling = None  # what a linear layer reads: first, mean or last token
 prompt = "manual"  # manual, null, unrelated or searched
+labels = "given"  # shuffled: a control that can learn nothing of the task
 k = 16  # examples a class, for train and again for dev
 seed = 13  # the split: 13, 21, 42, 87 or 100 in the papers
 test_size = 1000  # at most so many test examples
@@ -44,6 +46,7 @@ formula = "sgd"  # which kernel: sgd, signgd or asymmetric-signgd
 solver = (
     "least-squares"  # or logistic, rows-logistic; asymmetric kernels have their own
 )
+layers = "all"  # last: a control, the kernel of the last layer alone
 adaptation = "full"  # full, lora or intrinsic: what fine-tuning would move
 rank = 8  # of LoRA
 alpha = 16.0  # of LoRA
@@ -125,6 +128,7 @@ pd.Series(zero_shot, name=f"zero-shot {the_task.metric} (%)").round(1).to_frame(
 import functools
 
 from tangentlm.finetune.adaptation import adapted_kernel
+from tangentlm.models.heads import last_layer
 
 two_classes = the_task.num_classes == 2
 kernel_of = functools.partial(
@@ -137,6 +141,7 @@ kernel_of = functools.partial(
     alpha=run.alpha,
     dimension=run.dimension,
     seed=run.seed,
+    parameters=last_layer(shots.model) if run.layers == "last" else None,
 )
 train = shots.part("train").batch
 kernel = kernel_of(train)

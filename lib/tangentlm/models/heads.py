@@ -1,9 +1,10 @@
-"""Models that map a batch to (N, C) logits, made from any masked language model.
+"""Models that map a batch to (N, C) logits, made from any language model or encoder.
 
-Two heads: ``"prompt"`` reads the logits of the label words at the mask (prompt-based
-fine-tuning, Section 2 of Malladi-v1), ``"linear"`` is a linear layer on the first token
-(standard fine-tuning). Nothing here depends on the architecture: the body is whatever the
-checkpoint calls its base model, and the masked-LM head runs on one position only.
+Two heads: ``"prompt"`` reads the logits of the label words (prompt-based fine-tuning, Section 2 of
+Malladi-v1), at the mask of a masked-LM or after the last token of a causal LM; ``"linear"`` is a
+linear layer on one token or on the mean of all (standard fine-tuning). Nothing here depends on the
+architecture: the body is whatever the checkpoint calls its base model, and a language-model head
+runs on one position only.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from tangentlm.models.checkpoints import load_masked_lm, load_tokenizer
+from tangentlm.errors import InputError
+from tangentlm.models.checkpoints import check_prompted, load_pretrained, load_tokenizer, model_kind
 from tangentlm.tasks import Task
 from tangentlm.tasks.prompts import label_word_ids
 
@@ -83,16 +85,87 @@ class PromptModel(nn.Module):
         return logits.squeeze(1)
 
 
-class LinearHeadModel(nn.Module):
-    """A linear layer on the first token: f(s) = Gamma h_[CLS](s) + b, shape (N, C)."""
+class CausalPromptModel(PromptModel):
+    """The logits of the label words as a row's next word: f(s) = Phi^T h_T(s), shape (N, C).
 
-    def __init__(self, masked_lm: Any, num_classes: int) -> None:
+    Rows may be padded on either side. Padding on the left is moved to the right, which changes
+    nothing for a causal model: a token's position is the number of tokens before it. What all rows
+    pad is cut off.
+    """
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        mask_position: Tensor,
+        attention_mask: Tensor | None = None,
+        **inputs: Tensor,
+    ) -> Tensor:
+        """Logits of the label words.
+
+        Args:
+            input_ids: (N, T).
+            mask_position: (N,), where each row's last token is.
+            attention_mask: (N, T); by default no token is padding.
+            **inputs: The rest of the batch.
+
+        Returns:
+            (N, C).
+        """
+        rows = torch.arange(len(input_ids), device=input_ids.device)
+        if attention_mask is not None:
+            order = attention_mask.argsort(dim=1, descending=True, stable=True)
+            order = order[:, : int(attention_mask.sum(dim=1).max())]
+            mask_position = attention_mask.cumsum(dim=1)[rows, mask_position] - 1
+            input_ids = input_ids.gather(1, order)
+            inputs["attention_mask"] = attention_mask.gather(1, order)
+
+        def keep_last(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            # Of the next words, only that after the last token is asked for.
+            return (args[0][rows, mask_position].unsqueeze(1), *args[1:])
+
+        hook = self.masked_lm.get_output_embeddings().register_forward_pre_hook(keep_last)
+        try:
+            logits = self.masked_lm(input_ids=input_ids, use_cache=False, **inputs).logits
+        finally:
+            hook.remove()
+        return logits.squeeze(1)
+
+
+Pooling = Literal["first", "mean", "last"]
+"""What a linear head reads: the first token, the mean over tokens, or the last token."""
+
+
+class LinearHeadModel(nn.Module):
+    """A linear layer on pooled hidden states: f(s) = Gamma h(s) + b, shape (N, C)."""
+
+    def __init__(self, pretrained: Any, num_classes: int, pooling: Pooling = "first") -> None:
         super().__init__()
-        self.body = masked_lm.base_model
-        self.classifier = nn.Linear(masked_lm.config.hidden_size, num_classes)
+        self.body = pretrained.base_model
+        self.classifier = nn.Linear(pretrained.config.hidden_size, num_classes)
         nn.init.zeros_(self.classifier.weight)
         nn.init.zeros_(self.classifier.bias)
         self.num_classes = num_classes
+        self.pooling = pooling
+
+    def features(self, input_ids: Tensor, **inputs: Tensor) -> Tensor:
+        """What the linear layer reads.
+
+        Args:
+            input_ids: (N, T).
+            **inputs: The rest of the batch, e.g. ``attention_mask``.
+
+        Returns:
+            (N, h).
+        """
+        hidden: Tensor = self.body(input_ids=input_ids, **inputs).last_hidden_state
+        if self.pooling == "first":
+            return hidden[:, 0]
+        mask = inputs.get("attention_mask", torch.ones_like(input_ids))
+        if self.pooling == "last":
+            last = mask.cumsum(dim=1).argmax(dim=1)
+            return hidden[torch.arange(len(hidden), device=hidden.device), last]
+        weights = mask[:, :, None].to(hidden.dtype)
+        return (hidden * weights).sum(dim=1) / weights.sum(dim=1)
 
     def forward(self, input_ids: Tensor, **inputs: Tensor) -> Tensor:
         """Logits of the classes.
@@ -104,12 +177,49 @@ class LinearHeadModel(nn.Module):
         Returns:
             (N, C).
         """
-        hidden = self.body(input_ids=input_ids, **inputs).last_hidden_state
-        return self.classifier(hidden[:, 0])
+        logits: Tensor = self.classifier(self.features(input_ids, **inputs))
+        return logits
+
+
+def last_layer(model: PromptModel | LinearHeadModel) -> list[str]:
+    """The parameters of a model's last layer, the one before its head.
+
+    Example:
+        >>> from tangentlm.tasks import load_task
+        >>> last_layer(load_model("pocket-xs", load_task("reviews")))[-1]
+        'masked_lm.model.layers.1.mlp.Wo.weight'
+
+    Args:
+        model: A model of a language model or encoder.
+
+    Returns:
+        Names, as ``entk`` takes them.
+
+    Raises:
+        InputError: If the model has no list of layers.
+    """
+    stacks = {name: m for name, m in model.named_modules() if isinstance(m, nn.ModuleList)}
+    if not stacks:
+        raise InputError("this model has no list of layers, so none is the last")
+    longest = max(stacks, key=lambda name: len(stacks[name]))
+    start = f"{longest}.{len(stacks[longest]) - 1}."
+    return [name for name, _ in model.named_parameters() if name.startswith(start)]
+
+
+def _reads_on(config: Any) -> bool:
+    """Whether a model sees only what is before a token, with or without a head."""
+    from transformers.models.auto import modeling_auto
+
+    causal = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    masked = modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    return config.model_type in causal and config.model_type not in masked
 
 
 def load_model(
-    name: str, task: Task, head: Literal["prompt", "linear"] = "prompt"
+    name: str,
+    task: Task,
+    head: Literal["prompt", "linear"] = "prompt",
+    pooling: Pooling | None = None,
 ) -> PromptModel | LinearHeadModel:
     """A model of a task: ``model(**batch) -> (N, C)`` logits, in eval mode.
 
@@ -119,18 +229,27 @@ def load_model(
         2
 
     Args:
-        name: A name of ``params/models``, or a folder that holds a masked-LM.
+        name: A name of ``params/models``, or a folder that holds a model.
         task: The task, which gives the label words or the number of classes.
-        head: ``"prompt"``: label-word logits at the mask; ``"linear"``: a linear layer, at
-            zero, on the first token.
+        head: ``"prompt"``: label-word logits at the mask, or after the last token of a causal LM;
+            ``"linear"``: a linear layer, at zero.
+        pooling: What a linear layer reads: ``"first"``, ``"mean"`` or ``"last"``; by default the
+            last token of a causal LM and the first token of any other model.
 
     Returns:
         The model.
 
     Raises:
-        InputError: If the model is unknown or unfit, or a label word is not one token.
+        InputError: If the model is unknown or unfit, a label word is not one token, or the first
+            token of a causal model is to be read.
     """
     if head == "linear":
-        return LinearHeadModel(load_masked_lm(name), task.num_classes).eval()
+        pretrained = load_pretrained(name)
+        usual: Pooling = "last" if _reads_on(pretrained.config) else "first"
+        if pooling == "first" and usual == "last":
+            raise InputError(f"model {name} is causal: its first token sees nothing but itself")
+        return LinearHeadModel(pretrained, task.num_classes, pooling or usual).eval()
+    check_prompted(name)
     word_ids = label_word_ids(task, load_tokenizer(name))
-    return PromptModel(load_masked_lm(name), word_ids).eval()
+    model_class = CausalPromptModel if model_kind(name) == "causal" else PromptModel
+    return model_class(load_pretrained(name), word_ids).eval()

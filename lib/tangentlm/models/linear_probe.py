@@ -24,25 +24,23 @@ _FOLDS = 5
 _MAX_ITERATIONS = 5000
 
 
-class FirstTokenFeatures(nn.Module):
-    """The hidden state of the first token, phi(s) of shape (N, h)."""
+class PooledFeatures(nn.Module):
+    """What a linear head reads, phi(s) of shape (N, h)."""
 
     def __init__(self, model: LinearHeadModel) -> None:
         super().__init__()
-        self.body = model.body
+        self.model = model
 
-    def forward(self, input_ids: Tensor, **inputs: Tensor) -> Tensor:
+    def forward(self, **batch: Tensor) -> Tensor:
         """The features that the linear head reads.
 
         Args:
-            input_ids: (N, T).
-            **inputs: The rest of the batch.
+            **batch: What the model reads.
 
         Returns:
             (N, h).
         """
-        hidden: Tensor = self.body(input_ids=input_ids, **inputs).last_hidden_state[:, 0]
-        return hidden
+        return self.model.features(**batch)
 
 
 def fit_linear_probe(model: LinearHeadModel, train: Labelled) -> None:
@@ -56,7 +54,7 @@ def fit_linear_probe(model: LinearHeadModel, train: Labelled) -> None:
     Raises:
         InputError: If a class has no training sample.
     """
-    features = logits_of(FirstTokenFeatures(model), train.batch).double().numpy()
+    features = logits_of(PooledFeatures(model), train.batch).double().numpy()
     labels = train.labels.numpy()
     counts = np.bincount(labels, minlength=model.num_classes)
     if not counts.all():

@@ -21,32 +21,49 @@ Prompt = Literal["manual", "null", "unrelated", "searched"]
 """How a task is asked; see ``tangentlm.tasks.with_prompt``."""
 
 
-def method_name(optimizer: Optimizer, adaptation: Adaptation) -> str:
-    """The name of a method of fine-tuning: its optimizer, and what moves unless all does.
+def method_name(optimizer: Optimizer, adaptation: Adaptation, clip: float | None = 1.0) -> str:
+    """The name of a method of fine-tuning: its optimizer, and what is unusual about it.
 
     Args:
         optimizer: The optimizer.
-        adaptation: What moves.
+        adaptation: What moves; all parameters, unless the name says another.
+        clip: The largest norm of a gradient; 1, unless the name says another.
 
     Returns:
-        E.g. ``"sgd"`` or ``"adam-lora"``.
+        E.g. ``"sgd"``, ``"adam-lora"`` or ``"sgd-unclipped"``.
     """
-    return optimizer if adaptation == "full" else f"{optimizer}-{adaptation}"
+    moves = "" if adaptation == "full" else f"-{adaptation}"
+    clipped = "" if clip == 1 else "-unclipped" if clip is None else f"-clip{clip:g}"
+    return f"{optimizer}{moves}{clipped}"
 
 
 class TaskRun(Run):
-    """What a run on a few-shot task has: a task, a model, a split and a grid."""
+    """What a run on a few-shot task has: a task, a model, a split and a grid.
+
+    ``pooling`` is what a linear head reads; by default what is usual for the model. With
+    ``labels = "shuffled"`` train and dev have their labels in another order: a control, which can
+    learn nothing of the task.
+    """
 
     elsewhere: ClassVar[frozenset[str]] = frozenset({"out", "data"})
+    later: ClassVar[Mapping[str, object]] = {"pooling": None, "labels": "given"}
 
     task: str
     model: str = "pocket"
     head: Literal["prompt", "linear"] = "prompt"
+    pooling: Literal["first", "mean", "last"] | None = None
     prompt: Prompt = "manual"
+    labels: Literal["given", "shuffled"] = "given"
     k: int = Field(default=16, ge=1)
     test_size: int = Field(default=1000, ge=1)
     grid: str = "quick"
     data: str | None = None
+
+    @model_validator(mode="after")
+    def _pools_for_a_linear_head(self) -> Self:
+        if self.pooling is not None and self.head != "linear":
+            raise ValueError("pooling is for head = 'linear' only")
+        return self
 
     def deciding(self) -> dict[str, Any]:
         """The parameters that decide the result, with the grid's values."""
@@ -60,10 +77,12 @@ class TaskRun(Run):
     @property
     def name(self) -> str:
         """The run's name for people, e.g. ``reviews-k16-s13-sgd``."""
-        head = "" if self.head == "prompt" else f"-{self.head}"
+        pooling = f"-{self.pooling}" if self.pooling else ""
+        head = "" if self.head == "prompt" else f"-{self.head}{pooling}"
         prompt = "" if self.prompt == "manual" else f"-{self.prompt}"
         model = "" if self.model == "pocket" else f"{Path(self.model).name}-"
-        return f"{model}{self.task}-k{self.k}-s{self.seed}-{self.method}{head}{prompt}"
+        labels = "" if self.labels == "given" else f"-{self.labels}"
+        return f"{model}{self.task}-k{self.k}-s{self.seed}-{self.method}{head}{prompt}{labels}"
 
     def check_names(self) -> None:
         """Refuse an unknown task, model or grid, with the nearest that is known."""
@@ -85,12 +104,17 @@ class AdaptedRun(TaskRun):
 
 
 class KernelRun(AdaptedRun):
-    """One run of ``book/experiments/kernel``: an eNTK and its kernel regression."""
+    """One run of ``book/experiments/kernel``: an eNTK and its kernel regression.
 
+    With ``layers = "last"`` only the parameters of the last layer count: a control.
+    """
+
+    later: ClassVar[Mapping[str, object]] = {**TaskRun.later, "layers": "all"}
     experiment: ClassVar[str] = "kernel"
     version: ClassVar[int] = 1
     method_parameter: ClassVar[str] = "formula"
     formula: Literal["sgd", "signgd", "asymmetric-signgd"] = "sgd"
+    layers: Literal["all", "last"] = "all"
     solver: Literal["least-squares", "logistic", "rows-logistic", "asymmetric"] = "least-squares"
 
     @model_validator(mode="before")
@@ -107,14 +131,17 @@ class KernelRun(AdaptedRun):
             raise ValueError(f"the {self.solver} solver is not for {self.formula} kernels")
         if self.adaptation != "full" and self.formula != "sgd":
             raise ValueError(f"the {self.formula} kernel is for adaptation = 'full' only")
+        if self.adaptation != "full" and self.layers != "all":
+            raise ValueError("layers = 'last' is for adaptation = 'full' only")
         return self
 
     @property
     def method(self) -> str:
         """The formula, and adaptation and solver where unusual, e.g. ``sgd-lora-logistic``."""
         adaptation = "" if self.adaptation == "full" else f"-{self.adaptation}"
+        layers = "" if self.layers == "all" else f"-{self.layers}-layer"
         usual = self.solver in ("least-squares", "asymmetric")
-        return self.formula + adaptation + ("" if usual else f"-{self.solver}")
+        return self.formula + adaptation + layers + ("" if usual else f"-{self.solver}")
 
     def grid_values(self) -> dict[str, Any]:
         """The values that the kernel regression tries."""
@@ -124,24 +151,30 @@ class KernelRun(AdaptedRun):
 class FineTuneRun(AdaptedRun):
     """One run of ``book/experiments/finetune``: fine-tuning over a grid, chosen on dev.
 
-    ``learning_rate`` and ``batch_size``, one value or several, replace those of the grid. How far
-    the kernel moved is measured between at most ``distance_samples`` training samples, and as many
-    test samples: that takes time with the square of it.
+    ``learning_rate`` and ``batch_size``, one value or several, replace those of the grid. ``clip``
+    is the largest norm of a gradient, 1 in the authors' code; ``None`` leaves gradients alone. How
+    far the kernel moved is measured between at most ``distance_samples`` training samples, and as
+    many test samples: that takes time with the square of it.
     """
 
     experiment: ClassVar[str] = "finetune"
     version: ClassVar[int] = 1
-    later: ClassVar[Mapping[str, object]] = {"distance_samples": 64}
+    later: ClassVar[Mapping[str, object]] = {
+        **TaskRun.later,
+        "distance_samples": 64,
+        "clip": 1.0,
+    }
     method_parameter: ClassVar[str] = "optimizer"
     optimizer: Optimizer = "sgd"
     learning_rate: tuple[PositiveRate, ...] | None = None
     batch_size: tuple[PositiveInt, ...] | None = None
+    clip: PositiveRate | None = 1.0
     distance_samples: PositiveInt = 64
 
     @property
     def method(self) -> str:
-        """Optimizer and, unless all parameters move, what does, e.g. ``adam-lora``."""
-        return method_name(self.optimizer, self.adaptation)
+        """See ``method_name``, e.g. ``adam-lora`` or ``sgd-unclipped``."""
+        return method_name(self.optimizer, self.adaptation, self.clip)
 
     def deciding(self) -> dict[str, Any]:
         """The parameters that decide the result, with the values that are tried."""

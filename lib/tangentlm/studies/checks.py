@@ -17,9 +17,10 @@ def check(runs: Sequence[Run]) -> None:
     Raises:
         InputError: For the first thing that is wrong: task, label word, data, k, model or corpus.
     """
-    from tangentlm.models.checkpoints import load_masked_lm, load_tokenizer
+    from tangentlm.models.asking import asked_task
+    from tangentlm.models.checkpoints import check_prompted, load_pretrained, load_tokenizer
     from tangentlm.pretrain.corpus import open_corpus
-    from tangentlm.tasks import load_split, task_of
+    from tangentlm.tasks import load_split
     from tangentlm.tasks.prompts import label_word_ids
 
     seen: set[object] = set()
@@ -30,17 +31,18 @@ def check(runs: Sequence[Run]) -> None:
                 corpus.passes(run.resolved.passes)
         if not isinstance(run, TaskRun):
             continue
-        task = task_of(run)
+        task = asked_task(run)
         data_key = (run.task, run.k, run.seed, run.data, run.test_size)
         if data_key not in seen:
             seen.add(data_key)
             load_split(task, run.k, run.seed, data=run.data, test_size=run.test_size)
         if run.head == "prompt" and (run.model, task) not in seen:
             seen.add((run.model, task))
+            check_prompted(run.model)
             label_word_ids(task, load_tokenizer(run.model))
     for model in dict.fromkeys(run.model for run in runs if isinstance(run, TaskRun)):
         _check_made(model)
-        load_masked_lm(model)  # refuses a decoder that is missing or not tied
+        load_pretrained(model)  # refuses what is missing, or a masked model's untied decoder
 
 
 def _check_made(model: str) -> None:

@@ -21,7 +21,9 @@ from pathlib import Path
 from typing import Self
 
 from tangentlm.errors import InputError
-from tangentlm.models.checkpoints import checkpoint_location
+from tangentlm.models.asking import asked_task
+from tangentlm.models.checkpoints import checkpoint_location, list_models, load_checkpoint
+from tangentlm.models.packages import checksum
 from tangentlm.params import (
     RUN_PREFIX,
     MinilangRun,
@@ -141,7 +143,7 @@ def identity(run: Run) -> Identity:
     values = run.deciding()
     values.pop("model", None)  # its weights have a checksum; its name decides nothing
     if isinstance(run, TaskRun):
-        values["task"] = task_of(run).model_dump(mode="json", include=_TASK_FIELDS)
+        values["task"] = _asked(run).model_dump(mode="json", include=_TASK_FIELDS)
     return Identity(
         parameters=_short({"experiment": run.experiment, **values}),
         data=_data(run),
@@ -149,6 +151,14 @@ def identity(run: Run) -> Identity:
         experiment=run.version,
         engine=VERSION if run.computes_kernels else 0,
     )
+
+
+def _asked(run: TaskRun) -> Task:
+    """The task as its model is asked; a model that is not at hand is unknown anyway."""
+    try:
+        return asked_task(run)
+    except InputError:
+        return task_of(run)
 
 
 def _short(value: object) -> str:
@@ -203,6 +213,9 @@ def _model(run: Run) -> str:
         # What a run of ours made is known by that run, wherever its weights are.
         made = identity(maker)
         return UNKNOWN if made.unknown else _short(str(made))
+    package = load_checkpoint(run.model).package if run.model in list_models() else None
+    if package is not None:
+        return checksum(package)[:_DIGITS]
     try:
         location, revision = checkpoint_location(run.model)
     except InputError:

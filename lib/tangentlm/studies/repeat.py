@@ -73,8 +73,8 @@ def differences(row: Mapping[Any, Any], record: Mapping[str, Any]) -> list[str]:
     for column, value in flat(record, ("parameters", "metrics", "inputs")).items():
         if column == "device" or "seconds" in column:  # the row holds the machine's
             continue
-        if column not in row and column in record["parameters"]:
-            continue  # it came later; that it is as before, the identity says
+        if column not in row:
+            continue  # it came later; that a parameter is as before, the identity says
         before = row.get(column)
         if pd.isna(before) and value is None:
             continue

@@ -9,7 +9,7 @@
 
 from tangentlm.tasks.sources import DATA_VARIABLE, Example, has_rows, read_part, row_files
 from tangentlm.tasks.splits import Split, at_most_per_class, load_split
-from tangentlm.tasks.task import Hub, Task, list_tasks, load_task
+from tangentlm.tasks.task import Hub, Task, for_causal_model, list_tasks, load_task
 from tangentlm.tasks.variants import (
     UNRELATED_WORDS,
     searched_label_words,
@@ -25,6 +25,7 @@ __all__ = [
     "Split",
     "Task",
     "at_most_per_class",
+    "for_causal_model",
     "has_rows",
     "list_tasks",
     "load_split",

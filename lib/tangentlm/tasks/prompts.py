@@ -94,54 +94,59 @@ def _pieces(template: str) -> list[_Piece]:
 def encode_prompts(task: Task, tokenizer: Any, examples: Sequence[Example]) -> Batch:
     """The prompted rows of some examples, padded to the longest.
 
+    With a mask token a row has one mask, and its place is where the label word is read. Without
+    one, the model is causal: the row ends where the label word would come next, and what the model
+    expects there is read at the row's last token.
+
     Args:
         task: The task, whose template and maximum length are used.
-        tokenizer: A tokenizer of transformers with a mask token.
+        tokenizer: A tokenizer of transformers.
         examples: N examples.
 
     Returns:
         ``input_ids``, ``attention_mask`` of shape (N, T) and ``mask_position`` of shape (N,).
 
     Raises:
-        InputError: If the model has no mask token, the prompt alone is too long, or a text
-            holds a mask of its own.
+        InputError: If the tokenizer has no mask token and the template does not end with the mask,
+            the prompt alone is too long, or a text holds a mask of its own.
     """
-    if tokenizer.mask_token_id is None:
-        raise InputError("this tokenizer has no mask token; prompts need a masked language model")
     if not examples:
         raise InputError(f"task {task.name}: no examples to encode")
+    mask = tokenizer.mask_token_id
     pieces = _pieces(task.template)
+    if mask is None and pieces.pop().kind != "mask":
+        raise InputError(
+            f"task {task.name}: this tokenizer has no mask token, so the label word has to come "
+            f"last; the template {task.template!r} does not end with {{mask}}"
+        )
 
     def ids_of(text: str) -> list[int]:
         return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    literals = {piece.text: ids_of(piece.text) for piece in pieces if piece.kind == "literal"}
+    fixed = {p: ids_of(p.text) for p in pieces if p.kind == "literal"}
+    fixed |= {p: [mask] for p in pieces if p.kind == "mask"}
     start, end = _special_tokens(tokenizer)
-    fixed = sum(len(literals[p.text]) for p in pieces if p.kind == "literal")
-    room = task.max_length - len(start) - len(end) - fixed - 1
+    end = [] if mask is None else end
+    room = task.max_length - len(start) - len(end) - sum(len(fixed.get(p, ())) for p in pieces)
     if room < 1:
         raise InputError(f"task {task.name}: the prompt alone is longer than {task.max_length}")
     rows = []
     for number, example in enumerate(examples):
         texts = {
-            piece.kind: ids_of(piece.text + (getattr(example, piece.kind) or ""))
+            piece: ids_of(piece.text + (getattr(example, piece.kind) or ""))
             for piece in pieces
-            if piece.kind in {"text_a", "text_b"}
+            if piece not in fixed
         }
         _shorten(texts, room)
-        row = list(start)
-        for piece in pieces:
-            if piece.kind == "mask":
-                row.append(tokenizer.mask_token_id)
-            else:
-                row += literals[piece.text] if piece.kind == "literal" else texts[piece.kind]
-        row += end
-        if row.count(tokenizer.mask_token_id) != 1:
+        parts = fixed | texts
+        row = [*start, *(token for piece in pieces for token in parts[piece]), *end]
+        if mask is not None and row.count(mask) != 1:
             raise InputError(f"task {task.name}, row {number}: the text holds a mask token itself")
         rows.append(row)
     batch = _pad(rows, tokenizer)
-    batch["mask_position"] = (batch["input_ids"] == tokenizer.mask_token_id).int().argmax(dim=1)
-    return batch
+    lengths = batch["attention_mask"].sum(dim=1)
+    masks = (batch["input_ids"] == mask).int().argmax(dim=1) if mask is not None else lengths - 1
+    return batch | {"mask_position": masks}
 
 
 def _special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
@@ -150,6 +155,14 @@ def _special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
     whole = tokenizer("a")["input_ids"]
     first = next(i for i in range(len(whole)) if whole[i : i + len(word)] == word)
     return whole[:first], whole[first + len(word) :]
+
+
+def _parts_pairs(tokenizer: Any) -> bool:
+    """Whether the tokenizer puts anything between the texts of a pair."""
+    word = tokenizer("a", add_special_tokens=False)["input_ids"]
+    start, end = _special_tokens(tokenizer)
+    pair: list[int] = tokenizer("a", "a")["input_ids"]
+    return pair != [*start, *word, *word, *end]
 
 
 def _shorten(texts: Mapping[Any, list[int]], room: int) -> None:
@@ -162,6 +175,9 @@ def _shorten(texts: Mapping[Any, list[int]], room: int) -> None:
 def encode_texts(task: Task, tokenizer: Any, examples: Sequence[Example]) -> Batch:
     """The rows without a prompt, as standard fine-tuning reads them.
 
+    A pair is two texts with the tokenizer's own mark between them, or, where it has none, like that
+    of a causal model, a new line.
+
     Args:
         task: The task, whose maximum length is used.
         tokenizer: A tokenizer of transformers.
@@ -170,9 +186,14 @@ def encode_texts(task: Task, tokenizer: Any, examples: Sequence[Example]) -> Bat
     Returns:
         ``input_ids`` and ``attention_mask`` of shape (N, T).
     """
+    first: list[str] = [example.text_a for example in examples]
+    second = [example.text_b or "" for example in examples] if task.is_pair else None
+    if second is not None and not _parts_pairs(tokenizer):
+        first = [f"{a}\n{b}" for a, b in zip(first, second, strict=True)]
+        second = None
     encoded = tokenizer(
-        [example.text_a for example in examples],
-        [example.text_b or "" for example in examples] if task.is_pair else None,
+        first,
+        second,
         truncation="longest_first",
         max_length=task.max_length,
     )

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from tangentlm.errors import InputError
 from tangentlm.params import Strict, named_file, names, read_yaml
 
 
@@ -41,6 +42,8 @@ class Task(Strict):
         title: Its name in print, e.g. ``"SST-2"``.
         labels: What the labels 0 to C-1 mean.
         template: The prompt, with ``{text_a}``, ``{text_b}`` for pairs, and one ``{mask}``.
+        causal: The prompt for models that only read on, ending with ``{mask}``: the label word is
+            what comes next. ``None`` where ``template`` ends so itself, or nobody wrote one.
         label_words: The C words that may fill the mask, in the order of the labels.
         metric: What test performance means: accuracy, or F1 of label 1.
         max_length: The longest row in tokens; texts are cut to fit, never the prompt.
@@ -55,6 +58,7 @@ class Task(Strict):
     title: str
     labels: tuple[str, ...]
     template: str
+    causal: str | None = None
     label_words: tuple[str, ...]
     metric: Literal["accuracy", "f1"] = "accuracy"
     max_length: int = Field(default=128, ge=8)
@@ -83,6 +87,12 @@ class Task(Strict):
             raise ValueError(f"each label needs a name of its own, not {list(self.labels)}")
         _check_label_words(self.labels, self.label_words)
         _check_template(self.template)
+        if self.causal is not None:
+            _check_template(self.causal)
+            if not self.causal.endswith("{mask}"):
+                raise ValueError("the causal template has to end with {mask}")
+            if ("{text_b}" in self.causal) != self.is_pair:
+                raise ValueError("the causal template and the template need the same texts")
         if self.metric == "f1" and self.num_classes != 2:
             raise ValueError("F1 is for two classes")
         return self
@@ -109,6 +119,28 @@ def _check_template(template: str) -> None:
     allowed = ({"text_a", "mask"}, {"text_a", "text_b", "mask"})
     if set(fields) not in allowed or len(fields) != len(set(fields)) or not plain:
         raise ValueError("the template needs {text_a}, {mask} and, for pairs, {text_b}, once each")
+
+
+def for_causal_model(task: Task) -> Task:
+    """The task as a causal language model is asked: its template is the causal one.
+
+    Args:
+        task: The task.
+
+    Returns:
+        The task, with a template that ends with ``{mask}``.
+
+    Raises:
+        InputError: If it has none.
+    """
+    if task.template.endswith("{mask}"):
+        return task
+    if task.causal is None:
+        raise InputError(
+            f"task {task.name} has no template for causal models; give it 'causal', a template "
+            "that ends with {mask}"
+        )
+    return Task.parse({**task.model_dump(), "template": task.causal}, f"task {task.name}")
 
 
 def list_tasks() -> list[str]:

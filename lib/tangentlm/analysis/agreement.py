@@ -1,0 +1,109 @@
+"""Kernel regression beside the fine-tuning that it stands for, split by split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from tangentlm.analysis.intervals import interval_of_mean
+from tangentlm.studies.collect import read_collected
+
+KERNELS_OF = {
+    "sgd-unclipped": "sgd",
+    "sgd": "sgd",
+    "adam": "signgd",
+    "adam-lora": "sgd-lora",
+}
+"""The kernel that is compared: that of a method's first steps (of Adam, those of SignGD). Of LoRA
+there is the kernel of gradients alone, though Adam's first steps are signs there, too."""
+_USUAL = {"labels": "given", "prompt": "manual", "head": "prompt"}
+"""What a run did whose table does not have the column yet."""
+_ONE = ["task", "model", "k", "seed", "test_size"]
+"""What a fine-tuning and its kernel have in common."""
+
+
+def scores(study: str) -> pd.DataFrame:
+    """The test score of every run of a study on a task.
+
+    Args:
+        study: Its name, e.g. ``"real"``.
+
+    Returns:
+        A row a run: ``experiment``, ``method``, ``task``, ``model``, ``k``, ``seed``,
+        ``test_size``, ``head``, ``prompt``, ``labels``, ``run``, ``score`` and ``zero_shot``, in
+        percent. Empty where nothing was run.
+    """
+    parts = []
+    for experiment in ("finetune", "kernel"):
+        runs = read_collected(study, experiment)
+        if not runs.empty:
+            for column, usual in _USUAL.items():
+                runs[column] = runs[column].fillna(usual) if column in runs else usual
+            named = runs.rename(columns={"test_score": "score", "zero_shot_test": "zero_shot"})
+            parts.append(named.assign(experiment=experiment))
+    columns = ["experiment", "method", *_ONE, "head", "prompt", "labels", "run", "score"]
+    if not parts:
+        return pd.DataFrame(columns=[*columns, "zero_shot"])
+    return pd.concat(parts, ignore_index=True)[[*columns, "zero_shot"]]
+
+
+def paired(study: str, kernels: Mapping[str, str] = KERNELS_OF) -> pd.DataFrame:
+    """Every fine-tuning of a study beside its kernel on the same split.
+
+    Args:
+        study: Its name.
+        kernels: The formula that stands for each method of fine-tuning.
+
+    Returns:
+        A row a fine-tuning: ``task``, ``model``, ``k``, ``seed``, ``prompt``, ``labels``,
+        ``finetuning`` and ``formula``, ``finetuned``, ``kernel`` and ``zero_shot`` in percent, and
+        ``gap``, the kernel's score less that of fine-tuning.
+    """
+    every = scores(study)
+    every = every[every["head"] == "prompt"]
+    same = [*_ONE, "prompt", "labels"]
+    tuned = every[every["experiment"] == "finetune"].assign(
+        formula=lambda rows: rows["method"].map(dict(kernels))
+    )
+    regressed = every[every["experiment"] == "kernel"].rename(columns={"method": "formula"})
+    both = tuned.merge(
+        regressed[[*same, "formula", "score"]].rename(columns={"score": "kernel"}),
+        on=[*same, "formula"],
+    )
+    both = both.rename(columns={"method": "finetuning", "score": "finetuned"})
+    both["gap"] = both["kernel"] - both["finetuned"]
+    shown = [*same, "finetuning", "formula", "finetuned", "kernel", "zero_shot", "gap"]
+    return both[shown]
+
+
+def gaps(pairs: pd.DataFrame, margin: float) -> pd.DataFrame:
+    """What each task says: does the kernel score as fine-tuning does?
+
+    Args:
+        pairs: From ``paired``, of one prompt and of given labels.
+        margin: How many points apart still counts as the same; chosen before looking.
+
+    Returns:
+        A row a task and method of fine-tuning: the means ``zero_shot``, ``finetuned`` and
+        ``kernel``, the number of ``splits``, the mean ``gap`` with the ends of its interval over
+        splits (``low``, ``high``), which side of zero it lies on (``told_apart``), and whether all
+        of it lies within the margin (``same``).
+    """
+    rows = []
+    for (task, method), of_task in pairs.groupby(["task", "finetuning"], sort=False):
+        gap = interval_of_mean(of_task["gap"])
+        rows.append(
+            {
+                "task": task,
+                "finetuning": method,
+                "splits": len(of_task),
+                **of_task[["zero_shot", "finetuned", "kernel"]].mean(),
+                "gap": gap.estimate,
+                "low": gap.low,
+                "high": gap.high,
+                "told_apart": gap.direction("kernel below", "kernel above"),
+                "same": gap.verdict(-margin, margin),
+            }
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,52 @@
+"""Two measures of the same things against each other: on the diagonal they agree."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from tangentlm.errors import InputError
+from tangentlm.figures.style import COLOURS, INK, MARKERS, subplots
+
+
+def agreement(
+    table: pd.DataFrame, x: str, y: str, group: str, *, panel: str, labels: tuple[str, str]
+) -> Figure:
+    """A point for each row, a colour and a marker for each group, and the diagonal.
+
+    Args:
+        table: One row a point.
+        x: The column of the horizontal axis.
+        y: That of the vertical one, in the same unit.
+        group: The column that gives the colour.
+        panel: The column whose values have a panel each, side by side.
+        labels: What stands at the axes.
+
+    Returns:
+        The figure.
+
+    Raises:
+        InputError: If the table has no rows.
+    """
+    if table.empty:
+        raise InputError("no points to draw")
+    panels, groups = list(table[panel].unique()), list(table[group].unique())
+    figure, axes = subplots(
+        1, len(panels), figsize=(2.9 * len(panels) + 1.4, 3.4), sharex=True, sharey=True,
+        squeeze=False,
+    )  # fmt: skip
+    low, high = table[[x, y]].min().min(), table[[x, y]].max().max()
+    for name, one in zip(panels, axes[0], strict=True):
+        one.plot([low, high], [low, high], color=INK, linewidth=0.8)
+        for number, member in enumerate(groups):
+            rows = table[(table[panel] == name) & (table[group] == member)]
+            # Beyond as many groups as colours, a colour comes again with another marker.
+            marker = MARKERS[(number + number // len(COLOURS)) % len(MARKERS)]
+            style = {"marker": marker, "color": COLOURS[number % len(COLOURS)]}
+            one.scatter(rows[x], rows[y], s=22, alpha=0.8, label=member, **style)
+        one.set_title(name, fontsize=10)
+        one.set_xlabel(labels[0])
+        one.set_aspect("equal")
+    axes[0, 0].set_ylabel(labels[1])
+    axes[0, -1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    return figure

@@ -1,0 +1,62 @@
+"""Kernel regression beside fine-tuning: what is paired, and what the pairs say."""
+
+import pandas as pd
+import pytest
+
+from tangentlm.analysis import agreement
+from tangentlm.analysis.agreement import gaps, paired, scores
+from tangentlm.analysis.verdicts import HOLDS, UNDECIDED, too_few
+
+FACTS = {"model": "m", "k": 16, "test_size": 500, "zero_shot_test": 50.0, "head": "prompt"}
+
+
+def rows(method: str, seeds_scores: dict[int, float], **more) -> list[dict]:
+    return [
+        {"run": f"{method}-{seed}", "method": method, "task": "sst2", "seed": seed,
+         "test_score": score, **FACTS, **more}
+        for seed, score in seeds_scores.items()
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def collected(monkeypatch):
+    tables: dict[str, pd.DataFrame] = {}
+    monkeypatch.setattr(
+        agreement, "read_collected", lambda _, name: tables.get(name, pd.DataFrame())
+    )
+    return tables
+
+
+def test_nothing_run_is_an_empty_table(collected):
+    assert scores("real").empty
+    assert paired("real").empty
+    assert gaps(paired("real"), 5.0).empty
+
+
+def test_a_fine_tuning_stands_beside_its_kernel_on_the_same_split(collected):
+    collected["finetune"] = pd.DataFrame(
+        rows("sgd-unclipped", {13: 70.0, 21: 72.0, 42: 74.0})
+        + rows("adam", {13: 80.0})
+        + rows("sgd-unclipped", {13: 51.0}, labels="shuffled")
+    )
+    collected["kernel"] = pd.DataFrame(
+        rows("sgd", {13: 71.0, 21: 71.0, 42: 75.0, 87: 99.0})
+        + rows("signgd", {13: 60.0})
+        + rows("asymmetric-signgd", {13: 1.0})
+        + rows("sgd", {13: 49.0}, labels="shuffled")
+        + rows("sgd", {13: 2.0}, head="linear")
+    )
+    both = paired("real").set_index(["finetuning", "labels", "seed"])
+    assert both["gap"].to_dict() == {
+        ("sgd-unclipped", "given", 13): 1.0,
+        ("sgd-unclipped", "given", 21): -1.0,
+        ("sgd-unclipped", "given", 42): 1.0,
+        ("adam", "given", 13): -20.0,
+        ("sgd-unclipped", "shuffled", 13): -2.0,
+    }
+    said = gaps(paired("real").query("labels == 'given'"), 5.0).set_index("finetuning")
+    assert said["splits"].to_dict() == {"sgd-unclipped": 3, "adam": 1}
+    assert said["same"].to_dict() == {"sgd-unclipped": HOLDS, "adam": too_few()}
+    assert said.loc["sgd-unclipped", "gap"] == pytest.approx(1 / 3)
+    narrower = gaps(paired("real").query("labels == 'given'"), 1.0).set_index("finetuning")
+    assert narrower.loc["sgd-unclipped", "same"] == UNDECIDED
