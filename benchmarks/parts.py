@@ -22,7 +22,14 @@ def _fast_precisions(setting: Setting) -> list[str]:
     return ["float32", "tf32", "bfloat16"] if setting.device == "cuda" else ["float32"]
 
 
-def alone(setting: Setting, rows: int, columns: int, task: str, options: dict[str, Any]) -> Row:
+def alone(
+    setting: Setting,
+    rows: int,
+    columns: int,
+    task: str,
+    causal: bool,
+    options: dict[str, Any],
+) -> Row:
     """One kernel in a process of its own, with the memory that it took.
 
     Args:
@@ -30,18 +37,26 @@ def alone(setting: Setting, rows: int, columns: int, task: str, options: dict[st
         rows: N.
         columns: M.
         task: Whose lengths.
+        causal: Whether the model is the causal one.
         options: Of ``entk``.
 
     Returns:
         The row for a results file.
     """
-    bench = Bench(setting, task, classes=6 if task == "trec" else 2)
+    bench = Bench(setting, task, classes=6 if task == "trec" else 2, causal=causal)
     row, _ = bench.measure(bench.real("train", rows), bench.real("test", columns), **options)
     return row | {"memory_gib": bench.memory_gib()}
 
 
-def _alone(setting: Setting, rows: int, columns: int, task: str = "sst2", **options: Any) -> Row:
-    return setting.apart(alone, setting, rows, columns, task, options)
+def _alone(
+    setting: Setting,
+    rows: int,
+    columns: int,
+    task: str = "sst2",
+    causal: bool = False,
+    **options: Any,
+) -> Row:
+    return setting.apart(alone, setting, rows, columns, task, causal, options)
 
 
 def speed(setting: Setting) -> Iterator[Row]:
@@ -87,6 +102,12 @@ def whole_set(setting: Setting) -> Iterator[Row]:
             yield _alone(
                 setting, setting.size(_ROWS), columns, formula=formula, precision=precision
             )
+
+
+def causal(setting: Setting) -> Iterator[Row]:
+    """SST-2, 16-shot, with a causal model of SmolLM2's shape: train, dev and test columns."""
+    for count in (_ROWS, _ROWS, _SST2_TEST):
+        yield _alone(setting, setting.size(_ROWS), setting.size(count), causal=True)
 
 
 def columns(setting: Setting) -> Iterator[Row]:
@@ -167,6 +188,7 @@ class Part:
 PARTS = {
     "speed": Part(speed, 3),
     "set": Part(whole_set, 4),
+    "causal": Part(causal, 5),
     "columns": Part(columns, 5),
     "length": Part(length, 4),
     "memory": Part(memory, 3),

@@ -1,4 +1,4 @@
-"""What is measured on: a model of RoBERTa-base's shape, and samples of real lengths.
+"""What is measured on: models of RoBERTa-base's or SmolLM2's shape, and samples of real lengths.
 
 The weights are random, as neither time nor memory depends on them. The lengths are evenly spaced
 quantiles of a task's real prompted lengths (``lengths.py``), so that a few samples and many have
@@ -19,7 +19,7 @@ import torch
 from machine import Memory, fresh, product_rate
 from tangentlm.batches import Batch, select_rows
 from tangentlm.kernels import Kernel, entk
-from tangentlm.models.heads import PromptModel
+from tangentlm.models.heads import CausalPromptModel, PromptModel
 
 Result = TypeVar("Result")
 Row = dict[str, Any]
@@ -28,6 +28,11 @@ Row = dict[str, Any]
 _BASE = {"vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1}
 _TINY = {**_BASE, "vocab_size": 500, "hidden_size": 32, "num_hidden_layers": 2,
          "num_attention_heads": 2, "intermediate_size": 64}  # fmt: skip
+_SMOLLM2 = {"vocab_size": 49152, "hidden_size": 576, "num_hidden_layers": 30,
+            "num_attention_heads": 9, "num_key_value_heads": 3, "intermediate_size": 1536,
+            "max_position_embeddings": 8192, "tie_word_embeddings": True}  # fmt: skip
+_TINY_SMOLLM2 = {**_SMOLLM2, "vocab_size": 500, "hidden_size": 36, "num_hidden_layers": 2,
+                 "intermediate_size": 64}  # fmt: skip
 _START, _END, _MASK, _FIRST_WORD = 0, 2, 4, 10
 _PROMPT_END = 3
 """The mask, a full stop and the end of the row."""
@@ -106,6 +111,23 @@ def build_model(setting: Setting, classes: int = 2) -> PromptModel:
     return PromptModel(masked_lm, words).eval().to(setting.device)
 
 
+def build_causal_model(setting: Setting) -> CausalPromptModel:
+    """A causal LM of SmolLM2-135M's shape with a tied decoder, two label words and random weights.
+
+    Args:
+        setting: The device, and whether the model is a tiny one.
+
+    Returns:
+        The model, in eval mode.
+    """
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    shape = _TINY_SMOLLM2 if setting.quick else _SMOLLM2
+    lm = LlamaForCausalLM(LlamaConfig(**shape, attn_implementation="eager"))
+    return CausalPromptModel(lm, [_FIRST_WORD, _FIRST_WORD + 1]).eval().to(setting.device)
+
+
 def real_lengths(task: str, part: str, count: int) -> list[int]:
     """Evenly spaced quantiles of a task's prompted lengths.
 
@@ -155,11 +177,14 @@ class Bench:
         model: The model.
     """
 
-    def __init__(self, setting: Setting, task: str = "sst2", classes: int = 2) -> None:
+    def __init__(
+        self, setting: Setting, task: str = "sst2", classes: int = 2, causal: bool = False
+    ) -> None:
         self.setting = setting
         self.task = task
         self.outputs = "difference" if classes == 2 else "full"
-        self.model = build_model(setting, classes)
+        self.causal = causal
+        self.model = build_causal_model(setting) if causal else build_model(setting, classes)
         self._memory = Memory(setting.device)
         few = self.of_length(8, 2, seed=0)
         entk(self.model, few, outputs=self.outputs, progress=False)  # What is slow only once.
@@ -199,6 +224,8 @@ class Bench:
     def _samples(self, lengths: list[int], seed: int) -> Batch:
         vocabulary = self.model.masked_lm.config.vocab_size
         samples = random_samples(lengths, vocabulary, seed)
+        if self.causal:  # the last token is read, whatever it is
+            samples["mask_position"] = samples["attention_mask"].sum(dim=1) - 1
         return {name: tensor.to(self.setting.device) for name, tensor in samples.items()}
 
     def measure(self, rows: Batch, columns: Batch, **options: Any) -> tuple[Row, Kernel]:

@@ -141,6 +141,24 @@ def whole_set(rows: pd.DataFrame) -> str:
 say(whole, whole_set)
 
 # %% [markdown]
+# The same set with a causal model of 135 million parameters (the shape of SmolLM2: 30 layers of width 576,
+# grouped-query attention), whose label word is read after the last token; train, dev and test columns in
+# calls of their own:
+
+# %% tags=["hide-input"]
+readable(
+    read_benchmark("causal"),
+    {
+        "rows": "rows",
+        "columns": "columns",
+        "seconds": "seconds",
+        "tflop": "TFLOP",
+        "share_of_rate": "share of rate",
+        "memory_gib": "GiB beyond the model",
+    },
+)
+
+# %% [markdown]
 # ## Over the number of columns
 #
 # Rows stay in memory while columns stream past. So at fixed $N$ time should be a straight line in
