@@ -187,7 +187,7 @@ def last_layer(model: PromptModel | LinearHeadModel) -> list[str]:
     Example:
         >>> from tangentlm.tasks import load_task
         >>> last_layer(load_model("pocket-xs", load_task("reviews")))[-1]
-        'masked_lm.model.layers.1.mlp.Wo.weight'
+        'masked_lm.model.layers.3.mlp.Wo.weight'
 
     Args:
         model: A model of a language model or encoder.

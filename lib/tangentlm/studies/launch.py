@@ -6,13 +6,14 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
 from tangentlm.params import Run, load_study, project_root
 from tangentlm.studies.checks import check
 from tangentlm.studies.collect import write_collected
+from tangentlm.studies.done import Standing, standing
 from tangentlm.studies.execution import stale_folder
 from tangentlm.studies.records import read_record
 from tangentlm.studies.warm_kernels import warm_kernels
@@ -35,27 +36,26 @@ def run_study(
     Raises:
         InputError: If a run that would be executed cannot work.
     """
-    from tangentlm.studies.done import standing
-
     runs = load_study(study)
     found = {run: standing(run, study) for run in runs}
     waiting = [run for run in runs if found[run].waits]
-    stale = sum(found[run].state == "stale" for run in waiting)
-    print(
-        f"Study {study}: {len(runs)} runs, {len(runs) - len(waiting)} done, {stale} stale, "
-        f"{len(waiting) - stale} to do.",
-        flush=True,
-    )
-    for part, count in Counter(part for run in runs for part in found[run].unknown).items():
-        print(f"  of {count} done runs the {part} is not at hand, so it was not compared")
     if dry_run:
+        _announce(study, found)
         for run in waiting:
             why = ", ".join(found[run].why)
             state = found[run].state + (f": {why}" if why else "")
             print(f"  would run {run.experiment}/{run.name} ({state})")
         check(waiting)
         return 0
-    status = _execute(study, waiting, jobs, profile) if waiting else 0
+    # Kernels warm up while the runs are checked. For a run each that takes longer than it saves,
+    # and the jobs of a cluster run on other machines.
+    warm = profile is None and len(waiting) > jobs
+    with warm_kernels() if warm else nullcontext():
+        check(waiting)
+        _announce(study, found)
+        for run in waiting:
+            _set_aside(study, run)
+        status = _snakemake(study, jobs, profile) if waiting else 0
     for path in write_collected(study, runs):
         print(f"Collected {path.relative_to(project_root())}")
     missing = [run for run in waiting if read_record(run.folder(study)) is None]
@@ -68,16 +68,17 @@ def run_study(
     return status or int(bool(missing))
 
 
-def _execute(study: str, waiting: Sequence[Run], jobs: int, profile: str | None) -> int:
-    """Check runs, and let Snakemake execute them; its exit status."""
-    # Kernels warm up while the runs are checked. For a run each that takes longer than it saves,
-    # and the jobs of a cluster run on other machines.
-    warm = profile is None and len(waiting) > jobs
-    with warm_kernels() if warm else nullcontext():
-        check(waiting)
-        for run in waiting:
-            _set_aside(study, run)
-        return _snakemake(study, jobs, profile)
+def _announce(study: str, found: Mapping[Run, Standing]) -> None:
+    """Say how many runs are done, and of how many that could not be told in full."""
+    waiting = [run for run, one in found.items() if one.waits]
+    stale = sum(found[run].state == "stale" for run in waiting)
+    print(
+        f"Study {study}: {len(found)} runs, {len(found) - len(waiting)} done, {stale} stale, "
+        f"{len(waiting) - stale} to do.",
+        flush=True,
+    )
+    for part, count in Counter(part for one in found.values() for part in one.unknown).items():
+        print(f"  of {count} done runs the {part} is not at hand, so it was not compared")
 
 
 def _snakemake(study: str, jobs: int, profile: str | None) -> int:
