@@ -19,6 +19,7 @@ import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
+from importlib.metadata import entry_points
 from multiprocessing import forkserver, get_context
 from multiprocessing.managers import BaseManager
 from multiprocessing.process import BaseProcess
@@ -34,6 +35,8 @@ _ADDRESS = "TANGENTLM_NURSERY"
 _KEY = "TANGENTLM_NURSERY_KEY"
 """The environment variables that tell processes below how to reach the nursery."""
 _PROVISIONER = "JUPYTER_DEFAULT_PROVISIONER_NAME"
+_PROVISIONERS, _NAME = "jupyter_client.kernel_provisioners", "warm"
+"""Where ``pyproject.toml`` makes ``WarmProvisioner`` known, and under which name."""
 _IMPORTED = (
     "ipykernel.kernelapp",
     "matplotlib.pyplot",
@@ -203,7 +206,9 @@ def warm_kernels() -> Generator[None]:
     Yields:
         Nothing.
     """
-    if sys.platform != "linux" or _ADDRESS in os.environ:
+    # An environment that was installed by an older version does not know these kernels.
+    known = entry_points(group=_PROVISIONERS, name=_NAME)
+    if sys.platform != "linux" or _ADDRESS in os.environ or not known:
         yield
         return
     command = [sys.executable, "-c", f"from {__name__} import serve; serve()"]
@@ -215,7 +220,7 @@ def warm_kernels() -> Generator[None]:
         assert nursery.stdin is not None
         assert nursery.stdout is not None
         address = nursery.stdout.readline().strip()
-        ours = {_KEY: alone[_KEY], _ADDRESS: address, _PROVISIONER: "warm"} if address else {}
+        ours = {_KEY: alone[_KEY], _ADDRESS: address, _PROVISIONER: _NAME} if address else {}
         os.environ |= ours
         try:
             yield
