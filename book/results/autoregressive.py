@@ -32,12 +32,12 @@ from IPython.display import Markdown, display
 from tangentlm import figures
 from tangentlm.analysis.agreement import gaps, paired, scores
 from tangentlm.analysis.intervals import interval_of_mean
-from tangentlm.analysis.verdicts import HOLDS, UNDECIDED
+from tangentlm.analysis.verdicts import HOLDS, UNDECIDED, too_few
 from tangentlm.figures import data_link
 from tangentlm.report.tables import readable
-from tangentlm.studies.collect import read_collected
+from tangentlm.studies.collect import read_collected, results_folder
 from tangentlm.studies.progress import study_progress
-from tangentlm.tasks import for_causal_model, load_task
+from tangentlm.tasks import for_causal_model, list_tasks, load_task
 
 figures.use_style()
 STUDY = "real"
@@ -55,19 +55,17 @@ judged = gaps(usual, MARGIN)
 if judged.empty:
     display(Markdown("The study *real*: not run."))
 else:
-    decided = judged[judged["splits"] >= 3]
-    tasks = decided["task"].nunique()
+    decided = judged[judged["same"] != too_few()]
+    apart = decided["told_apart"].value_counts()
     display(
         Markdown(
-            f"**In short.** {len(usual)} fine-tunings stand beside their kernel, on "
-            f"{usual['task'].nunique()} tasks. Of the {len(decided)} pairs of a task and a method that "
-            f"have three splits or more ({tasks} tasks), the kernel scores within {MARGIN:g} points of "
-            f"fine-tuning, with its whole 95 % interval, on {(decided['same'] == HOLDS).sum()}; it is "
-            f"told apart from fine-tuning on "
-            f"{decided['told_apart'].isin(['kernel below', 'kernel above']).sum()} "
-            f"({(decided['told_apart'] == 'kernel below').sum()} times below, "
-            f"{(decided['told_apart'] == 'kernel above').sum()} times above); "
-            f"{(decided['same'] == UNDECIDED).sum()} are undecided at that margin."
+            f"**In short.** {len(usual)} fine-tunings stand beside their kernel, on these tasks: "
+            f"{', '.join(usual['task'].unique())}. A task and a method have an interval from three "
+            f"splits on; {len(decided)} have one. With the whole of it the kernel scores within "
+            f"{MARGIN:g} points of fine-tuning on {(decided['same'] == HOLDS).sum()} of them, and "
+            f"{(decided['same'] == UNDECIDED).sum()} are undecided at that margin. The kernel is told "
+            f"apart from fine-tuning on {apart.get('kernel below', 0) + apart.get('kernel above', 0)}: "
+            f"{apart.get('kernel below', 0)} times below, {apart.get('kernel above', 0)} times above."
         )
     )
 
@@ -105,10 +103,13 @@ data_link(usual, "autoregressive-pairs")
 #
 # For each group of tasks at most five templates were written down first. The one that stands here had
 # the best zero-shot accuracy on the training texts of one split, after each logit's mean over the texts was
-# subtracted; all of them are in `results/data/causal_templates.csv`.
+# subtracted (that accuracy stands beside it); all that were tried are in `results/data/causal_templates.csv`.
 
 # %% tags=["hide-input"]
-asked = [for_causal_model(load_task(name)) for name in usual["task"].unique()]
+tried = pd.read_csv(results_folder("data") / "causal_templates.csv")
+asked = [load_task(name) for name in list_tasks()]
+asked = [for_causal_model(task) for task in asked if task.causal is not None]
+chosen = tried.set_index(["task", "template"])
 readable(
     pd.DataFrame(
         [
@@ -116,6 +117,10 @@ readable(
                 "task": task.title,
                 "prompt": task.template,
                 "label words": ", ".join(task.label_words),
+                "texts": chosen.loc[(task.name, task.template), "rows"],
+                "accuracy (%)": chosen.loc[
+                    (task.name, task.template), "calibrated"
+                ],
             }
             for task in asked
         ]
