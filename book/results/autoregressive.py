@@ -50,7 +50,7 @@ NAMES = {
 }
 pairs = paired(STUDY)
 usual = pairs[(pairs["prompt"] == "manual") & (pairs["labels"] == "given")]
-usual = usual.assign(named=usual["finetuning"].map(NAMES))
+usual = usual.assign(finetuning=usual["finetuning"].map(NAMES))
 judged = gaps(usual, MARGIN)
 if judged.empty:
     display(Markdown("The study *real*: not run."))
@@ -79,7 +79,7 @@ if not usual.empty:
             "finetuned",
             "kernel",
             "task",
-            panel="named",
+            panel="finetuning",
             labels=("fine-tuning (%)", "kernel regression (%)"),
         )
     )
@@ -139,28 +139,22 @@ readable(
 # its gradients, though Adam trains it: of signs it has none here, so that row asks for more than the theory says.
 
 # %% tags=["hide-input"]
-if judged.empty:
-    display(Markdown("Not run."))
-else:
-    shown = judged.assign(finetuning=judged["finetuning"].map(NAMES)).round(1)
-    display(
-        readable(
-            shown,
-            {
-                "task": "task",
-                "finetuning": "method",
-                "splits": "splits",
-                "zero_shot": "zero-shot (%)",
-                "finetuned": "fine-tuned (%)",
-                "kernel": "kernel (%)",
-                "gap": "difference",
-                "low": "from",
-                "high": "to",
-                "told_apart": "side",
-                "same": "same",
-            },
-        )
-    )
+readable(
+    judged.round(1),
+    {
+        "task": "task",
+        "finetuning": "method",
+        "splits": "splits",
+        "zero_shot": "zero-shot (%)",
+        "finetuned": "fine-tuned (%)",
+        "kernel": "kernel (%)",
+        "gap": "difference",
+        "low": "from",
+        "high": "to",
+        "told_apart": "side",
+        "same": "same",
+    },
+)
 
 # %% [markdown]
 # ## Clipped or not
