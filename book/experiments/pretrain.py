@@ -54,7 +54,8 @@ pd.Series({**run.parameters(), **the_recipe.model_dump()}, name="value").to_fram
 # %% [markdown]
 # ## The text, as tokens
 #
-# The tokenizer is a byte-level BPE trained on the text. The label words of all tasks are made
+# The tokenizer is a byte-level BPE trained on the text (a recipe that starts from another model
+# takes that model's). The label words of all tasks are made
 # single tokens, because a prompt can only ask for a word that is one. One document in two hundred
 # is held out, chosen by a hash of its text.
 
@@ -62,7 +63,12 @@ pd.Series({**run.parameters(), **the_recipe.model_dump()}, name="value").to_fram
 from tangentlm.pretrain import PackedRows, open_corpus, prepare
 
 text = open_corpus(run.corpus)
-prepared = prepare(text, the_recipe.vocabulary, the_recipe.max_length)
+prepared = prepare(
+    text,
+    the_recipe.vocabulary,
+    the_recipe.max_length,
+    start=the_recipe.start,
+)
 tokenizer = prepared.tokenizer
 passes = text.passes(the_recipe.passes)
 rows = PackedRows(prepared.train, tokenizer, the_recipe.length, run.seed, passes)
@@ -89,7 +95,7 @@ print("\nTo be found:", tokenizer.convert_ids_to_tokens(batch.targets.tolist()))
 # %% [markdown]
 # ## The model
 #
-# All weights are random. In the standard parametrization every parameter has the same learning
+# All weights are random, unless the recipe starts from another model's encoder. In the standard parametrization every parameter has the same learning
 # rate. In the maximal-update parametrization the initial scale and the rate depend on the
 # parameter's role, so that features are learned at every width (Table 10 of the first version of
 # {cite:t}`malladi2023kernel`).

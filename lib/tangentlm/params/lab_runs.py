@@ -40,8 +40,10 @@ class RecipeRun(Run):
         return f"{self.recipe}-w{self.resolved.width}-s{self.seed}-{self.parametrization}"
 
     def check_names(self) -> None:
-        """Refuse an unknown recipe, or one that this run's width does not fit."""
-        _ = self.resolved
+        """Refuse an unknown recipe or start, or a recipe that this run's width does not fit."""
+        start = self.resolved.start
+        if start is not None:
+            check_model(start)
 
     def deciding(self) -> dict[str, Any]:
         """The parameters that decide the result, with the recipe's values."""

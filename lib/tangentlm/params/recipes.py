@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
@@ -39,7 +40,13 @@ class Recipe(Strict):
         decay: Share of the budget in which it falls to zero, at the end.
         weight_decay: AdamW's, on matrices only.
         base_width: The width at which the two parametrizations are the same.
+        start: A model of ``params/models`` whose tokenizer is taken and whose encoder is the start
+            of this one's, which has its shape; the head is new. Without it all weights are random.
+        start_rate: The peak rate of what starts there, as a share of the head's.
+        frozen: Share of the budget, at its begin, in which the head learns alone.
     """
+
+    later: ClassVar[Mapping[str, object]] = {"start": None, "start_rate": 1.0, "frozen": 0.0}
 
     about: str
     architecture: str = "modernbert"
@@ -61,6 +68,9 @@ class Recipe(Strict):
     decay: float = Field(default=0.9, ge=0, le=1)
     weight_decay: float = Field(default=0.01, ge=0)
     base_width: PositiveInt = 64
+    start: str | None = None
+    start_rate: PositiveRate = 1.0
+    frozen: float = Field(default=0.0, ge=0, lt=1)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -72,6 +82,8 @@ class Recipe(Strict):
             )
         if self.warmup + self.decay > 1:
             raise ValueError("warm-up and decay are longer than the budget")
+        if self.start is None and (self.start_rate, self.frozen) != (1.0, 0.0):
+            raise ValueError("start_rate and frozen are for a recipe with a start")
         if round(self.masked * (self.length - 1)) < 1:
             raise ValueError(f"masked = {self.masked} of {self.length} tokens is not one token")
         return self

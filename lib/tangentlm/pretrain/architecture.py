@@ -28,6 +28,7 @@ import torch
 from torch import nn
 
 from tangentlm.errors import InputError, unknown_name
+from tangentlm.models.checkpoints import load_pretrained
 from tangentlm.params import Parametrization, Recipe
 
 Role = Literal["input", "hidden", "output"]
@@ -37,10 +38,10 @@ _NORMS = (nn.LayerNorm, nn.RMSNorm)
 def new_model(
     recipe: Recipe, tokenizer: Any, seed: int, parametrization: Parametrization = "standard"
 ) -> Any:
-    """A masked-LM with random weights.
+    """A masked-LM with random weights, or with the encoder that the recipe starts from.
 
     Args:
-        recipe: Its architecture, depth and width.
+        recipe: Its architecture, depth and width, and where it starts.
         tokenizer: Gives the vocabulary and the special tokens.
         seed: Of the weights.
         parametrization: ``"standard"`` or ``"mup"``.
@@ -49,7 +50,8 @@ def new_model(
         A masked-LM of transformers with a tied decoder.
 
     Raises:
-        InputError: If transformers has no such masked-LM, or its decoder is not tied.
+        InputError: If transformers has no such masked-LM, its decoder is not tied, or the start
+            has another shape.
     """
     torch.manual_seed(seed)
     model = _build(recipe, tokenizer)
@@ -61,7 +63,22 @@ def new_model(
         for name, role in roles(model, recipe, tokenizer).items():
             with torch.no_grad():
                 model.get_parameter(name).mul_(scale[role])
+    if recipe.start is not None:
+        _take_encoder(model, recipe.start)
     return model
+
+
+def _take_encoder(model: Any, start: str) -> None:
+    """Give a masked-LM's body the weights of another model's."""
+    weights = load_pretrained(start).base_model.state_dict()
+    body = model.base_model.state_dict()
+    unlike = [n for n in body if n not in weights or weights[n].shape != body[n].shape]
+    if unlike:
+        raise InputError(
+            f"the recipe starts from {start}, whose encoder has another shape: {unlike[0]} "
+            f"({len(unlike)} of {len(body)} tensors differ)"
+        )
+    model.base_model.load_state_dict({name: weights[name] for name in body})
 
 
 def _build(recipe: Recipe, tokenizer: Any) -> Any:
@@ -145,7 +162,8 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """The parameters in groups for AdamW, each with its own rate and weight decay.
 
-    Weight decay is for matrices only. AdamW multiplies it by the rate; where muP lowers the rate,
+    Weight decay is for matrices only, and what starts from another model's encoder has the
+    recipe's ``start_rate``. AdamW multiplies it by the rate; where muP lowers the rate,
     the decay is raised, so that their product depends on no width.
 
     Args:
@@ -155,16 +173,25 @@ def parameter_groups(
         parametrization: ``"standard"`` or ``"mup"``.
 
     Returns:
-        Groups with ``params``, ``lr`` and ``weight_decay``.
+        Groups with ``params``, ``lr``, ``weight_decay``, and ``started``: whether they are of the
+        encoder that the recipe starts from.
     """
     shrink = recipe.base_width / recipe.width if parametrization == "mup" else 1.0
     factor = {"input": 1.0, "hidden": shrink, "output": shrink}
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    body = f"{model.base_model_prefix}."
+    groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
     for name, role in roles(model, recipe, tokenizer).items():
         parameter = model.get_parameter(name)
         decay = recipe.weight_decay / factor[role] if parameter.ndim > 1 else 0.0
-        groups.setdefault((factor[role], decay), []).append(parameter)
+        started = recipe.start is not None and name.startswith(body)
+        rate = factor[role] * (recipe.start_rate if started else 1.0)
+        groups.setdefault((rate, decay, started), []).append(parameter)
     return [
-        {"params": parameters, "lr": recipe.learning_rate * rate, "weight_decay": decay}
-        for (rate, decay), parameters in groups.items()
+        {
+            "params": parameters,
+            "lr": recipe.learning_rate * rate,
+            "weight_decay": decay,
+            "started": started,
+        }
+        for (rate, decay, started), parameters in groups.items()
     ]

@@ -17,7 +17,7 @@ SIGNIFICANT = 0.05
 """One-sided level at which the card says that a model is better than chance or majority."""
 _HEADER = """---
 language: en
-license: bsd-3-clause
+license: {licence}
 tags:
   - fill-mask
   - masked-lm
@@ -77,7 +77,11 @@ def write_card(name: str, recipe: Recipe, text: str, findings: Findings, folder:
         The card's path.
     """
     sections = [
-        _HEADER.format(architecture=recipe.architecture),
+        _HEADER.format(
+            architecture=recipe.architecture,
+            # What goes on from another model's weights stays under that model's licence.
+            licence="bsd-3-clause" if recipe.start is None else "apache-2.0",
+        ),
         f"# {name}: a small masked language model\n",
         _what_it_is(recipe, findings.metrics),
         _training(recipe, text, findings.metrics),
@@ -90,6 +94,8 @@ def write_card(name: str, recipe: Recipe, text: str, findings: Findings, folder:
 
 
 def _what_it_is(recipe: Recipe, metrics: Mapping[str, Any]) -> str:
+    tokenizer = "byte-level BPE" if recipe.start is None else f"that of {recipe.start}"
+    words = "; every label word is one token" if recipe.start is None else ""
     return f"""## What it is
 
 | | |
@@ -98,7 +104,7 @@ def _what_it_is(recipe: Recipe, metrics: Mapping[str, Any]) -> str:
 {recipe.width // recipe.head_width} head(s), feed-forward {recipe.feed_forward_width} |
 | parameters | {metrics["parameters"]:,}, embedding and decoder tied |
 | parametrization | {metrics["parametrization"]} |
-| tokenizer | byte-level BPE, {metrics["vocabulary"]:,} entries; every label word is one token |
+| tokenizer | {tokenizer}, {metrics["vocabulary"]:,} entries{words} |
 | weights | half precision |
 | longest row in training | {recipe.length} tokens |
 """
@@ -110,8 +116,14 @@ def _training(recipe: Recipe, text: str, metrics: Mapping[str, Any]) -> str:
     mixture = f"- **Mixture**: how often an epoch reads a file, if not once: {passes}.\n"
     seconds = metrics["training_seconds"]
     time = f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.1f} minutes"
+    start = (
+        f"- **Start**: the encoder of {recipe.start}, with a new head, which learned alone for "
+        f"{100 * recipe.frozen:.0f} % of the budget; the encoder's rate is {recipe.start_rate:g} "
+        f"times the head's.\n"
+    )
     return f"""## Training
 
+{start if recipe.start else ""}\
 - **Text**: {text}; {metrics["corpus_tokens"]:,} tokens, and \
 {metrics["held_out_tokens"]:,} held out.
 {mixture if passes else ""}\

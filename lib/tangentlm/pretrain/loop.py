@@ -221,6 +221,9 @@ def pretrain(
     while (used := budget_used(recipe, state)) < 1:
         for group, peak in zip(optimizer.param_groups, peaks, strict=True):
             group["lr"] = peak * rate_factor(recipe, used)
+            if group.get("started"):  # the encoder stands still until the head has learned some
+                for parameter in group["params"]:
+                    parameter.requires_grad_(used >= recipe.frozen)
         batch = rows.batch(state.step, recipe.batch_size, recipe.masked)
         state.losses.append(training_step(masked_lm, optimizer, batch, state.step, device))
         state.step += 1

@@ -1,7 +1,7 @@
 """From documents to packed rows of tokens, and from rows to masked batches.
 
-A row is ``<s>`` and then ``length - 1`` tokens of the documents one after another, each ended by
-``</s>``. In every epoch the documents are put in a new order before they are packed, and the rows
+A row is the tokenizer's first token, such as ``<s>``, and then ``length - 1`` tokens of the documents one after another, each ended by
+its last, such as ``</s>``. In every epoch the documents are put in a new order before they are packed, and the rows
 in a new order afterwards, so that a batch does not read one long document. A recipe may
 say that an epoch reads some parts of the corpus more than once, or not at all. Orders and masks
 depend on the seed and the step alone: a resumed training needs no other memory of its data.
@@ -25,6 +25,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from tangentlm.errors import InputError
+from tangentlm.models.checkpoints import load_tokenizer
 from tangentlm.params import digest, project_root
 from tangentlm.pretrain.corpus import Corpus, is_held_out
 from tangentlm.pretrain.probes import load_probes
@@ -123,7 +124,7 @@ class PackedRows:
         self.length = length
         self._documents = documents
         self._seed = seed
-        self._start, self._mask = tokenizer.bos_token_id, tokenizer.mask_token_id
+        self._start, self._mask = tokenizer.cls_token_id, tokenizer.mask_token_id
         times = 1 if passes is None else np.array(passes)[documents.parts]
         self._numbers = np.repeat(np.arange(len(documents.ends)), times)
         tokens = int((np.diff(documents.ends, prepend=0) * times).sum())
@@ -196,7 +197,7 @@ class Prepared:
     """A corpus as tokens.
 
     Attributes:
-        tokenizer: Trained on its text.
+        tokenizer: Trained on its text, or that of the model that the recipe starts from.
         train: The documents to train on.
         held_out: The others.
         checksum: Of the text, and of all that the tokenizer was made of.
@@ -208,50 +209,77 @@ class Prepared:
     checksum: str
 
 
-def prepare(corpus: Corpus, vocabulary: int, max_length: int, *, progress: bool = True) -> Prepared:
+def prepare(
+    corpus: Corpus,
+    vocabulary: int,
+    max_length: int,
+    *,
+    start: str | None = None,
+    progress: bool = True,
+) -> Prepared:
     """Tokenizer and tokens of a corpus, computed once and kept under ``runs/.corpora``.
 
     Args:
         corpus: The text.
         vocabulary: Entries of the tokenizer.
         max_length: The longest row of the model, in tokens.
+        start: A model whose tokenizer is taken instead of a new one.
         progress: Whether to show what goes on.
 
     Returns:
         Tokenizer, training documents and held-out documents.
 
     Raises:
-        InputError: If the text cannot be read, or nothing is left of it for one of the parts.
+        InputError: If the text cannot be read, nothing is left of it for one of the parts, or the
+            tokenizer that is taken has another number of entries.
     """
     from transformers import AutoTokenizer
 
+    given = None if start is None else _tokenizer_of(start, vocabulary)
     searched = searched_label_words() if vocabulary >= _ROOMY else []
     words = sorted({*label_words_of_all_tasks(), *load_probes().words, *searched})
-    key = digest([_FORMAT, corpus.checksum, vocabulary, max_length, words])[:16]
+    key_parts = [_FORMAT, corpus.checksum, vocabulary, max_length, words]
+    if given is not None:  # which says itself what one token is
+        key_parts[-1] = given.backend_tokenizer.to_str()
+    key = digest(key_parts)[:16]
     folder = project_root() / "runs" / ".corpora" / key
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         # Made aside and renamed: two processes may prepare the same text, a killed one leaves none.
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-            _prepare(corpus, vocabulary, words, max_length, Path(scratch) / key, progress)
+            made = given or _new_tokenizer(corpus, vocabulary, words, max_length, progress)
+            _prepare(corpus, made, Path(scratch) / key, progress)
             with contextlib.suppress(OSError):  # the other process was first
                 (Path(scratch) / key).rename(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     return Prepared(tokenizer, _load(folder, "train"), _load(folder, "held-out"), key)
 
 
-def _prepare(
-    corpus: Corpus, size: int, words: list[str], max_length: int, folder: Path, progress: bool
-) -> None:
-    """Train the tokenizer and write it and all tokens into a folder."""
+def _tokenizer_of(start: str, size: int) -> Any:
+    """The tokenizer of the model that a recipe starts from."""
+    tokenizer = load_tokenizer(start)
+    if len(tokenizer) != size:
+        raise InputError(
+            f"the recipe's vocabulary is {size}, that of {start}, where it starts, {len(tokenizer)}"
+        )
+    return tokenizer
+
+
+def _new_tokenizer(
+    corpus: Corpus, size: int, words: list[str], max_length: int, progress: bool
+) -> Any:
     if progress:
         print(f"Training a tokenizer of {size} entries on {corpus.source}", flush=True)
-    tokenizer = train_tokenizer(
+    return train_tokenizer(
         lambda: (text for text in corpus.documents() if not is_held_out(text)),
         size,
         words,
         max_length=max_length,
     )
+
+
+def _prepare(corpus: Corpus, tokenizer: Any, folder: Path, progress: bool) -> None:
+    """Write a tokenizer and all tokens into a folder."""
     tokenizer.save_pretrained(folder)
     for name, documents in _encode(corpus, tokenizer, progress).items():
         if not len(documents.ends):
@@ -273,7 +301,7 @@ def _encode(corpus: Corpus, tokenizer: Any, progress: bool) -> dict[str, Documen
         encoded = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
         for (part, text), ids in zip(group, encoded, strict=True):
             name = "held-out" if is_held_out(text) else "train"
-            tokens[name].append(np.array([*ids, tokenizer.eos_token_id], dtype=np.uint16))
+            tokens[name].append(np.array([*ids, tokenizer.sep_token_id], dtype=np.uint16))
             parts[name].append(part)
     return {name: join(tokens[name], parts[name]) for name in tokens}
 

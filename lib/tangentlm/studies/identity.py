@@ -206,18 +206,25 @@ def _split_checksum(task: Task, k: int, seed: int, data: str | None, test_size: 
 
 def _model(run: Run) -> str:
     """The checksum of the model that a run starts from."""
+    if isinstance(run, PretrainRun):
+        start = run.resolved.start
+        return NONE if start is None else _model_checksum(start)
     if not isinstance(run, TaskRun | ProbeRun | MinilangRun) or run.model is None:
         return NONE
-    maker = maker_of(run.model)
+    return _model_checksum(run.model)
+
+
+def _model_checksum(model: str) -> str:
+    maker = maker_of(model)
     if maker is not None:
         # What a run of ours made is known by that run, wherever its weights are.
         made = identity(maker)
         return UNKNOWN if made.unknown else _short(str(made))
-    package = load_checkpoint(run.model).package if run.model in list_models() else None
+    package = load_checkpoint(model).package if model in list_models() else None
     if package is not None:
         return checksum(package)[:_DIGITS]
     try:
-        location, revision = checkpoint_location(run.model)
+        location, revision = checkpoint_location(model)
     except InputError:
         return UNKNOWN
     if not Path(location).is_dir():
