@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from tangentlm.errors import InputError
-from tangentlm.pretrain import masked_logits, new_model, parameter_groups, roles
+from tangentlm.models.checkpoints import load_pretrained
+from tangentlm.params import Recipe
+from tangentlm.pretrain import loop, masked_logits, new_model, parameter_groups, roles
 from toy_text import fresh, packed, tiny_recipe, tokenizer_of
 
 ARCHITECTURES = ("modernbert", "roberta", "bert")
@@ -283,3 +285,70 @@ def test_logits_at_the_start_shrink_with_the_width_with_mup():
     for narrow, wide in ((0, 1), (1, 2)):
         assert mup[wide] / mup[narrow] == pytest.approx(0.5**0.5, rel=0.15)
         assert standard[wide] / standard[narrow] == pytest.approx(2**0.5, rel=0.15)
+
+
+# --- a start from another model's encoder ---------------------------------------------------
+
+
+@pytest.fixture
+def encoder(tmp_path):
+    """A folder with a BERT encoder that has no language-model head, and a tokenizer."""
+    from transformers import BertModel
+
+    folder = tmp_path / "encoder"
+    torch.manual_seed(3)
+    BertModel(fresh(tiny_recipe("bert")).config, add_pooling_layer=False).save_pretrained(folder)
+    tokenizer_of().save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_start_gives_the_body_and_leaves_the_head_new(encoder):
+    recipe = tiny_recipe("bert", start=encoder)
+    started, plain = fresh(recipe), fresh(tiny_recipe("bert"))
+    body = load_pretrained(encoder).state_dict()
+    for name, tensor in started.base_model.state_dict().items():
+        assert torch.equal(tensor, body[name])
+    assert started.get_output_embeddings().weight is started.get_input_embeddings().weight
+    head = "cls.predictions.transform.dense.weight"
+    assert torch.equal(started.state_dict()[head], plain.state_dict()[head])
+
+
+def test_a_start_has_its_rate_and_the_head_another(encoder):
+    recipe = tiny_recipe("bert", start=encoder, start_rate=0.25, learning_rate=0.008)
+    model = fresh(recipe)
+    groups = parameter_groups(model, recipe, tokenizer_of(), "standard")
+    body = set(model.base_model.parameters())
+    for group in groups:
+        assert group["lr"] == (0.002 if group["started"] else 0.008)
+        assert all((p in body) is group["started"] for p in group["params"])
+    assert {group["started"] for group in groups} == {True, False}
+
+
+def test_a_frozen_start_stands_still_until_its_share_is_over(encoder, tmp_path):
+    recipe = tiny_recipe("bert", start=encoder, frozen=0.5, steps=8, warmup=0.0, decay=0.0)
+    moved = []
+
+    def step(model, optimizer, batch, number, device):
+        before = [p.detach().clone() for p in model.base_model.parameters()]
+        loss = true_step(model, optimizer, batch, number, device)
+        after = model.base_model.parameters()
+        moved.append(any(not torch.equal(a, b) for a, b in zip(after, before, strict=True)))
+        return loss
+
+    true_step = loop.training_step
+    model = fresh(recipe)
+    groups = parameter_groups(model, recipe, tokenizer_of(), "standard")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "training_step", step)
+        loop.pretrain(model, groups, packed(), packed(seed=1), recipe, tmp_path, progress=False)
+    assert moved == [False] * 4 + [True] * 4
+
+
+def test_a_start_of_another_shape_is_refused(encoder):
+    recipe = tiny_recipe("bert", start=encoder, width=32)
+    refused("whose encoder has another shape: .*word_embeddings.*", fresh, recipe)
+    refused("start_rate and frozen are for a recipe with a start", tiny_recipe_refused)
+
+
+def tiny_recipe_refused():
+    Recipe.parse({**tiny_recipe().model_dump(), "frozen": 0.5}, "recipe")

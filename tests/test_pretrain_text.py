@@ -16,7 +16,7 @@ import torch
 from tangentlm.errors import InputError
 from tangentlm.params import project_root
 from tangentlm.pretrain import PackedRows, load_probes, open_corpus, prepare, vocabulary
-from tangentlm.pretrain import packed_rows as rows_module
+from tangentlm.pretrain import prepared as prepared_module
 from tangentlm.pretrain.corpus import CORPUS_VARIABLE, HELD_OUT, is_held_out
 from tangentlm.pretrain.packed_rows import join, unigram_loss
 from tangentlm.pretrain.vocabulary import (
@@ -529,8 +529,8 @@ def text(tmp_path):
 def test_a_corpus_is_prepared_once(root, text, monkeypatch, capsys):
     first = prepare(text, SIZE, 64, progress=False)
     assert capsys.readouterr().out == ""
-    monkeypatch.setattr(rows_module, "train_tokenizer", lambda *_, **__: pytest.fail("trained"))
-    monkeypatch.setattr(rows_module, "_encode", lambda *_, **__: pytest.fail("encoded"))
+    monkeypatch.setattr(prepared_module, "train_tokenizer", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr(prepared_module, "_encode", lambda *_, **__: pytest.fail("encoded"))
     again = prepare(text, SIZE, 64)
     for part in ("train", "held_out"):
         one, other = getattr(first, part), getattr(again, part)
@@ -573,7 +573,7 @@ def test_what_a_tokenizer_depends_on_prepares_anew(root, text, tmp_path, monkeyp
     elif change == "length":
         length = 32
     else:
-        monkeypatch.setattr(rows_module, "label_words_of_all_tasks", lambda: ["quixotic"])
+        monkeypatch.setattr(prepared_module, "label_words_of_all_tasks", lambda: ["quixotic"])
     prepared = prepare(text, size, length, progress=False)
     assert len(list((root / "runs" / ".corpora").iterdir())) == 2
     assert prepared.tokenizer.model_max_length == length
@@ -585,7 +585,7 @@ def test_what_was_half_prepared_leaves_nothing(root, text, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(rows_module, "_encode", killed)
+        patch.setattr(prepared_module, "_encode", killed)
         with pytest.raises(KeyboardInterrupt):
             prepare(text, SIZE, 64, progress=False)
     assert list((root / "runs" / ".corpora").iterdir()) == []
@@ -593,15 +593,15 @@ def test_what_was_half_prepared_leaves_nothing(root, text, monkeypatch):
 
 
 def test_two_processes_may_prepare_one_corpus(root, text, monkeypatch):
-    encode = rows_module._encode
+    encode = prepared_module._encode
 
     def slower(*arguments):
         with monkeypatch.context() as patch:
-            patch.setattr(rows_module, "_encode", encode)
+            patch.setattr(prepared_module, "_encode", encode)
             prepare(text, SIZE, 64, progress=False)
         return encode(*arguments)
 
-    monkeypatch.setattr(rows_module, "_encode", slower)
+    monkeypatch.setattr(prepared_module, "_encode", slower)
     prepared = prepare(text, SIZE, 64, progress=False)
     assert [path.name for path in (root / "runs" / ".corpora").iterdir()] == [prepared.checksum]
 
@@ -612,3 +612,17 @@ def test_a_text_of_which_nothing_is_held_out_is_refused(root, tmp_path):
     for _ in range(2):
         refused(r"corpus a\.txt: no document for the part held-out", prepare, corpus, SIZE, 64,
                 progress=False)  # fmt: skip
+
+
+def test_the_tokenizer_of_a_start_is_taken(root, text, tmp_path):
+    start = str(tmp_path / "start")
+    tokenizer_of().save_pretrained(start)
+    (tmp_path / "start" / "config.json").write_text('{"model_type": "bert"}')
+    size = len(tokenizer_of())
+    taken = prepare(text, size, 64, start=start, progress=False)
+    assert taken.tokenizer.get_vocab() == tokenizer_of().get_vocab()
+    assert taken.checksum != prepare(text, SIZE, 64, progress=False).checksum
+    kept = [document for document in text.documents() if not is_held_out(document)]
+    assert np.array_equal(taken.train.tokens, encoded(kept, tokenizer_of()).tokens)
+    with pytest.raises(InputError, match=f"vocabulary is {size + 1}, that of .*, {size}$"):
+        prepare(text, size + 1, 64, start=start, progress=False)

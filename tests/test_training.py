@@ -90,6 +90,32 @@ def by_hand(model: nn.Module, train: Labelled, plan: Schedule) -> list[float]:
     return norms
 
 
+def test_bfloat16_rounds_the_products_of_training_and_no_measurement():
+    batch, model = prompt_batch(), prompt_model()
+    train = Labelled(batch, torch.arange(len(batch["input_ids"])) % 2)
+    start = snapshot(model)
+    tuned, dtypes = {}, {}
+    for precision in ("float32", "bfloat16"):
+        model.load_state_dict(start)
+        seen = dtypes[precision] = set()
+        layer = next(m for m in model.modules() if isinstance(m, nn.Linear))
+        hook = layer.register_forward_hook(
+            lambda m, _, out, seen=seen: seen.add((m.training, out.dtype))
+        )
+        tuned[precision] = tune(
+            model, train, train, precision=precision, learning_rate=1e-3, clip=None
+        )
+        hook.remove()
+    assert dtypes["float32"] == {(True, torch.float32), (False, torch.float32)}
+    assert dtypes["bfloat16"] == {(True, torch.bfloat16), (False, torch.float32)}
+    moves = {
+        name: torch.cat([(tuned[name].state[key] - start[key]).flatten() for key in start])
+        for name in tuned
+    }
+    error = (moves["bfloat16"] - moves["float32"]).norm() / moves["float32"].norm()
+    assert 0 < error < 0.1
+
+
 @pytest.mark.parametrize("clip", [1.0, 0.5, None])
 @pytest.mark.parametrize(("batch_size", "scale"), [(1, 0.25), (4, 1.0), (10, 3.0), (99, 3.0)])
 def test_sgd_is_the_written_recipe(batch_size, scale, clip):

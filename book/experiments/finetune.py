@@ -52,6 +52,7 @@ grid = "quick"  # learning rates, batch sizes and schedule, from params/grids
 learning_rate = None  # one or several, instead of the grid's
 batch_size = None  # one or several, instead of the grid's
 clip = 1.0  # the largest norm of a gradient; None: any
+precision = "float32"  # of products in training, or bfloat16
 distance_samples = 64  # at most so many, for how far the kernel moved
 device = "auto"  # auto, cpu or cuda
 data = None  # a data folder; the variable TANGENTLM_DATA otherwise
@@ -119,6 +120,7 @@ schedules = grid_schedules(
     learning_rate=run.learning_rate,
     batch_size=run.batch_size,
     clip=run.clip,
+    precision=run.precision,
 )
 print(f"{len(schedules)} grid points of {schedules[0].steps} steps each")
 

@@ -24,7 +24,7 @@ from tangentlm.errors import NonFiniteError
 from tangentlm.finetune.optimizers import make_optimizer
 from tangentlm.metrics import score
 from tangentlm.models.logits import logits_of, on_device
-from tangentlm.params import Optimizer
+from tangentlm.params import Optimizer, TrainingPrecision
 
 MAX_GRADIENT_NORM = 1.0
 
@@ -34,6 +34,7 @@ class Schedule:
     """How one fine-tuning goes: optimizer, rate, batch, steps, evaluations and its random seed.
 
     A gradient longer than ``clip`` is shortened to that; ``None`` leaves every gradient as it is.
+    With ``precision="bfloat16"`` the products of training round their operands to that.
     """
 
     optimizer: Optimizer
@@ -43,6 +44,7 @@ class Schedule:
     evaluate_every: int
     seed: int
     clip: float | None = MAX_GRADIENT_NORM
+    precision: TrainingPrecision = "float32"
 
 
 @dataclass
@@ -184,6 +186,7 @@ def fine_tune(
     optimizer = make_optimizer(model, schedule.optimizer, schedule.learning_rate)
     decay = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / schedule.steps)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    rounded = schedule.precision == "bfloat16"
     batches = _minibatches(len(train), schedule.batch_size, schedule.seed)
     best: FineTuned | None = None
     trace: list[dict[str, float]] = []
@@ -203,7 +206,11 @@ def fine_tune(
     ):
         index = next(batches)
         rows = {k: v.to(device) for k, v in select(train.batch, index).items()}
-        loss = nn.functional.cross_entropy(model(**rows), train.labels[index].to(device))
+        with torch.autocast(device.type, torch.bfloat16, enabled=rounded):
+            logits = model(**rows)
+        loss = nn.functional.cross_entropy(
+            logits.to(parameters[0].dtype), train.labels[index].to(device)
+        )
         if not bool(torch.isfinite(loss)):
             raise NonFiniteError(
                 f"the loss at step {step} (samples {index.tolist()}; {schedule.optimizer}, "

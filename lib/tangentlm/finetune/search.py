@@ -11,7 +11,7 @@ from tqdm import tqdm
 from tangentlm.batches import Labelled
 from tangentlm.errors import InputError, NonFiniteError
 from tangentlm.finetune.loop import MAX_GRADIENT_NORM, FineTuned, Schedule, fine_tune, snapshot
-from tangentlm.params import Adaptation, Grid, Optimizer, method_name
+from tangentlm.params import Adaptation, Grid, Optimizer, TrainingPrecision, method_name
 
 
 def grid_schedules(
@@ -24,6 +24,7 @@ def grid_schedules(
     learning_rate: Sequence[float] | None = None,
     batch_size: Sequence[int] | None = None,
     clip: float | None = MAX_GRADIENT_NORM,
+    precision: TrainingPrecision = "float32",
 ) -> list[Schedule]:
     """A fine-tuning for every point of a grid.
 
@@ -36,6 +37,7 @@ def grid_schedules(
         learning_rate: Instead of the grid's.
         batch_size: Instead of the grid's.
         clip: The largest norm of a gradient, or ``None``; a part of the method.
+        precision: Of the products in training.
 
     Returns:
         The schedules.
@@ -50,7 +52,7 @@ def grid_schedules(
     )
     steps, every = grid.steps * shots, grid.evaluate_every * shots
     return [
-        Schedule(optimizer, rate, size, steps, every, seed, clip)
+        Schedule(optimizer, rate, size, steps, every, seed, clip, precision)
         for rate in values["learning_rate"]
         for size in values["batch_size"]
     ]

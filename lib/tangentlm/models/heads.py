@@ -44,7 +44,11 @@ class LabelWordDecoder(nn.Module):
             (..., C).
         """
         bias = None if self.bias is None else self.bias[self.word_ids]
-        return nn.functional.linear(hidden, self.weight[self.word_ids], bias)
+        # Differences of logits are small beside logits, so they are not rounded with the rest.
+        with torch.autocast(hidden.device.type, enabled=False):
+            return nn.functional.linear(
+                hidden.to(self.weight.dtype), self.weight[self.word_ids], bias
+            )
 
 
 class PromptModel(nn.Module):

@@ -21,6 +21,7 @@ from tangentlm.params.task_runs import (
     Optimizer,
     Prompt,
     TaskRun,
+    TrainingPrecision,
     method_name,
 )
 
@@ -45,6 +46,7 @@ __all__ = [
     "Run",
     "Strict",
     "TaskRun",
+    "TrainingPrecision",
     "digest",
     "file_digest",
     "list_studies",

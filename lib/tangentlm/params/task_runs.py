@@ -148,11 +148,16 @@ class KernelRun(AdaptedRun):
         return load_grid(self.grid).regression_values()
 
 
+TrainingPrecision = Literal["float32", "bfloat16"]
+"""The precision of products in training; parameters and their updates are in float32."""
+
+
 class FineTuneRun(AdaptedRun):
     """One run of ``book/experiments/finetune``: fine-tuning over a grid, chosen on dev.
 
     ``learning_rate`` and ``batch_size``, one value or several, replace those of the grid. ``clip``
-    is the largest norm of a gradient, 1 in the authors' code; ``None`` leaves gradients alone. How
+    is the largest norm of a gradient, 1 in the authors' code; ``None`` leaves gradients alone.
+    ``precision`` is that of the products in training; all that is measured is in float32. How
     far the kernel moved is measured between at most ``distance_samples`` training samples, and as
     many test samples: that takes time with the square of it.
     """
@@ -163,12 +168,14 @@ class FineTuneRun(AdaptedRun):
         **TaskRun.later,
         "distance_samples": 64,
         "clip": 1.0,
+        "precision": "float32",
     }
     method_parameter: ClassVar[str] = "optimizer"
     optimizer: Optimizer = "sgd"
     learning_rate: tuple[PositiveRate, ...] | None = None
     batch_size: tuple[PositiveInt, ...] | None = None
     clip: PositiveRate | None = 1.0
+    precision: TrainingPrecision = "float32"
     distance_samples: PositiveInt = 64
 
     @property
