@@ -11,6 +11,7 @@ from tangentlm.errors import InputError
 from tangentlm.models.checkpoints import (
     checkpoint_location,
     list_models,
+    load_checkpoint,
     load_masked_lm,
     load_tokenizer,
 )
@@ -391,3 +392,8 @@ def test_bundled_models_are_small():
     assert size("pocket-s") + size("pocket-xs") < 6 * MEBIBYTE
     masked_lm = plain_masked_lm(checkpoint_location("pocket")[0])
     assert sum(parameter.numel() for parameter in masked_lm.parameters()) <= 12_000_000
+
+
+def test_every_model_says_what_it_is_not():
+    without = [name for name in list_models() if not load_checkpoint(name).limits]
+    assert not without

@@ -26,10 +26,12 @@ class Checkpoint(Strict):
     """Where a pre-trained model is: in a folder of the project, on the hub, or in a package.
 
     ``kind`` says what a model is that may not be here yet; on the hub it is ``"masked"`` unless
-    said otherwise. The kind of a folder's model is in its files.
+    said otherwise. The kind of a folder's model is in its files. ``about`` says what the model is,
+    ``limits`` what it is not; together they are its card.
     """
 
     about: str
+    limits: str = ""
     folder: str | None = None
     hub: str | None = None
     revision: str | None = None
