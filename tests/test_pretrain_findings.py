@@ -235,8 +235,10 @@ def test_a_row_a_task(model_folder, tmp_path):
         counts = Counter(labels.tolist())
         assert row.majority == 100 * max(counts.values()) / 40
         model, tokenizer = load_model(model_folder, task), load_tokenizer(model_folder)
-        predicted = logits_of(model, encode(task, tokenizer, test)).argmax(dim=1).numpy()
-        assert row.zero_shot == pytest.approx(100 * (predicted == labels).mean())
+        logits = logits_of(model, encode(task, tokenizer, test)).numpy()
+        assert row.zero_shot == pytest.approx(100 * (logits.argmax(1) == labels).mean())
+        centred = logits - logits.mean(axis=0)
+        assert row.calibrated == pytest.approx(100 * (centred.argmax(1) == labels).mean())
         assert 0 <= row.probe <= 100
 
 
@@ -348,9 +350,11 @@ PAIRS = pd.DataFrame(
 FILLED = pd.DataFrame({"sentence": ["It was ____."], "fillings": ["great (0.31), good (0.20)"]})
 TASKS = pd.DataFrame(
     [
-        {"task": "reviews", "test": 100, "majority": 50.0, "zero_shot": 60.0, "probe": 70.25,
+        {"task": "reviews", "test": 100, "majority": 50.0, "zero_shot": 60.0,
+         "calibrated": 62.0, "probe": 70.25,
          "probe_std": 2.04, "seeds": 5, "k": 64},
-        {"task": "topics", "test": 1000, "majority": 25.0, "zero_shot": 26.0, "probe": 55.0,
+        {"task": "topics", "test": 1000, "majority": 25.0, "zero_shot": 26.0,
+         "calibrated": 35.0, "probe": 55.0,
          "probe_std": 1.5, "seeds": 5, "k": 64},
     ]
 )  # fmt: skip
@@ -387,8 +391,8 @@ def flat(text):
         "2.5 hours on 2 threads of a processor",
         "| polarity | 20 | 14 | 70 |",
         r"| It was \_\_\_\_. | great (0.31), good (0.20) |",
-        "| reviews | 100 | 50.0 | 60.0 | 70.2 (2.0) |",
-        "| topics | 1000 | 25.0 | 26.0 | 55.0 (1.5) |",
+        "| reviews | 100 | 50.0 | 60.0 | 62.0 | 70.2 (2.0) |",
+        "| topics | 1000 | 25.0 | 26.0 | 35.0 | 55.0 (1.5) |",
         "mean over 5 samples",
     ],
 )
@@ -439,7 +443,7 @@ def test_a_card_without_tasks_says_so(tmp_path):
 @pytest.mark.parametrize("missing", [None, math.nan])
 def test_a_card_of_one_sample_has_no_spread(tmp_path, missing):
     text = card(tmp_path, tasks=TASKS.assign(probe_std=missing, seeds=1))
-    assert "| reviews | 100 | 50.0 | 60.0 | 70.2 |" in text
+    assert "| reviews | 100 | 50.0 | 60.0 | 62.0 | 70.2 |" in text
     assert "mean over 1 sample" in flat(text)
 
 

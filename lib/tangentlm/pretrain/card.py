@@ -170,7 +170,8 @@ def _can_and_cannot(findings: Findings) -> str:
     above = [name for name, good in zip(tasks["task"], lift, strict=True) if good]
     lines += [
         f"\nZero-shot, its prompt beats the majority class (binomial test, 5 %) on "
-        f"{len(above)} of {len(tasks)} tasks: {', '.join(above) or 'none'}. The probe is logistic "
+        f"{len(above)} of {len(tasks)} tasks: {', '.join(above) or 'none'}. Calibrated, each label "
+        f"word's logit has its mean over the test texts subtracted. The probe is logistic "
         f"regression on its hidden state at the mask, {int(tasks['k'].max())} training "
         f"examples a class, mean over {int(tasks['seeds'].max())} samples of them (standard "
         f"deviation).\n",
@@ -194,6 +195,7 @@ def _readable(tasks: pd.DataFrame) -> pd.DataFrame:
             "test rows": tasks["test"],
             "majority": tasks["majority"].map(one),
             "zero-shot": tasks["zero_shot"].map(one),
+            "calibrated": tasks["calibrated"].map(one),
             "probe": probe,
         }
     )

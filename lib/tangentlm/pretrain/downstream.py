@@ -67,7 +67,8 @@ def downstream(
 
     The probe is logistic regression on the standardised hidden state at the mask, with k training
     examples a class (fewer where a class has fewer) and its penalty chosen by cross-validation on
-    them; the test examples serve nothing but the score.
+    them; the test examples serve nothing but the score, and, without their labels, the mean that is
+    subtracted from each label word's logit for the calibrated zero-shot accuracy.
 
     Args:
         model: A name of ``params/models``, or a folder that holds a masked-LM.
@@ -78,8 +79,8 @@ def downstream(
         data: The data folder; overrides the variable.
 
     Returns:
-        A row a task: ``task``, ``test`` (rows), ``majority``, ``zero_shot``, ``probe`` (mean over
-        seeds), ``k``, ``probe_std``, ``seeds``; accuracies in percent.
+        A row a task: ``task``, ``test`` (rows), ``majority``, ``zero_shot``, ``calibrated``,
+        ``probe`` (mean over seeds), ``k``, ``probe_std``, ``seeds``; accuracies in percent.
     """
     rows = []
     for name in tasks:
@@ -106,7 +107,7 @@ def _on_task(
     majority = np.full(len(labels), np.bincount(labels).argmax())
     test_features = logits_of(features, encode(task, tokenizer, test))
     # The label words' logits are linear in the features, so one pass gives both.
-    predicted = features.decoder(test_features).argmax(dim=1).numpy()
+    logits = features.decoder(test_features)
     train = read_part(task, "train", data)
     probes = []
     for seed in seeds:
@@ -117,7 +118,8 @@ def _on_task(
         "task": task.name,
         "test": len(test),
         "majority": score(labels, majority),
-        "zero_shot": score(labels, predicted),
+        "zero_shot": score(labels, logits.argmax(dim=1).numpy()),
+        "calibrated": score(labels, (logits - logits.mean(dim=0)).argmax(dim=1).numpy()),
         "probe": float(np.mean(probes)),
         "k": k,
         "probe_std": float(np.std(probes, ddof=1)) if len(probes) > 1 else None,
