@@ -2,7 +2,7 @@
 
 Of our runs the sum is taken split by split, so what all methods have in common in a split cancels.
 The paper prints a mean and a spread for each method, so its methods count as independent: its
-intervals are as wide as they can be. Either takes in the test rows (``tangentlm.analysis.sampling``).
+intervals are as wide as they can be. Either takes in test rows (``tangentlm.analysis.sampling``).
 """
 
 from __future__ import annotations
@@ -147,20 +147,22 @@ def of_paper(claim: Claim, version: str = "malladi2023-icml") -> list[Found]:
     return found
 
 
-_Printed = dict[tuple[object, ...], tuple[float, float]]
+_Printed = dict[tuple[str, int, str, str, str, str, str], tuple[float, float]]
 
 
 def _printed(version: str) -> _Printed:
-    """Mean and spread by task, k, method, setting, prompt, quantity and metric.
-
-    A performance is there once more without its metric: in F1 where the paper prints that.
-    """
+    """Mean and spread by task, k, method, setting, prompt, quantity and metric."""
     numbers = paper_numbers()
     numbers = numbers[(numbers["paper"] == version) & (numbers["paper_model"] == PAPER_MODEL)]
     columns = ["title", "k", "method", "setting", "prompt", "quantity", "metric", "mean", "std"]
     found: _Printed = {}
-    for *key, metric, mean, std in numbers.sort_values("metric")[columns].itertuples(index=False):
-        found[*key, metric] = found[*key, ""] = (mean, std)  # F1 comes after accuracy
+    for title, k, *key, metric, mean, std in numbers[columns].itertuples(index=False):
+        method, setting, prompt, quantity = key
+        found[title, k, method, setting, prompt, quantity, metric] = (mean, std)
+        # Without a metric, a performance is in the task's own: in F1 where the paper prints that.
+        own = (title, k, method, setting, prompt, quantity, "")
+        if metric == "f1" or own not in found:
+            found[own] = (mean, std)
     return found
 
 

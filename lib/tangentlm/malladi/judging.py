@@ -3,8 +3,8 @@
 A claim *holds* where the whole 95 % interval of its sum does what it says, *fails* where none of it
 does, and is *undecided* otherwise; for two bounds that is equivalence by two one-sided tests. Each
 verdict has its power: half of the interval's width, the distance of the estimate to the nearest
-bound (its margin), and how many splits would decide it. A rule that cannot recover from the paper's
-printed numbers what the paper says of them is no rule to judge us by, so each is asked of them, too.
+bound (its margin), and how many splits would decide it. A rule that cannot recover from the
+paper's numbers what the paper says of them is no rule to judge us by, so each is asked of them.
 """
 
 from __future__ import annotations
@@ -87,7 +87,8 @@ def power(estimate: Estimate, claim: Claim) -> dict[str, object]:
         claim: The claim.
 
     Returns:
-        ``value``, ``low``, ``high``, ``half``, ``margin``, ``splits_to_decide``, ``p``, ``verdict``.
+        ``value``, ``low``, ``high``, ``half``, ``margin``, ``splits_to_decide``, ``p`` and
+        ``verdict``.
     """
     interval = estimate.interval()
     bounds = claim.least, claim.most

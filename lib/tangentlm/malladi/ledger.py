@@ -3,8 +3,8 @@
 The tolerance is stated before looking: two means of independent draws are compatible where their
 difference lies in its 95 % interval around zero, plus the rounding of the paper's last digit. The
 interval takes in the splits (Welch's t) and, of a performance, the test rows of either side, which
-are not always the same ones. To be compatible is not to be equal: a wide tolerance forgives much, so
-it is shown. Fewer than ``MIN_COUNT`` splits decide nothing.
+are not always the same ones. To be compatible is not to be equal: a wide tolerance forgives much,
+so it is shown. Fewer than ``MIN_COUNT`` splits decide nothing.
 """
 
 from __future__ import annotations

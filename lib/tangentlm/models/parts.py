@@ -6,7 +6,7 @@ In most language models the decoder's weight is the embedding's. To speak of one
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
@@ -109,7 +109,8 @@ def untie(model: Model) -> None:
     """
     if isinstance(model, LinearHeadModel):
         return
-    tied = model.masked_lm.get_output_embeddings()
+    masked_lm: Any = model.masked_lm
+    tied = masked_lm.get_output_embeddings()
     if not isinstance(tied, LabelWordDecoder):
         return
     rows = tied.weight[tied.word_ids].detach()
@@ -117,7 +118,7 @@ def untie(model: Model) -> None:
     own.weight = nn.Parameter(rows.clone())
     if tied.bias is not None:
         own.bias = nn.Parameter(tied.bias[tied.word_ids].detach().clone())
-    model.masked_lm.set_output_embeddings(own.train(model.training))
+    masked_lm.set_output_embeddings(own.train(model.training))
 
 
 def _body(model: Model) -> tuple[str, nn.Module]:
