@@ -48,13 +48,14 @@ class MadeUpStudy:
         metric: str = "accuracy",
         zero_shot: float = 55.0,
         distances: Sequence[float] | None = None,
-        **more: Sequence[float] | float,
+        **more: Sequence[float | str] | float | str,
     ) -> None:
         """Runs on as many splits as there are values; ``distances`` are of the SGD kernel."""
         folder = self.root / "results" / study
         folder.mkdir(exist_ok=True)
         seeds = SEEDS[: len(values)]
-        names = [f"{task}-k{k}-s{s}-{method}-{head}-{prompt}-{model}" for s in seeds]
+        labels = more.get("labels", "")
+        names = [f"{task}-k{k}-s{s}-{method}-{head}-{prompt}-{model}{labels}" for s in seeds]
         table = pd.DataFrame({
             "study": study, "run": names, "method": method, "task": task, "model": model,
             "head": head, "prompt": prompt, "k": k, "seed": seeds, "metric": metric,

@@ -11,7 +11,8 @@ from tangentlm.kernels import entk, reference_entk
 from tangentlm.models import heads
 from tangentlm.models.checkpoints import load_tokenizer, model_kind
 from tangentlm.models.few_shot import few_shot
-from tangentlm.models.heads import CausalPromptModel, last_layer, load_model
+from tangentlm.models.heads import CausalPromptModel, load_model
+from tangentlm.models.parts import last_layer
 from tangentlm.tasks import for_causal_model
 from tangentlm.tasks.prompts import encode_prompts, encode_texts, label_word_ids
 from tiny import tiny_examples, tiny_task, tiny_tokenizer

@@ -4,23 +4,37 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import ttest_rel
 
 from made_up_study import MadeUpStudy
 from tangentlm.figures import claim_panels
-from tangentlm.malladi.claims import (
-    CLAIMS,
-    LEARNS,
-    claims_in_short,
-    judge_claims,
-    points_ahead,
-    where_it_learns,
+from tangentlm.malladi.baselines import HEAD, KERNEL, WORDS, against_baselines, baseline_scores
+from tangentlm.malladi.behavior import (
+    behavior_by_means,
+    number_of_tasks,
+    recovered,
+    rules_on_the_paper,
 )
+from tangentlm.malladi.claims import CLAIMS, Claim, Term
+from tangentlm.malladi.estimating import of_paper, of_runs
+from tangentlm.malladi.judging import (
+    all_of,
+    counts_by_verdict,
+    headlines,
+    judge_claims,
+    judge_paper,
+)
+from tangentlm.malladi.learned import learned_settings, learning
 from tangentlm.malladi.measurements import measurements
+from tangentlm.malladi.overview import kernel_over_tuning
 from tangentlm.malladi.properties import (
+    DO_NOT,
     MALLADI,
     MALLADI_V1,
+    SHOW_KERNEL_BEHAVIOR,
     Thresholds,
     behavior_claims,
     by_task,
@@ -30,6 +44,7 @@ from tangentlm.malladi.properties import (
 )
 
 NOISE = (-0.4, 0.1, 0.3, -0.2, 0.2)
+SAME = "SGD is as good as Adam"
 
 
 def around(mean, noise=NOISE):
@@ -56,7 +71,8 @@ def test_nothing_run_leaves_every_claim_open(study):
     found = judge_claims(measurements("pocket"))
     assert found["claim"].tolist() == [claim.name for claim in CLAIMS]
     assert set(found["verdict"]) == {"not run"}
-    assert (claims_in_short(found)["not run"] == 1).all()
+    assert (counts_by_verdict(found)["not run"] == 1).all()
+    assert set(headlines(measurements("pocket"), set())["verdict"]) == {"not run"}
 
 
 @pytest.mark.parametrize(
@@ -65,19 +81,40 @@ def test_nothing_run_leaves_every_claim_open(study):
 def test_sgd_against_adam(study, adam, expected):
     study.add("finetune", "sgd", around(80.0))
     study.add("finetune", "adam", around(adam, (0.5, -0.5, 0.3, 0.1, -0.4)))
-    found = of("SGD is as good as Adam")
+    found = of(SAME)
     assert found["verdict"] == expected
     assert found["splits"] == 5
     assert found["value"] == pytest.approx(80.0 - adam)
+    assert found["margin"] == pytest.approx(abs(4.0 - (adam - 80.0)))
+    assert (found["p"] < 0.05) == (expected != "undecided")
+    assert (found["splits_to_decide"] <= 5) == (expected != "undecided")
 
 
 def test_the_interval_is_that_of_a_paired_t_test(study):
     sgd, adam = around(80.0), around(78.0, (0.5, -0.5, 0.3, 0.1, -0.4))
     study.add("finetune", "sgd", sgd)
     study.add("finetune", "adam", adam)
-    found = of("SGD is as good as Adam")
+    found = of(SAME)
     expected = ttest_rel(sgd, adam).confidence_interval(0.95)
     assert (found["low"], found["high"]) == pytest.approx((expected.low, expected.high))
+    assert found["half"] == pytest.approx((expected.high - expected.low) / 2)
+    assert found["rows"] == "not counted"
+
+
+def test_test_rows_make_the_interval_wider_and_pairing_them_less_so(study):
+    sgd, adam = around(80.0), around(78.0, (0.5, -0.5, 0.3, 0.1, -0.4))
+    halves = {}
+    for k, known in ((16, {}), (64, {"test": 500.0})):
+        study.add("finetune", "sgd", sgd, k=k, **known)
+        study.add("finetune", "adam", adam, k=k, **known)
+        halves[k] = of(SAME, k=k)
+    assert halves[64]["rows"] == "binomial"
+    assert halves[64]["half"] > 2 * halves[16]["half"]
+    right = ["x" * 400 + "." * 100] * 5  # both methods err on the same rows
+    for method, values in (("sgd", sgd), ("adam", adam)):
+        study.add("finetune", method, values, k=512, test=500.0, correct=right)
+    assert of(SAME, k=512)["rows"] == "paired"
+    assert of(SAME, k=512)["half"] == pytest.approx(halves[16]["half"])
 
 
 @pytest.mark.parametrize(("standard_kernel", "expected"), [(60.0, "holds"), (79.0, "fails")])
@@ -98,41 +135,16 @@ def test_the_kernel_solves_the_task(study, kernel, expected):
     study.add("finetune", "sgd", around(85.0))
     study.add("kernel", "sgd", around(kernel))
     assert of("K-SGD solves the task")["verdict"] == expected
+    assert of("K-SignGD solves the task")["verdict"] == "not run"
     assert of("K-A-SignGD solves the task")["verdict"] == "not run"
 
 
-@pytest.mark.parametrize(
-    ("zero_shot", "most_frequent", "expected", "value"),
-    [
-        (55.0, 60.0, "holds", 20.0), (79.9, 60.0, "undecided", 0.1), (55.0, 81.0, "fails", -1.0),
-        (81.0, 60.0, "fails", -1.0), (55.0, math.nan, "holds", 25.0),
-    ],
-)  # fmt: skip
-def test_fine_tuning_learns_the_task(study, zero_shot, most_frequent, expected, value):
-    study.add("finetune", "sgd", around(80.0), zero_shot=zero_shot)
-    study.add("kernel", "sgd", around(80.0), zero_shot=zero_shot)
-    study.count(sst2=most_frequent, mr=99.0)
-    found = of(LEARNS)
-    assert found["verdict"] == expected
-    assert found["value"] == pytest.approx(value)
-
-
-def test_learning_is_judged_by_accuracy_whatever_the_metric(study):
-    more = {"metric": "f1", "zero_shot_accuracy": 40.0, "test_accuracy": 70.0, "task": "mrpc"}
-    study.add("finetune", "sgd", around(90.0), zero_shot=10.0, **more)
-    study.add("kernel", "sgd", around(90.0), zero_shot=10.0, **more)
-    study.count(mrpc=68.0)
-    assert of(LEARNS)["value"] == pytest.approx(2.0)
-
-
-def test_claims_where_fine_tuning_learns(study):
-    for task, score in {"sst2": 80.0, "mr": 55.0}.items():
-        for experiment in ("finetune", "kernel"):
-            study.add(experiment, "sgd", around(score), task=task)
-    found = where_it_learns(judge_claims(measurements("pocket")))
-    assert set(found["claim"]) == {LEARNS, "K-SGD solves the task"}
-    assert set(found["task"]) == {"SST-2"}
-    assert where_it_learns(judge_claims(measurements("quick"))).empty
+def test_the_taylor_model_follows_half_of_the_way(study):
+    study.add("kernel", "sgd", around(60.0), zero_shot=50.0)
+    study.add("finetune", "sgd", around(80.0), linearized_test=68.0, zero_shot=50.0)
+    found = of("the Taylor model follows SGD-FT")
+    assert found["value"] == pytest.approx(68.0 - (80.0 + 50.0) / 2)
+    assert found["verdict"] == "holds"
 
 
 def test_tasks_keep_the_order_of_the_study(study):
@@ -141,22 +153,20 @@ def test_tasks_keep_the_order_of_the_study(study):
             if (method, task) != ("adam", "sst2"):  # what only one method has sorts the rest
                 study.add("finetune", method, around(80.0), task=task)
     found = judge_claims(measurements("pocket"))
-    found = found[found["claim"] == "SGD is as good as Adam"]
+    found = found[found["claim"] == SAME]
     assert found["task"].tolist() == ["MR", "AG News"]
 
 
 def test_claims_are_drawn_on_the_ground_where_they_hold(study):
     study.add("finetune", "sgd", around(80.0))
     study.add("finetune", "adam", around(90.0))
-    study.add("kernel", "sgd", around(85.0))
+    study.add("kernel", "sgd", around(85.0), zero_shot=math.nan)
     figure = claim_panels(judge_claims(measurements("pocket")), "points")
-    assert [axes.get_title() for axes in figure.axes] == [
-        LEARNS, "K-SGD solves the task", "SGD is as good as Adam",
-    ]  # fmt: skip
-    panels = figure.axes[1:]
-    solves, as_good = (axes.patches[0].get_extents() for axes in panels)
+    panels = {axes.get_title(): axes for axes in figure.axes}
+    assert list(panels) == ["K-SGD solves the task", SAME]
+    solves, as_good = (axes.patches[0].get_extents() for axes in panels.values())
     points = [axes.transData.transform((0, value)) for axes, value in zip(
-        panels, (85.0 - 0.9 * 80.0, -10.0), strict=True
+        panels.values(), (85.0 - 0.9 * 80.0, -10.0), strict=True
     )]  # fmt: skip
     assert solves.y0 <= points[0][1] <= solves.y1
     assert not as_good.y0 <= points[1][1] <= as_good.y1
@@ -174,10 +184,9 @@ def test_null_prompts_are_about_sentiment(study):
 def test_splits_that_only_one_method_has_do_not_count(study):
     study.add("finetune", "sgd", around(80.0))
     study.add("finetune", "adam", around(80.0)[:3])
-    table = points_ahead(measurements("pocket"), "SGD-FT", "Adam-FT")
-    assert table["seed"].tolist() == [13, 21, 42]
+    assert of(SAME)["splits"] == 3
     study.add("finetune", "sgd", [1.0], k=64)
-    assert len(points_ahead(measurements("pocket"), "SGD-FT", "Adam-FT")) == 3
+    assert of(SAME)["splits"] == 3
 
 
 def test_f1_is_compared_with_f1(study):
@@ -186,8 +195,158 @@ def test_f1_is_compared_with_f1(study):
             "finetune", method, [f1] * 3, task="mrpc", metric="f1", test_accuracy=accuracy,
             linearized_accuracy=accuracy,
         )  # fmt: skip
-    values = points_ahead(measurements("pocket"), "SGD-FT", "Adam-FT")["value"]
-    assert values.tolist() == [10.0] * 3
+    assert of(SAME)["value"] == 10.0
+
+
+def test_runs_on_shuffled_labels_are_none_of_the_paper_s(study):
+    study.add("kernel", "sgd", around(50.0), labels="shuffled")
+    assert measurements("pocket").empty
+
+
+# --- all tasks together, and the paper by its own numbers -----------------------------------
+
+
+def test_a_headline_is_the_mean_over_the_tasks_that_are_learned(study):
+    for task, gap in (("sst2", 0.0), ("mr", 2.0), ("cr", 40.0)):
+        study.add("finetune", "sgd", around(80.0), task=task)
+        study.add("finetune", "adam", around(80.0 + gap, NOISE[::-1]), task=task)
+    learned = {("SST-2", 16), ("MR", 16)}
+    found = headlines(measurements("pocket"), learned).set_index("claim").loc[SAME]
+    assert (found["tasks"], found["holds"], found["fails"]) == (2, 2, 0)
+    assert found["value"] == pytest.approx(-1.0)
+    gap = np.array(NOISE) - np.array(NOISE[::-1])
+    assert found["half"] == pytest.approx(
+        2.306 * math.sqrt(2 * gap.var(ddof=1) / 5) / 2, rel=1e-3
+    )  # t of 8 degrees of freedom
+    assert found["verdict"] == "holds"
+    assert found["p_together"] == found["p"]  # nothing else was tested
+
+
+def test_the_paper_s_spread_has_n_below_the_line(study):
+    claim = Claim("K-SGD", "", "", (Term(1.0, "K-SGD"),), least=0.0)
+    (sst2,) = [one for one in of_paper(claim) if (one.title, one.k) == ("SST-2", 16)]
+    of_splits, of_rows = sst2.estimate.sources
+    five = pd.Series(around(88.3))
+    five = 88.3 + (five - five.mean()) * 0.3 / five.std(ddof=0)  # printed as 88.3 (0.3)
+    assert of_splits.variance == pytest.approx(five.var() / 5)
+    assert of_rows.variance == pytest.approx(88.3 * 11.7 / 872)
+    assert sst2.estimate.mean == 88.3
+
+
+def test_the_rules_recover_from_the_paper_s_numbers_what_it_says_of_them(study):
+    found = headlines(measurements("pocket"), set()).set_index("claim")["paper_verdict"]
+    says = [
+        "K-SGD solves the task", "K-SignGD solves the task", "prompting is needed", SAME,
+        "SignGD is as good as Adam", "LoRA is as good as full fine-tuning",
+        "LoRA's kernel is as good as the full one", "null prompts lose the kernel",
+    ]  # fmt: skip
+    assert (found[says] == "holds").all()
+    assert "fails" not in set(found)
+    alone = counts_by_verdict(judge_paper()).set_index("claim")
+    assert alone.loc[SAME, "fails"] == 0
+    assert alone.loc["K-SGD solves the task", "fails"] == 2  # TREC, k = 16 and 64
+
+
+def test_what_has_to_hold_together():
+    assert all_of(["holds", "holds"]) == "holds"
+    assert all_of(["holds", "undecided", "fails"]) == "fails"
+    assert all_of(["holds", "undecided"]) == all_of(["holds", "not run"]) == "undecided"
+    assert all_of([]) == all_of(["not run"]) == "not run"
+
+
+# --- learning -------------------------------------------------------------------------------
+
+
+def test_learning_is_judged_on_dev(study):
+    facts = {"num_classes": 2, "dev": 32, "grid": "pocket", "grid_points": 2, "zero_shot_dev": 50.0}
+    study.add("finetune", "sgd", [50.0] * 5, dev_score=[90.625] * 5, **facts)
+    study.add("finetune", "sgd", [99.0] * 5, task="mr", dev_score=[65.625] * 5, **facts)
+    study.add("finetune", "sgd", [99.0] * 5, task="cr", dev_score=[90.625] * 5,
+              **{**facts, "zero_shot_dev": 90.0})  # fmt: skip
+    study.add(
+        "finetune", "sgd", [99.0] * 5, task="mrpc", metric="f1", dev_score=[90.0] * 5, **facts
+    )
+    study.add("finetune", "sgd", [99.0] * 5, task="subj", labels="shuffled",
+              dev_score=[90.625] * 5, **facts)  # fmt: skip
+    found = learning("pocket").set_index("title")
+    assert set(found.index) == {"SST-2", "MR", "CR", "MRPC"}
+    assert set(found["tries"]) == {16}
+    assert learned_settings("pocket") == {("SST-2", 16)}
+    assert math.isnan(found.loc["MRPC", "p"])
+    assert learning("quick").empty
+    assert learned_settings("quick") == set()
+
+
+# --- kernel behaviour by means --------------------------------------------------------------
+
+
+def test_kernel_behavior_by_means(study):
+    for k in (16, 64):
+        study.add("kernel", "sgd", around(80.0), k=k)
+        study.add("finetune", "sgd", around(85.0), k=k, linearized_test=75.0, distances=[0.5] * 5)
+        study.add("kernel", "sgd", around(60.0), k=k, task="trec")
+        study.add("finetune", "sgd", around(85.0), k=k, task="trec", distances=[0.5] * 5)
+    study.add("kernel", "sgd", [0.0] * 5, k=512)  # not in Table 1
+    study.add("finetune", "sgd", around(85.0), k=512)
+    found = behavior_by_means(measurements("pocket"))
+    found = found[found["optimizer"] == "SGD"].set_index("task")
+    assert found["solves"].to_dict() == pytest.approx({"SST-2": 3.5, "TREC": -16.5})
+    assert found.loc["SST-2", ["linear", "fixed"]].tolist() == pytest.approx([5.0, 1.5])
+    assert found["verdict"].to_dict() == {"SST-2": "holds", "TREC": "fails"}
+    counted = number_of_tasks(found.reset_index(), "SGD")
+    assert counted == {"tasks": 2, "shows": 1, "low": 1.0, "high": 1.0}
+
+
+def test_means_recover_more_of_the_paper_than_counts_of_its_splits(study):
+    says = {**dict.fromkeys(SHOW_KERNEL_BEHAVIOR, True), **dict.fromkeys(DO_NOT, False)}
+    found = recovered(rules_on_the_paper(says))
+    assert found["statements"] == 13
+    assert found["counts_wrong"] == found["means_wrong"] == 0
+    assert found["leans_right"] == 12  # RTE leans the other way, by 0.3 points
+    paper = behavior_by_means()
+    shows = number_of_tasks(paper, "Adam")
+    assert shows["low"] <= 8 <= shows["high"]  # of 14, as the paper says
+
+
+# --- null baselines -------------------------------------------------------------------------
+
+
+def test_the_kernel_beside_what_knows_less(study):
+    rows = {"test": 500.0, "test_size": 500}
+    study.add("finetune", "sgd", around(80.0), **rows)
+    study.add("kernel", "sgd", around(78.0), zero_shot=55.0, **rows)
+    study.add("kernel", "bag-of-words", around(60.0), **rows)
+    study.add("kernel", "sgd-head-alone", around(77.5), **rows)
+    study.add("kernel", "sgd", around(50.0), labels="shuffled", **rows)
+    study.add("kernel", "sgd-last-layer", around(1.0), head="linear", zero_shot=70.0, **rows)
+    study.add("kernel", "sgd", around(90.0), task="mr", **rows)  # without baselines
+    scores = baseline_scores("pocket")
+    assert set(scores["title"]) == {"SST-2"}
+    assert (scores["baseline"] == KERNEL).sum() == 5
+    found = against_baselines(scores).set_index("baseline")
+    assert found["lead"].to_dict() == pytest.approx(
+        {"the model before": 23.0, WORDS: 18.0, HEAD: 0.5, "linear probe": 8.0,
+         "kernel, shuffled labels": 28.0}
+    )  # fmt: skip
+    assert found.loc[WORDS, "verdict"] == "kernel is ahead"
+    assert found.loc[HEAD, "verdict"] == "not told apart"
+    assert found["solves"].to_dict() == {
+        "the model before": False, WORDS: False, HEAD: True, "linear probe": False,
+        "kernel, shuffled labels": False,
+    }  # fmt: skip
+    points = kernel_over_tuning({"pocket": "ours"}, {"pocket": {("SST-2", 16)}})
+    ours = points[points["panel"] == "ours"]
+    assert ours["what"].value_counts().to_dict() == {
+        "kernel": 5, "the model before": 5, WORDS: 5, HEAD: 5,
+    }  # fmt: skip
+    assert set(points["panel"]) == {"ours", "roberta-base (the paper)"}
+    unlearned = kernel_over_tuning({"pocket": "ours"}, {"pocket": set()})
+    assert set(unlearned.loc[unlearned["panel"] == "ours", "what"]) == {"kernel, task not learned"}
+
+
+def test_of_the_paper_a_claim_has_a_point_for_all_that_it_prints(study):
+    assert len(of_paper(CLAIMS[0])) == 14 * 3
+    assert of_runs(measurements("pocket"), CLAIMS[0]) == []
 
 
 # --- Table 1 --------------------------------------------------------------------------------

@@ -233,6 +233,7 @@ pd.DataFrame(distances).round(3)
 # ## The record
 
 # %%
+from tangentlm.metrics import right_or_wrong
 from tangentlm.report.notes import cost_note
 from tangentlm.studies.records import write_record
 
@@ -261,6 +262,7 @@ path = write_record(
         "grid_points": len(schedules),
         "diverged": sum(row["dev_score"] is None for row in found.table),
         "num_classes": the_task.num_classes,
+        "correct": right_or_wrong(test_labels, finetuned.argmax(1).numpy()),
         "grid_table": found.table,
     },
     arrays={"finetuned_logits": finetuned, "linearized_logits": linearized},

@@ -42,11 +42,10 @@ labels = "given"  # shuffled: a control that can learn nothing of the task
 k = 16  # examples a class, for train and again for dev
 seed = 13  # the split: 13, 21, 42, 87 or 100 in the papers
 test_size = 1000  # at most so many test examples
-formula = "sgd"  # which kernel: sgd, signgd or asymmetric-signgd
-solver = (
-    "least-squares"  # or logistic, rows-logistic; asymmetric kernels have their own
-)
-layers = "all"  # last: a control, the kernel of the last layer alone
+formula = "sgd"  # which kernel: sgd, signgd, asymmetric-signgd; controls: constant, bag-of-words
+solver = "least-squares"  # or logistic, rows-logistic, every; asymmetric kernels have their own
+layers = "all"  # controls: last, embedding or head, the kernel of that part alone
+decoder = "tied"  # untied: the decoder has a weight of its own
 adaptation = "full"  # full, lora or intrinsic: what fine-tuning would move
 rank = 8  # of LoRA
 alpha = 16.0  # of LoRA
@@ -123,26 +122,39 @@ pd.Series(zero_shot, name=f"zero-shot {the_task.metric} (%)").round(1).to_frame(
 #
 # For two classes only the difference of the logits matters, so one output is enough:
 # $f_1 - f_0$. For more classes each logit is an output of its own, and a sample is C rows.
+#
+# Some kernels are controls. With `layers` only the gradients of the last layer, the embedding or the
+# head count; `"constant"` and `"bag-of-words"` read no gradient at all. What such a kernel scores,
+# the gradients of all layers did not earn.
 
 # %%
 import functools
 
 from tangentlm.finetune.adaptation import adapted_kernel
-from tangentlm.models.heads import last_layer
+from tangentlm.kernels import OF_INPUTS
+from tangentlm.models.parts import parameters_of, untie
 
 two_classes = the_task.num_classes == 2
-kernel_of = functools.partial(
-    adapted_kernel,
-    shots.model,
-    run.adaptation,
-    formula=run.formula,
-    outputs="difference" if two_classes else "full",
-    rank=run.rank,
-    alpha=run.alpha,
-    dimension=run.dimension,
-    seed=run.seed,
-    parameters=last_layer(shots.model) if run.layers == "last" else None,
-)
+if run.decoder == "untied":
+    untie(shots.model)
+if run.reads_no_gradient:
+    kernel_of = functools.partial(
+        OF_INPUTS[run.formula],
+        outputs=1 if two_classes else the_task.num_classes,
+    )
+else:
+    kernel_of = functools.partial(
+        adapted_kernel,
+        shots.model,
+        run.adaptation,
+        formula=run.formula,
+        outputs="difference" if two_classes else "full",
+        rank=run.rank,
+        alpha=run.alpha,
+        dimension=run.dimension,
+        seed=run.seed,
+        parameters=parameters_of(shots.model, run.layers),
+    )
 train = shots.part("train").batch
 kernel = kernel_of(train)
 K = {"train": kernel.values}
@@ -205,19 +217,31 @@ figures.data_link(spectrum, f"spectrum-{run.name}")
 from tangentlm.params import load_grid
 from tangentlm.solvers import SOLVERS, select
 
-the_solver = SOLVERS[run.solver]()
 the_grid = load_grid(run.grid)
-chosen = select(
-    K["train"],
-    labels["train"],
-    K["dev"],
-    labels["dev"],
-    f0_train=f0["train"],
-    f0_dev=f0["dev"],
-    solver=the_solver,
-    metric=the_task.metric,
-    **the_grid.of_solver(the_solver.GRID),
-)
+
+
+def chosen_on_dev(solver):
+    """The best point of the solver's grid."""
+    return select(
+        K["train"],
+        labels["train"],
+        K["dev"],
+        labels["dev"],
+        f0_train=f0["train"],
+        f0_dev=f0["dev"],
+        solver=solver,
+        metric=the_task.metric,
+        **the_grid.of_solver(solver.GRID),
+    )
+
+
+def predictions(solver):
+    """The labels that a fitted solver gives the test samples."""
+    return labels_of_decision(solver.decision_function(K["test"], f0["test"]))
+
+
+every = run.solver == "every"
+chosen = chosen_on_dev(SOLVERS["least-squares" if every else run.solver]())
 chosen.solver
 
 # %% mystnb={"figure": {"caption": "Dev performance at every point of the grid; the best gamma of each where the solver has one."}, "image": {"alt": "Grid of dev scores over regularisation and f0 scale."}} tags=["hide-input"]
@@ -233,14 +257,28 @@ figures.selection_grid(best_of_others.reset_index(), "regularization", "f0_scale
 figures.data_link(grid_table, f"grid-{run.name}")
 
 # %%
-predicted = labels_of_decision(
-    chosen.solver.decision_function(K["test"], f0["test"])
-)
+predicted = predictions(chosen.solver)
 test_score = score(labels["test"], predicted, the_task.metric)
 pd.Series(
     {"zero-shot": zero_shot["test"], "kernel regression": test_score},
     name=f"test {the_task.metric} (%)",
 ).round(1).to_frame()
+
+# %% [markdown]
+# With `solver = "every"` the other solvers get the same kernel, and so does least squares with
+# centred targets.
+
+# %% tags=["hide-input"]
+from tangentlm.solvers import CHOICES
+
+solvers = []
+for name, solver in (CHOICES if every else {}).items():
+    best = chosen_on_dev(solver)
+    on_test = score(labels["test"], predictions(best.solver), the_task.metric)
+    solvers.append(
+        {"solver": name, "dev_score": best.dev_score, "test_score": on_test}
+    )
+pd.DataFrame(solvers)
 
 # %% [markdown]
 # ## The record
@@ -249,7 +287,7 @@ pd.Series(
 # tables of the book are made of such records and of nothing else.
 
 # %%
-from tangentlm.metrics import mean_output_derivative
+from tangentlm.metrics import mean_output_derivative, right_or_wrong
 from tangentlm.report.notes import cost_note
 from tangentlm.studies.records import write_record
 
@@ -274,6 +312,8 @@ path = write_record(
         "operator_norm": float(singular[0]),
         **chosen.solver.diagnostics(),
         "num_classes": the_task.num_classes,
+        "correct": right_or_wrong(labels["test"], predicted),
+        "solvers": solvers,
     },
     arrays={"singular_values": singular, "predicted": predicted},
 )

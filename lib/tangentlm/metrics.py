@@ -12,6 +12,24 @@ from tangentlm.errors import InputError, unknown_name
 Array = NDArray[np.float64]
 
 
+def right_or_wrong(labels: ArrayLike, predicted: ArrayLike) -> str:
+    """Which samples were told rightly, in a form that a row of a table can hold.
+
+    Example:
+        >>> right_or_wrong([0, 1, 1], [0, 0, 1])
+        'x.x'
+
+    Args:
+        labels: (M,).
+        predicted: (M,).
+
+    Returns:
+        A letter a sample: ``x`` if it is right, ``.`` if it is wrong.
+    """
+    right = np.asarray(labels) == np.asarray(predicted)
+    return "".join(np.where(right, "x", "."))
+
+
 def output_derivative(logits: ArrayLike, labels: ArrayLike) -> Array:
     """Chi = d loss / d f for the cross-entropy: softmax(f) - onehot(y) (Definition 2.1).
 

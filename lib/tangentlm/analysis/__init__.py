@@ -1,6 +1,10 @@
 """From measurements to statements.
 
 * ``intervals``: 95 % intervals of means, shares, differences and correlations;
+* ``estimates``: means with the sources of their uncertainty, tests, and what it takes to decide;
+* ``sampling``: what other test rows would have done;
+* ``several``: many statements judged together;
+* ``learning``: whether a task was learned, judged on dev;
 * ``verdicts``: what an interval allows to say, and the words for it;
 * ``slopes``: how fast a measure changes with a model's width;
 * ``ladder``: the measures of the models that differ in width alone.

@@ -6,6 +6,8 @@ All statements of the book about measured numbers are made here. Which interval 
 * ``interval_of_share``: on how many splits something is true (Wilson);
 * ``interval_of_difference``: the means of two independent samples (Welch's t);
 * ``interval_of_rank_correlation``: whether two measures go together (Spearman).
+
+A mean whose test rows count, too, is an ``Estimate``.
 """
 
 from __future__ import annotations
@@ -17,12 +19,9 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.stats import binomtest, pearsonr, t
 
+from tangentlm.analysis.estimates import LEVEL, Estimate
 from tangentlm.analysis.verdicts import Interval
 
-LEVEL = 0.95
-"""How often an interval has the true value in it."""
-MIN_COUNT = 3
-"""A mean has an interval from so many values on; fewer say next to nothing of the spread."""
 _QUANTILE = 0.975
 """Of Student's t; half of what lies outside the interval is above it."""
 
@@ -40,12 +39,7 @@ def interval_of_mean(values: ArrayLike) -> Interval:
     Returns:
         The mean and its interval; the ends are NaN for fewer than ``MIN_COUNT`` values.
     """
-    series = pd.Series(values)
-    mean, count = float(series.mean()), len(series)
-    if count < MIN_COUNT:
-        return Interval(mean, math.nan, math.nan)
-    half = float(t.ppf(_QUANTILE, count - 1) * series.std() / math.sqrt(count))
-    return Interval(mean, mean - half, mean + half)
+    return Estimate.of_splits(values).interval()
 
 
 def interval_of_share(count: int, total: int) -> Interval:

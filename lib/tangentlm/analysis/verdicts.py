@@ -10,7 +10,7 @@ FAILS = "fails"
 UNDECIDED = "undecided"
 NOT_RUN = "not run"
 NOT_TOLD_APART = "not told apart"
-REPRODUCED = "reproduced"
+COMPATIBLE = "compatible"
 DIFFERS = "differs"
 
 

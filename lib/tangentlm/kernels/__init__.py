@@ -27,7 +27,8 @@ they are made of, from the bottom up:
 
 Other kernels are made of the same factors: ``projection`` and ``lora`` have those of fine-tuning in
 a random subspace, with what theory promises of them in ``bounds``; ``head_and_features`` parts a
-linear head from its features. ``published`` reads kernels that others computed.
+linear head from its features. ``published`` reads kernels that others computed, and ``of_inputs``
+has kernels that read no gradient, to compare with.
 """
 
 from tangentlm.kernels.bounds import (
@@ -48,6 +49,7 @@ from tangentlm.kernels.head_and_features import (
 )
 from tangentlm.kernels.kernel import Kernel, KernelCost
 from tangentlm.kernels.lora import draw_lora, lora_entk_at_init
+from tangentlm.kernels.of_inputs import OF_INPUTS, bag_of_words_kernel, constant_kernel
 from tangentlm.kernels.projection import (
     Projection,
     intrinsic_dimension_entk,
@@ -61,12 +63,15 @@ VERSION = 1
 again. The golden-number tests fail until this is done."""
 
 __all__ = [
+    "OF_INPUTS",
     "VERSION",
     "Decomposition",
     "Kernel",
     "KernelCost",
     "Projection",
     "PublishedKernel",
+    "bag_of_words_kernel",
+    "constant_kernel",
     "decompose",
     "distinct_entries",
     "draw_lora",

@@ -7,6 +7,8 @@ fine-tuning has its test performance, that of its Taylor model, and how far its 
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 
 from tangentlm.studies.collect import read_collected, read_collected_table
@@ -28,7 +30,7 @@ PROMPT_NAMES = {"manual": "manual", "null": "null", "searched": "search"}
 """The papers' names of our prompt formats."""
 KEYS = ["task", "title", "k", "setting", "prompt", "method", "quantity", "metric", "model"]
 """What two measurements have in common that differ in the split alone."""
-_FACTS = ["task", "title", "k", "seed", "setting", "prompt", "model", "run", "experiment"]
+_FACTS = ["task", "title", "k", "seed", "setting", "prompt", "model", "run", "experiment", "rows"]
 PERFORMANCE = "performance"
 DISTANCE = "relative kernel distance"
 DERIVATIVE = "mean output derivative"
@@ -41,8 +43,11 @@ def measurements(study: str) -> pd.DataFrame:
         study: Its name, e.g. ``"pocket"``.
 
     Returns:
-        A row a number: ``KEYS``, ``seed``, ``value``, ``run`` and ``experiment``. Zero-shot numbers
-        have k = 0. Tasks that are scored by F1 have their accuracy, too.
+        A row a number: ``KEYS``, ``seed``, ``value``, ``run`` and ``experiment``; how many test
+        ``rows`` there were and, of an accuracy of the run's own method, which of them were told
+        rightly (``correct``, as ``right_or_wrong`` writes it), where the record says so. Zero-shot
+        numbers have k = 0. Tasks that are scored by F1 have their accuracy, too. Runs on shuffled
+        labels are none of the paper's.
     """
     parts = [part for name in ("kernel", "finetune") for part in _of_experiment(study, name)]
     if not parts:
@@ -56,10 +61,14 @@ def _of_experiment(study: str, experiment: str) -> list[pd.DataFrame]:
     runs = read_collected(study, experiment)
     if runs.empty:
         return []
+    if "labels" in runs:
+        runs = runs[runs["labels"].fillna("given") == "given"]
     titles = {name: load_task(name).title for name in list_tasks()}
     prompt = runs["prompt"] if "prompt" in runs else pd.Series("manual", runs.index)
     runs = runs.assign(
         experiment=experiment,
+        rows=runs.get("test", math.nan),
+        correct=runs.get("correct"),
         title=runs["task"].map(titles),
         setting=runs["head"].map({"prompt": "prompt", "linear": "standard"}),
         prompt=prompt.map(PROMPT_NAMES).where(runs["head"] == "prompt", ""),
@@ -86,7 +95,7 @@ def _rows(
     quantity: str,
     metric: pd.Series | str,
 ) -> pd.DataFrame:
-    facts = runs[_FACTS].assign(method=method, quantity=quantity, metric=metric)
+    facts = runs[_FACTS].assign(method=method, quantity=quantity, metric=metric, correct=None)
     return facts.assign(value=value.astype(float))
 
 
@@ -97,7 +106,11 @@ def _scores(runs: pd.DataFrame, kind: str, method: pd.Series | str) -> list[pd.D
     if f"{kind}_accuracy" in runs:
         accuracy = _rows(runs, runs[f"{kind}_accuracy"], method, PERFORMANCE, "accuracy")
         parts.append(accuracy[runs["metric"] != "accuracy"])
-    return parts
+    if kind != "test":
+        return parts
+    return [
+        part.assign(correct=runs["correct"].where(part["metric"] == "accuracy")) for part in parts
+    ]
 
 
 def _distances(study: str, runs: pd.DataFrame) -> list[pd.DataFrame]:
@@ -120,7 +133,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         ``KEYS``, ``mean``, ``std`` (of a sample; missing for one seed), ``seeds``, their
-        ``seed_list`` and ``runs``, and ``experiment``.
+        ``seed_list`` and ``runs``, ``experiment``, and the number of test ``rows``.
     """
     if table.empty:
         return pd.DataFrame()
@@ -133,6 +146,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
             runs=("run", " ".join),
             seed_list=("seed", lambda seeds: " ".join(map(str, seeds))),
             experiment=("experiment", "first"),
+            rows=("rows", "first"),
         )
         .reset_index()
     )

@@ -10,7 +10,8 @@ import pandas as pd
 
 from tangentlm.analysis.intervals import interval_of_share
 from tangentlm.analysis.verdicts import FAILS, HOLDS, NOT_RUN, UNDECIDED
-from tangentlm.malladi.claims import MANUAL_PROMPT, SOLVES, scores
+from tangentlm.malladi.claims import FIXED, LINEAR, SOLVES, TUNING_AND_KERNEL, Term
+from tangentlm.malladi.estimating import scores
 from tangentlm.malladi.ledger import reported
 from tangentlm.malladi.measurements import DISTANCE
 from tangentlm.metrics import linearization_share
@@ -24,8 +25,6 @@ PROPERTIES = {
 """Our names of the properties, and the paper's."""
 IN_SHORT = dict(zip(PROPERTIES.values(), ("solves", "linear", "fixed", "all three"), strict=True))
 """Headings for narrow columns."""
-TUNING_AND_KERNEL = {"SGD": ("SGD-FT", "K-SGD"), "Adam": ("Adam-FT", "K-A-SignGD")}
-"""For each optimizer its fine-tuning and its kernel."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +42,8 @@ class Thresholds:
     """
 
     solves: float = SOLVES
-    linearization: float = 0.5
-    distance: float = 2.0
+    linearization: float = LINEAR
+    distance: float = FIXED
     adam_kernel: Literal["kernel", "K-SGD"] = "kernel"
 
     def distance_of(self, optimizer: str) -> str:
@@ -76,10 +75,10 @@ def properties(table: pd.DataFrame, thresholds: Thresholds = MALLADI) -> pd.Data
 
 def _of_optimizer(table: pd.DataFrame, optimizer: str, limits: Thresholds) -> pd.DataFrame:
     tuning, kernel = TUNING_AND_KERNEL[optimizer]
-    tuned = scores(table, tuning, **MANUAL_PROMPT)
-    regression = scores(table, kernel, **MANUAL_PROMPT)
+    tuned = _values(table, tuning)
+    regression = _values(table, kernel)
     shares = _linearization_shares(table, tuning)
-    moved = scores(table, limits.distance_of(optimizer), DISTANCE, **MANUAL_PROMPT)
+    moved = _values(table, limits.distance_of(optimizer), quantity=DISTANCE)
     rows = []
     for key, performance in tuned.items():
         distance = moved.get(key)
@@ -96,14 +95,17 @@ def _of_optimizer(table: pd.DataFrame, optimizer: str, limits: Thresholds) -> pd
     return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(PROPERTIES, "boolean"))
 
 
+def _values(table: pd.DataFrame, method: str, **more: str) -> pd.Series:
+    return scores(table, Term(1.0, method, **more))["value"]
+
+
 def _linearization_shares(table: pd.DataFrame, tuning: str) -> dict[Hashable, float | None]:
-    by_accuracy = {**MANUAL_PROMPT, "metric": "accuracy"}
     before = {
         (task, seed): value
-        for (task, _, _, seed), value in scores(table, "zero-shot", **by_accuracy).items()
+        for (task, _, _, seed), value in _values(table, "zero-shot", metric="accuracy").items()
     }
-    linear = scores(table, f"linearized {tuning}", **by_accuracy)
-    tuned = scores(table, tuning, **by_accuracy)
+    linear = _values(table, f"linearized {tuning}", metric="accuracy")
+    tuned = _values(table, tuning, metric="accuracy")
     return {
         key: linearization_share(before[key[0], key[3]], linear[key], tuned[key])
         for key in linear.index
@@ -207,7 +209,7 @@ def behavior_claims(found: pd.DataFrame) -> pd.DataFrame:
             for task in tasks:
                 values = _of_task(found, task, optimizer)[name].dropna()
                 about = {"claim": claim, "optimizer": optimizer, "task": task}
-                rows.append({**about, "splits": len(values), **_majority(values, present)})
+                rows.append({**about, "splits": len(values), **majority(values, present)})
     return pd.DataFrame(rows)
 
 
@@ -232,7 +234,7 @@ def tasks_with_kernel_behavior(found: pd.DataFrame) -> pd.DataFrame:
     for optimizer in TUNING_AND_KERNEL:
         tasks = [_of_task(found, title, optimizer) for title in found["title"].unique()]
         shown = [task["kernel_behavior"].dropna() for task in tasks]
-        verdicts = [_majority(values, present=True)["verdict"] for values in shown if len(values)]
+        verdicts = [majority(values, present=True)["verdict"] for values in shown if len(values)]
         rows.append(
             {
                 "optimizer": optimizer,
@@ -245,7 +247,16 @@ def tasks_with_kernel_behavior(found: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _majority(values: pd.Series, present: bool) -> dict[str, object]:
+def majority(values: pd.Series, present: bool) -> dict[str, object]:
+    """Whether a property is present, or not, on most splits: Wilson's interval against one half.
+
+    Args:
+        values: Whether it is, one a split.
+        present: Whether it is claimed to be.
+
+    Returns:
+        ``share``, ``low``, ``high`` and ``verdict``.
+    """
     if values.empty:
         return {"share": None, "low": None, "high": None, "verdict": NOT_RUN}
     share = interval_of_share(int(values.sum()), len(values))

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from IPython.display import HTML
 
-from tangentlm.analysis.verdicts import DIFFERS, REPRODUCED
+from tangentlm.analysis.verdicts import COMPATIBLE, DIFFERS
 from tangentlm.malladi.ledger import PAPER_SEEDS
 from tangentlm.malladi.measurements import PERFORMANCE, measurements, summary
 from tangentlm.report.run_tables import link_to_run
@@ -116,7 +116,7 @@ def _our_cell(cell: pd.Series | None, runs_page: str) -> str:
 def _difference_cell(cell: pd.Series | None) -> str:
     if cell is None or pd.isna(cell["ours"]):
         return "<td></td>"
-    mark = {REPRODUCED: " =", DIFFERS: " ≠"}.get(cell["verdict"], "")
+    mark = {COMPATIBLE: " =", DIFFERS: " ≠"}.get(cell["verdict"], "")
     return f"<td>{cell['difference']:+.{_digits(cell)}f}{mark}</td>"
 
 

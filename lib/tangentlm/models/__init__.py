@@ -5,6 +5,7 @@
 * ``asking``: a task as the kind of a model is asked;
 * ``tokenizers``: the project's own tokenizers;
 * ``heads``: label words at the mask, or a linear layer on the first token;
+* ``parts``: the parameters of a part of a model, and a decoder untied from the embedding;
 * ``linear_probe``: the linear layer at the best linear classifier of the features;
 * ``logits``: the logits of many rows;
 * ``few_shot``: a task and a model together, ready to compute with.

@@ -185,31 +185,6 @@ class LinearHeadModel(nn.Module):
         return logits
 
 
-def last_layer(model: PromptModel | LinearHeadModel) -> list[str]:
-    """The parameters of a model's last layer, the one before its head.
-
-    Example:
-        >>> from tangentlm.tasks import load_task
-        >>> last_layer(load_model("pocket-xs", load_task("reviews")))[-1]
-        'masked_lm.model.layers.3.mlp.Wo.weight'
-
-    Args:
-        model: A model of a language model or encoder.
-
-    Returns:
-        Names, as ``entk`` takes them.
-
-    Raises:
-        InputError: If the model has no list of layers.
-    """
-    stacks = {name: m for name, m in model.named_modules() if isinstance(m, nn.ModuleList)}
-    if not stacks:
-        raise InputError("this model has no list of layers, so none is the last")
-    longest = max(stacks, key=lambda name: len(stacks[name]))
-    start = f"{longest}.{len(stacks[longest]) - 1}."
-    return [name for name, _ in model.named_parameters() if name.startswith(start)]
-
-
 def _reads_on(config: Any) -> bool:
     """Whether a model sees only what is before a token, with or without a head."""
     from transformers.models.auto import modeling_auto

@@ -106,16 +106,23 @@ class AdaptedRun(TaskRun):
 class KernelRun(AdaptedRun):
     """One run of ``book/experiments/kernel``: an eNTK and its kernel regression.
 
-    With ``layers = "last"`` only the parameters of the last layer count: a control.
+    Some runs are controls, which say what a score is worth. Of ``layers`` other than ``"all"`` only
+    the parameters of a part of the model count (see ``tangentlm.models.parts``). The formulas
+    ``"constant"`` and ``"bag-of-words"`` read no gradient at all. ``decoder = "untied"`` gives the
+    decoder of a language model a weight of its own. With ``solver = "every"`` the record has what
+    every solver makes of the kernel, and the scores are those of least squares.
     """
 
-    later: ClassVar[Mapping[str, object]] = {**TaskRun.later, "layers": "all"}
+    later: ClassVar[Mapping[str, object]] = {**TaskRun.later, "layers": "all", "decoder": "tied"}
     experiment: ClassVar[str] = "kernel"
     version: ClassVar[int] = 1
     method_parameter: ClassVar[str] = "formula"
-    formula: Literal["sgd", "signgd", "asymmetric-signgd"] = "sgd"
-    layers: Literal["all", "last"] = "all"
-    solver: Literal["least-squares", "logistic", "rows-logistic", "asymmetric"] = "least-squares"
+    formula: Literal["sgd", "signgd", "asymmetric-signgd", "constant", "bag-of-words"] = "sgd"
+    layers: Literal["all", "last", "embedding", "head"] = "all"
+    decoder: Literal["tied", "untied"] = "tied"
+    solver: Literal["least-squares", "logistic", "rows-logistic", "asymmetric", "every"] = (
+        "least-squares"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -132,16 +139,27 @@ class KernelRun(AdaptedRun):
         if self.adaptation != "full" and self.formula != "sgd":
             raise ValueError(f"the {self.formula} kernel is for adaptation = 'full' only")
         if self.adaptation != "full" and self.layers != "all":
-            raise ValueError("layers = 'last' is for adaptation = 'full' only")
+            raise ValueError(f"layers = {self.layers!r} is for adaptation = 'full' only")
+        if self.reads_no_gradient and self.layers != "all":
+            raise ValueError(f"the {self.formula} kernel reads no gradient, so it has no layers")
+        if self.decoder == "untied" and (self.head != "prompt" or self.reads_no_gradient):
+            raise ValueError("decoder = 'untied' is for kernels of gradients with head = 'prompt'")
         return self
 
     @property
+    def reads_no_gradient(self) -> bool:
+        """Whether the kernel is one of the inputs alone."""
+        return self.formula in ("constant", "bag-of-words")
+
+    @property
     def method(self) -> str:
-        """The formula, and adaptation and solver where unusual, e.g. ``sgd-lora-logistic``."""
+        """The formula, and what is unusual, e.g. ``sgd-lora-logistic`` or ``sgd-last-layer``."""
         adaptation = "" if self.adaptation == "full" else f"-{self.adaptation}"
-        layers = "" if self.layers == "all" else f"-{self.layers}-layer"
+        layers = {"all": "", "last": "-last-layer"}.get(self.layers, f"-{self.layers}-alone")
+        decoder = "" if self.decoder == "tied" else f"-{self.decoder}"
         usual = self.solver in ("least-squares", "asymmetric")
-        return self.formula + adaptation + layers + ("" if usual else f"-{self.solver}")
+        solver = "" if usual else f"-{self.solver}"
+        return self.formula + adaptation + layers + decoder + solver
 
     def grid_values(self) -> dict[str, Any]:
         """The values that the kernel regression tries."""

@@ -28,7 +28,16 @@ SOLVERS: dict[str, type[KernelSolver]] = {
 }
 """The solvers by the names that a run's parameters have for them."""
 
+CHOICES: dict[str, KernelSolver] = {
+    "least squares": KernelLeastSquares(),
+    "least squares, centred targets": KernelLeastSquares(centred=True),
+    "logistic": KernelLogistic(),
+    "logistic on rows": KernelRowsLogistic(),
+}
+"""What the papers may mean by the solver of a symmetric kernel."""
+
 __all__ = [
+    "CHOICES",
     "SOLVERS",
     "AsymmetricLeastSquares",
     "KernelLeastSquares",

@@ -19,7 +19,8 @@ class KernelLeastSquares(KernelSolver):
 
     The predictor is h(x) = K(x, X) alpha + f0(x) / s (Appendix A.3 of Malladi-v1, solver as in
     the authors' code): the labels are fitted on top of the pre-trained logits f0, scaled by s.
-    The targets Y are one-hot, or -1 and +1 where there is one output.
+    The targets Y are one-hot, or -1 and +1 where there is one output. Centred, they are one-hot
+    less 1 / C, so that those of a sample sum to zero, as -1 and +1 do.
 
     A single fit with lambda > 0 goes by Cholesky. With lambda = 0, or where round-off leaves the
     matrix indefinite, it goes by the eigendecomposition, without the eigenvalues that are zero to
@@ -39,6 +40,7 @@ class KernelLeastSquares(KernelSolver):
     Args:
         regularization: lambda, in units of the kernel's operator norm.
         f0_scale: s; infinity means that f0 is not used.
+        centred: Whether one-hot targets are centred.
 
     Attributes:
         alpha_: Dual coefficients, shape (N, C).
@@ -52,9 +54,12 @@ class KernelLeastSquares(KernelSolver):
         "f0_scale": (10.0, 100.0, 1000.0, 10000.0, np.inf),
     }
 
-    def __init__(self, regularization: float = 0.0, f0_scale: float = np.inf) -> None:
+    def __init__(
+        self, regularization: float = 0.0, f0_scale: float = np.inf, *, centred: bool = False
+    ) -> None:
         self.regularization = regularization
         self.f0_scale = f0_scale
+        self.centred = centred
 
     def fit(
         self,
@@ -83,7 +88,7 @@ class KernelLeastSquares(KernelSolver):
         check_positive("f0_scale", self.f0_scale, infinity=True)
         kernel = as_training_kernel(K)
         shape = kernel.shape[:2]
-        target = _targets(as_labels(y, *shape), shape[1]) - self._offset(f0, shape)
+        target = self._targets(as_labels(y, *shape), shape[1]) - self._offset(f0, shape)
         solution = None
         if spectrum is None and self.regularization > 0:
             solution = _by_cholesky(symmetric_matrix(kernel), target.ravel(), self.regularization)
@@ -105,7 +110,7 @@ class KernelLeastSquares(KernelSolver):
         Returns:
             The mean over samples and outputs.
         """
-        return float(np.mean((decision - _targets(labels, decision.shape[1])) ** 2))
+        return float(np.mean((decision - self._targets(labels, decision.shape[1])) ** 2))
 
     def diagnostics(self) -> dict[str, float]:
         """The rank that was used.
@@ -115,9 +120,10 @@ class KernelLeastSquares(KernelSolver):
         """
         return {"rank": self.rank_}
 
-
-def _targets(labels: Labels, outputs: int) -> Array:
-    return plus_minus(labels, outputs) if outputs == 1 else one_hot(labels, outputs)
+    def _targets(self, labels: Labels, outputs: int) -> Array:
+        if outputs == 1:
+            return plus_minus(labels, outputs)
+        return one_hot(labels, outputs) - (1 / outputs if self.centred else 0.0)
 
 
 def _by_cholesky(matrix: Array, target: Array, regularization: float) -> tuple[Array, int] | None:

@@ -1,0 +1,140 @@
+"""Null baselines: what a score near that of fine-tuning is worth.
+
+Near chance every kernel "solves" a task, and a task may be solved by its words alone. So the kernel
+is compared with what knows less: no input, no gradient, no pre-trained features above the words, no
+labels.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from tangentlm.analysis.estimates import MIN_COUNT, Estimate
+from tangentlm.analysis.sampling import (
+    rows_told_rightly,
+    variance_of_paired,
+    variance_of_unpaired,
+)
+from tangentlm.analysis.verdicts import too_few
+from tangentlm.malladi.claims import SOLVES
+from tangentlm.studies.collect import read_collected
+from tangentlm.tasks import load_task
+
+BEFORE = "the model before"
+HEAD, WORDS = "kernel of the head alone", "bag of words"
+BASELINES = {
+    "constant": "constant kernel",
+    "bag-of-words": WORDS,
+    "sgd-embedding-alone": "kernel of the embedding alone",
+    "sgd-head-alone": HEAD,
+    "sgd-last-layer": "kernel of the last layer alone",
+}
+"""Methods of kernel runs that are controls, and their names for people."""
+SHUFFLED, PROBE = "kernel, shuffled labels", "linear probe"
+KERNEL = "kernel of all layers"
+_KEYS = ["task", "k", "seed"]
+
+
+def baseline_scores(study: str) -> pd.DataFrame:
+    """What the kernel of all layers and every baseline score, with SGD fine-tuning beside them.
+
+    Args:
+        study: Its name.
+
+    Returns:
+        A row for each split and baseline, of the settings that have a baseline at all: ``task``,
+        ``title``, ``k``, ``seed``, ``baseline``, ``score`` in percent, ``tuned`` (missing where
+        fine-tuning was not run), test ``rows`` and ``correct``.
+    """
+    runs = read_collected(study, "kernel")
+    facts = [*_KEYS, "score", "rows", "correct"]
+    if runs.empty:
+        return pd.DataFrame(columns=["title", "baseline", "tuned", *facts])
+    runs = runs.assign(
+        labels=runs.get("labels", pd.Series("given", runs.index)).fillna("given"),
+        prompt=runs["prompt"].fillna("manual"),
+        score=runs["test_score"],
+        rows=runs["test"],
+        correct=runs.get("correct"),
+    )
+    given = (runs["labels"] == "given") & (runs["prompt"] == "manual")
+    prompted = given & (runs["head"] == "prompt")
+    parts = {
+        name: runs[prompted & (runs["method"] == method)] for method, name in BASELINES.items()
+    }
+    probe = runs[given & (runs["head"] == "linear") & (runs["method"] == "sgd-last-layer")]
+    parts[PROBE] = probe.assign(score=probe["zero_shot_test"], correct=None)
+    parts[SHUFFLED] = runs[(runs["labels"] == "shuffled") & (runs["method"] == "sgd")]
+    settings = pd.concat(parts.values())[_KEYS].drop_duplicates()
+    full = runs[prompted & (runs["method"] == "sgd")].merge(settings, on=_KEYS)
+    parts = {BEFORE: full.assign(score=full["zero_shot_test"], correct=None), **parts, KERNEL: full}
+    every = pd.concat([part[facts].assign(baseline=name) for name, part in parts.items()])
+    titles = {task: load_task(task).title for task in every["task"].unique()}
+    every = every.assign(title=every["task"].map(titles))
+    return every.merge(_tuned(study), on=_KEYS, how="left").reset_index(drop=True)
+
+
+def _tuned(study: str) -> pd.DataFrame:
+    runs = read_collected(study, "finetune")
+    if runs.empty:
+        return pd.DataFrame(columns=[*_KEYS, "tuned"])
+    usual = (runs["method"] == "sgd") & (runs["head"] == "prompt") & (runs["prompt"] == "manual")
+    if "labels" in runs:
+        usual &= runs["labels"].fillna("given") == "given"
+    return runs[usual].rename(columns={"test_score": "tuned"})[[*_KEYS, "tuned"]]
+
+
+def against_baselines(scores: pd.DataFrame) -> pd.DataFrame:
+    """What every baseline reaches, and by how much the kernel of all layers is ahead of it.
+
+    Args:
+        scores: From ``baseline_scores``.
+
+    Returns:
+        A row for each task, k and baseline: ``title``, ``k``, ``baseline``, ``splits``, its mean
+        ``score``, that of the ``kernel`` and of fine-tuning (``tuned``) on the same splits, whether
+        it ``solves`` the task as the paper means it (the mean reaches 90 % of fine-tuning's), the
+        ``lead`` of the kernel with its interval (``low``, ``high``), and which side of zero that
+        lies on (``verdict``).
+    """
+    full = scores[scores["baseline"] == KERNEL]
+    others = scores[scores["baseline"] != KERNEL]
+    both = others.merge(full[[*_KEYS, "score", "correct"]], on=_KEYS, suffixes=("", "_full"))
+    rows = []
+    for (title, k, name), group in both.groupby(["title", "k", "baseline"], sort=False):
+        lead = _lead(group)
+        interval = lead.interval()
+        few = len(group) < MIN_COUNT
+        tuned = float(group["tuned"].mean())
+        rows.append(
+            {
+                "title": title,
+                "k": k,
+                "baseline": name,
+                "splits": len(group),
+                "score": float(group["score"].mean()),
+                "kernel": float(group["score_full"].mean()),
+                "tuned": tuned,
+                "solves": bool(group["score"].mean() >= SOLVES * tuned) if tuned == tuned else None,
+                "lead": lead.mean,
+                "low": interval.low,
+                "high": interval.high,
+                "verdict": too_few()
+                if few
+                else interval.direction("kernel is behind", "kernel is ahead"),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _lead(group: pd.DataFrame) -> Estimate:
+    """The kernel less the baseline, split by split, with test rows paired where they are known."""
+    weights = [1.0, -1.0]
+    known = group["correct"].notna().all() and group["correct_full"].notna().all()
+    if known:
+        right = [rows_told_rightly(list(group[name])) for name in ("correct_full", "correct")]
+        variance = variance_of_paired(weights, right)
+    else:
+        percents = [float(group[name].mean()) for name in ("score_full", "score")]
+        variance = variance_of_unpaired(weights, percents, [int(group["rows"].iloc[0])] * 2)
+    return Estimate.of_splits(group["score_full"] - group["score"], variance)
