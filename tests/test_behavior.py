@@ -16,7 +16,9 @@ from tangentlm.metrics import (
     centred,
     kernel_distance,
     kernel_distances,
+    kernel_similarity,
     linearization_share,
+    logit_linearization,
     mean_output_derivative,
     output_derivative,
 )
@@ -113,6 +115,60 @@ def test_kernel_distance_has_no_unit(exponent):
     factor = 10.0**exponent
     expected = kernel_distance(KERNEL, after)
     assert kernel_distance(factor * KERNEL, factor * after) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("columns", [3, 5])
+def test_kernel_similarity_is_that_of_its_definition(columns):
+    random = np.random.default_rng(1)
+    first, second = random.normal(size=(2, 3, 2, columns, 2)) + 1
+    found = kernel_similarity(first, second)
+    (scale,), (missed,), *_ = np.linalg.lstsq(first.reshape(-1, 1), second.ravel(), rcond=None)
+    assert found.scale == pytest.approx(scale)
+    assert found.scaled_error == pytest.approx(np.sqrt(missed) / np.linalg.norm(second))
+    # Each pair of outputs has a kernel of its own; they are centred one by one.
+    H = {n: np.eye(n) - 1 / n for n in (3, columns)}
+    pairs = [
+        np.array([H[3] @ K[:, c, :, d] @ H[columns] for c in range(2) for d in range(2)])
+        for K in (first, second)
+    ]
+    cosine = np.sum(pairs[0] * pairs[1]) / np.sqrt(np.prod([np.sum(p**2) for p in pairs]))
+    assert found.cka == pytest.approx(cosine)
+
+
+def test_a_kernel_that_vanishes_is_not_at_a_distance_but_has_a_small_scale():
+    small = 1e-3 * KERNEL
+    assert kernel_distances(KERNEL, small)["elementwise"] < 1  # "fixed", by both thresholds
+    found = kernel_similarity(KERNEL, small)
+    assert found.scale == pytest.approx(1e-3)
+    assert found.scaled_error == pytest.approx(0, abs=1e-12)
+    assert found.cka == pytest.approx(1)
+    nothing = kernel_similarity(KERNEL, 0 * KERNEL)
+    assert (nothing.scale, nothing.scaled_error, nothing.cka) == (0.0, None, None)
+
+
+def test_similarity_of_kernels_that_have_none():
+    constant = kernel_similarity(np.ones_like(KERNEL), KERNEL)
+    assert constant.scale == pytest.approx(KERNEL.mean())
+    assert constant.cka is None
+    with pytest.raises(InputError, match="the kernel is zero"):
+        kernel_similarity(0 * KERNEL, KERNEL)
+    with pytest.raises(InputError, match="cannot be compared"):
+        kernel_similarity(KERNEL, KERNEL[:2])
+
+
+def test_logits_of_a_taylor_model_that_is_exact_useless_or_worse():
+    before = some_logits()[0]
+    after = before + 1 + some_logits(7, 4)[0]
+    exact, useless, worse = (
+        logit_linearization(before, line, after) for line in (after, before, 3 * before - 2 * after)
+    )
+    assert exact.change == pytest.approx(np.sqrt(np.mean((after - before) ** 2)))
+    assert (exact.error, exact.explained) == (0.0, 1.0)
+    assert (useless.error, useless.explained) == (1.0, 0.0)
+    assert worse.error == pytest.approx(3)
+    assert worse.explained == pytest.approx(-8)
+    still = logit_linearization(before, before, before)
+    assert (still.change, still.error, still.explained) == (0.0, None, None)
 
 
 def test_kernel_distance_takes_kernels():

@@ -30,9 +30,10 @@ SCHEDULES = tuple(Schedule("sgd", rate, 2, 12, 4, 3) for rate in (0.03, 0.1))
 SEED_OF = {2: 0, 3: 1}
 """Of the weights; with these, fine-tuning gains something on three classes."""
 NAMES = {
-    "zero_shot", "chi", "chi_worst", "kernel", "finetuned", "linearized", "linearization_share",
-    "logit_change", "linearization_error", "kernel_distance", "kernel_distance_frobenius",
-    "best_learning_rate", "best_step",
+    "zero_shot", "chi", "chi_worst", "chi_max", "kernel", "finetuned", "linearized",
+    "linearization_share", "logit_change", "linearization_error", "explained_change",
+    "kernel_distance", "kernel_distance_frobenius", "kernel_scale", "kernel_scaled_error",
+    "kernel_cka", "best_learning_rate", "best_step", "clipped_share", "gradient_norm",
 }  # fmt: skip
 
 
@@ -135,6 +136,8 @@ def test_linearization(classes):
     error = float((end - taylor).norm() / (end - start).norm())
     assert found.linearization_error == pytest.approx(error, rel=1e-3)
     assert 0.001 < error < 2
+    explained = 1 - float((end - taylor).square().sum() / (end - start).square().sum())
+    assert found.explained_change == pytest.approx(explained, rel=1e-3)
     assert found.logit_change == pytest.approx(
         float((end - start).square().mean().sqrt()), rel=1e-4
     )
@@ -164,6 +167,11 @@ def test_kernel_distance_is_that_of_the_training_kernels(classes):
     assert found.kernel_distance == pytest.approx(np.mean(np.abs(K_after / K - 1)), rel=1e-4)
     of_norms = np.linalg.norm(K_after - K) / np.linalg.norm(K)
     assert found.kernel_distance_frobenius == pytest.approx(of_norms, rel=1e-4)
+    (scale,), (missed,), *_ = np.linalg.lstsq(K.reshape(-1, 1), K_after.ravel(), rcond=None)
+    assert found.kernel_scale == pytest.approx(scale, rel=1e-4)
+    relative = np.sqrt(missed) / np.linalg.norm(K_after)
+    assert found.kernel_scaled_error == pytest.approx(relative, rel=1e-4)
+    assert 0.5 < found.kernel_cka <= 1
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "f1"])
@@ -230,6 +238,7 @@ def test_a_model_that_does_not_move():
     assert found.linearized == found.finetuned == found.zero_shot
     assert found.linearization_share is None
     assert found.linearization_error is None
+    assert found.explained_change is None
     assert found.logit_change == 0.0
     assert found.kernel_distance == 0.0
     assert json.loads(json.dumps(found.metrics())) == found.metrics()

@@ -188,7 +188,9 @@ NULL = {False: "{text_a} {mask}", True: "{text_a} {text_b} {mask}"}
 @pytest.mark.parametrize("name", list_tasks())
 def test_every_task_can_be_asked_in_every_way(name):
     task = load_task(name)
-    assert PROMPTS == ("manual", "null", "unrelated", "searched")
+    assert PROMPTS == (
+        "manual", "null", "unrelated", "searched", "searched-once", "published",
+    )  # fmt: skip
     assert with_prompt(task, "manual") is task
     null, unrelated = with_prompt(task, "null"), with_prompt(task, "unrelated")
     assert null == task.model_copy(update={"template": NULL[task.is_pair]})
@@ -257,6 +259,38 @@ def test_every_split_of_the_paper_has_a_searched_prompt(name):
         assert task.num_classes == plain.num_classes
         assert task.is_pair == plain.is_pair
         assert task.template != plain.template or task.label_words != plain.label_words
+
+
+PRINTED = {
+    "sst2": ("{text_a} A {mask} one.", ("pathetic", "irresistible")),
+    "qnli": ("{text_a}? {mask}. Yes, {text_b}", ("Okay", "Nonetheless")),
+}
+"""The top results of Table E.1 of Gao et al. (2021)."""
+
+
+@pytest.mark.parametrize("name", PRINTED)
+@pytest.mark.parametrize("seed", [13, 42, 100, 7])
+def test_a_prompt_searched_once_is_the_printed_one_for_every_split(name, seed):
+    task = with_prompt(load_task(name), "searched-once", seed)
+    assert (task.template, task.label_words) == PRINTED[name]
+
+
+@pytest.mark.parametrize("name", list_tasks())
+def test_the_published_prompt_has_a_blank_before_the_question_mark(name, tokenizer):
+    task = load_task(name)
+    if "?" not in task.template:
+        refused("both versions of the paper print one prompt", with_prompt, task, "published")
+        return
+    published = with_prompt(task, "published")
+    assert published.template == "{text_a} ? {mask} , {text_b}"
+    assert published == task.model_copy(update={"template": published.template})
+    # To a byte-level tokenizer a mark after a blank is another token.
+    rows = [
+        encode_prompts(asked, tokenizer, [Example("It is small.", "It is.", 0)])["input_ids"][0]
+        for asked in (task, published)
+    ]
+    [place] = [i for i, (one, other) in enumerate(zip(*rows, strict=True)) if one != other]
+    assert [tokenizer.decode([row[place]]) for row in rows] == ["?", " ?"]
 
 
 def test_searched_label_words_are_those_of_the_tasks_and_splits():

@@ -37,7 +37,7 @@ head = (
     "prompt"  # prompt: label words at the mask; linear: a layer on the first token
 )
 pooling = None  # what a linear layer reads: first, mean or last token
-prompt = "manual"  # manual, null, unrelated or searched
+prompt = "manual"  # manual, null, unrelated, searched, searched-once or published
 labels = "given"  # shuffled: a control that can learn nothing of the task
 k = 16  # examples a class, for train and again for dev
 seed = 13  # the split: 13, 21, 42, 87 or 100 in the papers

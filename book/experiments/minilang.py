@@ -42,6 +42,7 @@ cue_strength = 0.85  # the probability that a telling word tells the truth
 k = 16  # examples a class, for train and again for dev
 test_size = 500  # test examples of each task
 grid = "quick"  # fine-tuning and kernel regression, from params/grids
+clip = [1.0]  # the largest norm of a gradient, one or several; None: any
 seed = 13  # weights, documents, masks and examples
 device = "auto"  # auto, cpu or cuda
 out = None  # where the record goes
@@ -159,7 +160,7 @@ from tangentlm.finetune.behavior import measure_kernel_behavior
 from tangentlm.finetune.loop import snapshot
 from tangentlm.finetune.search import grid_schedules
 from tangentlm.models.heads import PromptModel
-from tangentlm.params import load_grid
+from tangentlm.params import load_grid, method_name
 from tangentlm.tasks.prompts import encode_prompts, label_word_ids, labels_of
 
 pretrained = snapshot(masked_lm)
@@ -173,10 +174,10 @@ def samples(task, part, count):
     return Labelled(encode_prompts(task, tokenizer, examples), labels_of(examples))
 
 
-def measured(name, pattern):
+def measured(name, pattern, largest):
     task = prompted_task(name, pattern)
     unit = run.k * task.num_classes
-    schedules = grid_schedules(the_grid, "sgd", unit, run.seed)
+    schedules = grid_schedules(the_grid, "sgd", unit, run.seed, clip=largest)
     masked_lm.load_state_dict(pretrained)
     decoder = masked_lm.get_output_embeddings()
     model = PromptModel(masked_lm, label_word_ids(task, tokenizer)).eval()
@@ -195,18 +196,24 @@ def measured(name, pattern):
         "task": name,
         "prompt": pattern,
         "natural": pattern in patterns,
+        "method": method_name("sgd", "full", largest),
         "bayes": 100 * language.bayes_accuracy(name),
         **found.metrics(),
     }
 
 
 results = pd.DataFrame(
-    [measured(name, pattern) for name in TASKS for pattern in PATTERNS]
+    [
+        measured(name, pattern, largest)
+        for largest in run.clip
+        for name in TASKS
+        for pattern in PATTERNS
+    ]
 )
 shown = [
-    "task", "prompt", "natural", "bayes", "zero_shot", "chi", "chi_worst", "kernel",
+    "method", "task", "prompt", "natural", "bayes", "zero_shot", "chi", "chi_worst", "kernel",
     "finetuned", "linearized", "linearization_error", "kernel_distance",
-    "kernel_distance_frobenius",
+    "kernel_distance_frobenius", "clipped_share",
 ]  # fmt: skip
 results[shown].style.hide().format(precision=2)
 

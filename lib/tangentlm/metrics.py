@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
@@ -124,6 +127,58 @@ def kernel_distances(before: ArrayLike, after: ArrayLike) -> dict[str, float]:
     }
 
 
+@dataclass(frozen=True)
+class KernelSimilarity:
+    """How alike two kernels K and K' are, whatever their sizes.
+
+    Attributes:
+        scale: The s that brings s K closest to K', <K, K'> / <K, K>: near zero where K' vanishes.
+        scaled_error: |K' - s K| / |K'|, from 0 to 1; ``None`` where K' is zero.
+        cka: Their centred kernel alignment, see ``alignment``, over all pairs of outputs; ``None``
+            where centring leaves nothing of one of them.
+    """
+
+    scale: float
+    scaled_error: float | None
+    cka: float | None
+
+
+def kernel_similarity(first: ArrayLike, second: ArrayLike) -> KernelSimilarity:
+    """How alike two kernels are, whatever their sizes, and how their sizes compare.
+
+    A kernel that vanishes is at a distance of one from what it was, which passes for "fixed"; here
+    its scale says what became of it, and the other two what became of its shape.
+
+    Example:
+        >>> import numpy as np
+        >>> K = np.random.default_rng(0).normal(size=(3, 1, 3, 1))
+        >>> similar = kernel_similarity(K, K / 100)
+        >>> round(similar.scale, 6), round(similar.scaled_error, 6), round(similar.cka, 6)
+        (0.01, 0.0, 1.0)
+
+    Args:
+        first: The kernel K, (N, C, M, C), not zero.
+        second: The kernel K', the same shape.
+
+    Returns:
+        Scale, error after the best scale, and alignment.
+
+    Raises:
+        InputError: If the shapes differ or K is zero.
+    """
+    K, other = (values.transpose(1, 3, 0, 2) for values in _pair(first, second))
+    if not K.any():
+        raise InputError("the kernel is zero, so nothing is a multiple of it")
+    scale = float((K * other).sum() / (K * K).sum())
+    size = float(np.linalg.norm(other))
+    varies = all(np.abs(centred(one)).max() > 1e-12 * np.abs(one).max() for one in (K, other))
+    return KernelSimilarity(
+        scale,
+        float(np.linalg.norm(other - scale * K)) / size if size else None,
+        alignment(K, other) if varies else None,
+    )
+
+
 def centred(kernel: ArrayLike) -> Array:
     """A kernel without what all of its samples have in common: H K H, with H = I - 11^T / N.
 
@@ -177,6 +232,50 @@ def linearization_share(pretrained: float, linearized: float, finetuned: float) 
     if finetuned <= pretrained:
         return None
     return (linearized - pretrained) / (finetuned - pretrained)
+
+
+@dataclass(frozen=True)
+class LogitLinearization:
+    """How far the Taylor model's logits f_lin are from the fine-tuned ones f; f_0 were before.
+
+    Attributes:
+        change: The root mean square of f - f_0.
+        error: |f - f_lin| / |f - f_0| over all logits; ``None`` where fine-tuning moved none.
+        explained: 1 - error^2, the share of the change that the Taylor model explains: 1 where it
+            is exact, 0 where it is no better than no change, below 0 where it is worse.
+    """
+
+    change: float
+    error: float | None
+    explained: float | None
+
+
+def logit_linearization(
+    pretrained: ArrayLike, linearized: ArrayLike, finetuned: ArrayLike
+) -> LogitLinearization:
+    """How much of the logits' change the Taylor model explains; no accuracy is in it.
+
+    Example:
+        >>> explained = logit_linearization([[0.0, 0.0]], [[0.9, -0.9]], [[1.0, -1.0]])
+        >>> round(explained.error, 4), round(explained.explained, 4)
+        (0.1, 0.99)
+
+    Args:
+        pretrained: Logits f_0, (N, C).
+        linearized: Those of the Taylor model at the fine-tuned parameters.
+        finetuned: Those after fine-tuning.
+
+    Returns:
+        The change, the error and the share explained.
+    """
+    before, line, after = (
+        np.asarray(logits, dtype=np.float64) for logits in (pretrained, linearized, finetuned)
+    )
+    moved = float(np.linalg.norm(after - before))
+    error = float(np.linalg.norm(after - line)) / moved if moved else None
+    return LogitLinearization(
+        moved / math.sqrt(after.size), error, None if error is None else 1 - error**2
+    )
 
 
 METRICS = ("accuracy", "f1")

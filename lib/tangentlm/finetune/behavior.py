@@ -7,7 +7,6 @@ what fine-tuning makes of it, and whether the two are the same (linearization, f
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,7 +20,14 @@ from tangentlm.finetune.loop import Schedule, snapshot
 from tangentlm.finetune.search import search
 from tangentlm.finetune.taylor import linearized_logits
 from tangentlm.kernels import entk
-from tangentlm.metrics import kernel_distances, linearization_share, score, true_label_derivative
+from tangentlm.metrics import (
+    kernel_distances,
+    kernel_similarity,
+    linearization_share,
+    logit_linearization,
+    score,
+    true_label_derivative,
+)
 from tangentlm.models.logits import logits_of
 from tangentlm.params import Grid
 from tangentlm.solvers import KernelLeastSquares, difference, labels_of_decision, select
@@ -38,6 +44,7 @@ class KernelBehavior:
         chi: Mean of 1 - softmax(f)_y before fine-tuning (Definition 2.1).
         chi_worst: The same for the worst tenth of the test examples: Definition 3.6 speaks of
             every downstream example, not of their mean.
+        chi_max: And for the one example that is worst, which is what it speaks of.
         kernel: Score of the kernel regression.
         finetuned: Score of fine-tuning.
         linearized: Score of the Taylor model at the fine-tuned parameters.
@@ -46,28 +53,42 @@ class KernelBehavior:
         logit_change: Root mean square of ``f_FT - f_0`` over all test logits.
         linearization_error: ``|f_FT - f_Taylor| / |f_FT - f_0|`` over all test logits; ``None``
             where fine-tuning moved nothing.
+        explained_change: 1 minus the square of that, the share of the logits' change that the
+            Taylor model explains.
         kernel_distance: Mean of ``|K_FT - K_0| / |K_0|`` over the entries of the training kernel
             that are not zero; a linear head at zero has no kernel between two classes. One entry
             near zero can decide it.
         kernel_distance_frobenius: The ratio of the norms instead, which it cannot.
+        kernel_scale: The multiple of K_0 that is closest to K_FT.
+        kernel_scaled_error: How far it then is, relative to K_FT; ``None`` if that is zero.
+        kernel_cka: The alignment of the two kernels, centred.
         best_learning_rate: Of the fine-tuning chosen on dev.
         best_step: Where it was best.
+        clipped_share: The share of its steps at which the gradient was shortened.
+        gradient_norm: The median norm of its gradients, before that.
         chi_by_example: ``1 - softmax(f)_y`` of every test example, (M,).
     """
 
     zero_shot: float
     chi: float
     chi_worst: float
+    chi_max: float
     kernel: float
     finetuned: float
     linearized: float
     linearization_share: float | None
     logit_change: float
     linearization_error: float | None
+    explained_change: float | None
     kernel_distance: float
     kernel_distance_frobenius: float
+    kernel_scale: float
+    kernel_scaled_error: float | None
+    kernel_cka: float | None
     best_learning_rate: float
     best_step: int
+    clipped_share: float
+    gradient_norm: float
     chi_by_example: Array = field(repr=False)
 
     def metrics(self) -> dict[str, Any]:
@@ -117,24 +138,31 @@ def measure_kernel_behavior(
     scores = [score(y, logits.argmax(axis=1), metric) for logits in (f0["test"], taylor, after)]
     chi = true_label_derivative(f0["test"], y)
     worst = np.sort(chi)[-max(len(chi) // 10, 1) :]
-    moved = float(np.linalg.norm(after - f0["test"]))
-    missed = float(np.linalg.norm(after - taylor))
     K_after = entk(model, train.batch, outputs=_outputs(f0["test"]), progress=False).values
     distances = kernel_distances(K_before, K_after)
+    similar = kernel_similarity(K_before, K_after)
+    linear = logit_linearization(f0["test"], taylor, after)
     return KernelBehavior(
         zero_shot=scores[0],
         chi=float(chi.mean()),
         chi_worst=float(worst.mean()),
+        chi_max=float(chi.max()),
         kernel=kernel_score,
         finetuned=scores[2],
         linearized=scores[1],
         linearization_share=linearization_share(*scores),
-        logit_change=moved / math.sqrt(after.size),
-        linearization_error=missed / moved if moved else None,
+        logit_change=linear.change,
+        linearization_error=linear.error,
+        explained_change=linear.explained,
         kernel_distance=distances["elementwise"],
         kernel_distance_frobenius=distances["frobenius"],
+        kernel_scale=similar.scale,
+        kernel_scaled_error=similar.scaled_error,
+        kernel_cka=similar.cka,
         best_learning_rate=found.schedule.learning_rate,
         best_step=found.best_step,
+        clipped_share=found.clipped_share,
+        gradient_norm=found.gradient_norm,
         chi_by_example=chi,
     )
 

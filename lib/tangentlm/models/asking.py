@@ -19,12 +19,16 @@ def asked_task(run: TaskRun) -> Task:
         label word.
 
     Raises:
-        InputError: If task or model is unknown, the task has no such template, or the prompt was
-            searched with a masked language model.
+        InputError: If task or model is unknown, the task has no such template, or the prompt is
+            one for masked language models.
     """
     task = task_of(run)
     if run.head != "prompt" or model_kind(run.model) != "causal":
         return task
-    if run.prompt == "searched":
+    if run.prompt.startswith("searched"):
         raise InputError(f"model {run.model} is causal; prompts were searched for masked models")
+    if run.prompt == "published":
+        raise InputError(
+            f"model {run.model} is causal; the published prompts are for masked models"
+        )
     return for_causal_model(task)

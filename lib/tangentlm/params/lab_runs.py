@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -12,6 +13,7 @@ from tangentlm.params.files import project_root
 from tangentlm.params.grids import load_grid
 from tangentlm.params.recipes import Parametrization, Recipe, load_recipe
 from tangentlm.params.strict import PositiveRate, digest
+from tangentlm.params.task_runs import method_name
 
 
 class RecipeRun(Run):
@@ -113,13 +115,15 @@ class MinilangRun(RecipeRun):
 
     ``natural`` says which of the two prompts of every task pre-training contains, ``cue_strength``
     how clearly words show what a text is about. With a ``model``, nothing is trained: it must be
-    one of just this language.
+    one of just this language. Every task is fine-tuned once for each ``clip``, the largest norm of
+    a gradient; ``None`` leaves gradients alone.
     """
 
     experiment: ClassVar[str] = "minilang"
     version: ClassVar[int] = 1
     method_parameter: ClassVar[str] = "natural"
-    after_training: ClassVar[frozenset[str]] = frozenset({"k", "test_size", "grid"})
+    after_training: ClassVar[frozenset[str]] = frozenset({"k", "test_size", "grid", "clip"})
+    later: ClassVar[Mapping[str, object]] = {"clip": [1.0]}
 
     recipe: str = "minilang"
     model: str | None = "minilang"
@@ -128,6 +132,7 @@ class MinilangRun(RecipeRun):
     k: int = Field(default=16, ge=1)
     test_size: int = Field(default=500, ge=1)
     grid: str = "quick"
+    clip: tuple[PositiveRate | None, ...] = Field(default=(1.0,), min_length=1)
 
     @property
     def name(self) -> str:
@@ -138,7 +143,9 @@ class MinilangRun(RecipeRun):
     def deciding(self) -> dict[str, Any]:
         """The parameters that decide the result, with the values of recipe and grid."""
         grid = load_grid(self.grid)
-        values = grid.regression_values() | grid.tuning_values("sgd")
+        methods = [method_name("sgd", "full", clip) for clip in self.clip]
+        tuning = {method: grid.tuning_values(method) for method in methods}
+        values = grid.regression_values() | tuning.pop("sgd", {}) | tuning
         return super().deciding() | {"grid": values}
 
     def check_names(self) -> None:

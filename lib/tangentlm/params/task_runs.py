@@ -17,7 +17,7 @@ from tangentlm.params.strict import PositiveRate
 Adaptation = Literal["full", "lora", "intrinsic"]
 """What fine-tuning moves; see ``tangentlm.finetune.adaptation.adapted``."""
 Optimizer = Literal["sgd", "adam", "signgd"]
-Prompt = Literal["manual", "null", "unrelated", "searched"]
+Prompt = Literal["manual", "null", "unrelated", "searched", "searched-once", "published"]
 """How a task is asked; see ``tangentlm.tasks.with_prompt``."""
 
 

@@ -10,6 +10,8 @@ from tangentlm.errors import InputError
 from tangentlm.params import Prompt, TaskRun, project_root
 from tangentlm.tasks.task import Task, list_tasks, load_task
 
+PRINTED_SPLIT = 42
+"""The split of Table E.1 of Gao et al. (2021), whose top results Malladi et al. take."""
 UNRELATED_WORDS = ("house", "water", "paper", "night", "table", "river")
 """Label words that have nothing to do with any task's classes."""
 
@@ -28,21 +30,30 @@ def with_prompt(task: Task, prompt: Prompt, seed: int = 13) -> Task:
         prompt: ``"manual"``: as it is; ``"null"``: the texts and then the mask, with no other word
             (Logan IV et al. 2022), with the same label words; ``"unrelated"``: the manual
             template, with label words that have nothing to do with the classes; ``"searched"``:
-            template and label words that Gao et al. (2021) found by search with RoBERTa-large.
+            template and label words that Gao et al. (2021) found by search with RoBERTa-large on
+            the split itself; ``"searched-once"``: those of ``PRINTED_SPLIT`` for every split;
+            ``"published"``: the manual template as the ICML version of Malladi et al. prints it,
+            with a blank before the question mark.
         seed: The few-shot split; a search has a result for each.
 
     Returns:
         The task.
 
     Raises:
-        InputError: If the task has more classes than there are unrelated words, or nobody searched
-            a prompt for the task and split.
+        InputError: If the task has more classes than there are unrelated words, nobody searched
+            a prompt for the task and split, or both versions print the same prompt.
     """
     if prompt == "manual":
         return task
     values = task.model_dump()
     if prompt == "searched":
         values |= _searched(task, seed)
+    elif prompt == "searched-once":
+        values |= _searched(task, PRINTED_SPLIT)
+    elif prompt == "published":
+        values["template"] = task.template.replace("{text_a}?", "{text_a} ?")
+        if values["template"] == task.template:
+            raise InputError(f"task {task.name}: both versions of the paper print one prompt")
     elif prompt == "null":
         values["template"] = "{text_a} {text_b} {mask}" if task.is_pair else "{text_a} {mask}"
     elif task.num_classes > len(UNRELATED_WORDS):
