@@ -23,6 +23,12 @@ from tangentlm.params.task_runs import (
     TaskRun,
     method_name,
 )
+from tangentlm.params.two_stage_runs import (
+    HeadKernelsRun,
+    TwoStageRun,
+    WholeTaskRun,
+    scaled_start,
+)
 
 __all__ = [
     "BOOK_STUDIES",
@@ -31,6 +37,7 @@ __all__ = [
     "Adaptation",
     "FineTuneRun",
     "Grid",
+    "HeadKernelsRun",
     "KernelRun",
     "MinilangRun",
     "NaturalTaskRun",
@@ -45,6 +52,8 @@ __all__ = [
     "Run",
     "Strict",
     "TaskRun",
+    "TwoStageRun",
+    "WholeTaskRun",
     "digest",
     "file_digest",
     "list_studies",
@@ -58,4 +67,5 @@ __all__ = [
     "project_root",
     "read_yaml",
     "run_from_notebook",
+    "scaled_start",
 ]
