@@ -22,7 +22,7 @@ RUNS: dict[str, type[Run]] = {
         MinilangRun,
         TwoStageRun,
         HeadKernelsRun,
-    )  # fmt: skip
+    )
 }
 """The parameter model of every experiment, by the experiment's name."""
 

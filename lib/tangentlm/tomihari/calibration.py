@@ -2,8 +2,8 @@
 
 Temperature scaling divides logits by a T that minimises the cross-entropy on validation samples
 (Guo et al., 2017); it is the same as dividing the head, weight and bias, by T. The paper searches T
-by Adam from T = 1; in 1 / T the loss is convex, so here its minimum is found outright, with 1 / T in
-[0.01, 100]: a validation set that is classified without an error has none at a finite T.
+by Adam from T = 1; in 1 / T the loss is convex, so here its minimum is found outright, with 1 / T
+in [0.01, 100]: a validation set that is classified without an error has none at a finite T.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def calibration_error(logits: ArrayLike, labels: ArrayLike, kind: str = "ECE") -
     """How far confidence is from accuracy, in percent, over 15 bins of confidence.
 
     A bin has its upper edge, as in Guo et al. (2017). torchmetrics gives it to the next bin, and so
-    a bin of its own to a confidence of exactly 1, which float32 reaches; here a confidence counts as
-    the next smaller number, which makes its bins the ones that are meant.
+    a bin of its own to a confidence of exactly 1, which float32 reaches; here a confidence counts
+    as the next smaller number, which makes its bins the ones that are meant.
 
     Example:
         >>> round(calibration_error([[0.0, 0.0], [0.0, 0.0]], [0, 0]), 6)

@@ -1,7 +1,7 @@
 """The FT ratio from one linearised step, where the kernel would be too large.
 
-sum_j (P + F)(x, x_j) delta_j is J(x) g: the change of f(x) along g = sum_j J(x_j)^T delta_j, which is
-minus the gradient of the summed cross-entropy. One backward pass gives g, and one forward-mode pass
+sum_j (P + F)(x, x_j) delta_j is J(x) g: the change of f(x) along g = sum_j J(x_j)^T delta_j, which
+is minus the gradient of the summed cross-entropy. One backward pass gives g, and one forward-mode pass
 J(x) g for all x; with g of the feature extractor alone it is sum_j F(x, x_j) delta_j. That costs
 three passes a sample, where the kernel costs C of them and a product for every pair.
 """
@@ -85,8 +85,8 @@ def ft_ratio(through_head: Array, through_features: Array) -> dict[str, float]:
         through_features: sum F delta, (N, C).
 
     Returns:
-        ``ft_ratio``, the mean of |sum F delta| / |sum (P + F) delta|, and the means of |sum P delta|
-        and |sum F delta|, ``pretrain`` and ``finetune``.
+        ``ft_ratio``, the mean of |sum F delta| / |sum (P + F) delta|, and the means of
+        |sum P delta| and |sum F delta|, ``pretrain`` and ``finetune``.
 
     Raises:
         NonFiniteError: If the outputs of a sample do not change.
