@@ -14,6 +14,7 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -138,6 +139,7 @@ def fine_tune(
     schedule: Schedule,
     *,
     metric: str = "accuracy",
+    ties: Literal["loss", "first"] = "loss",
     observe: Callable[[int, nn.Module], None] | None = None,
     progress: bool = True,
 ) -> FineTuned:
@@ -172,6 +174,8 @@ def fine_tune(
         dev: Samples that choose the checkpoint.
         schedule: How to train.
         metric: What is best.
+        ties: Of checkpoints with equal scores, whether that of the smaller loss is kept or the
+            first.
         observe: Called with the step and the model at every evaluation, to measure a path.
         progress: Whether to show a progress bar.
 
@@ -244,7 +248,11 @@ def fine_tune(
         losses = []
         if observe is not None:
             observe(step, model)
-        if best is None or (dev_score, -dev_loss) > (best.dev_score, -best.dev_loss):
+        if best is None or (
+            (dev_score, -dev_loss) > (best.dev_score, -best.dev_loss)
+            if ties == "loss"
+            else dev_score > best.dev_score
+        ):
             best = FineTuned(schedule, snapshot(model), dev_score, dev_loss, step, trace, norms)
     model.eval()
     assert best is not None

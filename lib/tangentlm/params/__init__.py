@@ -24,6 +24,12 @@ from tangentlm.params.task_runs import (
     TrainingPrecision,
     method_name,
 )
+from tangentlm.params.two_stage_runs import (
+    HeadKernelsRun,
+    TwoStageRun,
+    WholeTaskRun,
+    scaled_start,
+)
 
 __all__ = [
     "BOOK_STUDIES",
@@ -32,6 +38,7 @@ __all__ = [
     "Adaptation",
     "FineTuneRun",
     "Grid",
+    "HeadKernelsRun",
     "KernelRun",
     "MinilangRun",
     "NaturalTaskRun",
@@ -47,6 +54,8 @@ __all__ = [
     "Strict",
     "TaskRun",
     "TrainingPrecision",
+    "TwoStageRun",
+    "WholeTaskRun",
     "digest",
     "file_digest",
     "list_studies",
@@ -60,4 +69,5 @@ __all__ = [
     "project_root",
     "read_yaml",
     "run_from_notebook",
+    "scaled_start",
 ]

@@ -9,10 +9,20 @@ from tangentlm.errors import unknown_name
 from tangentlm.params.base import Run
 from tangentlm.params.lab_runs import MinilangRun, PretrainRun, ProbeRun
 from tangentlm.params.task_runs import FineTuneRun, KernelRun, NaturalTaskRun
+from tangentlm.params.two_stage_runs import HeadKernelsRun, TwoStageRun
 
 RUNS: dict[str, type[Run]] = {
     run.experiment: run
-    for run in (KernelRun, FineTuneRun, NaturalTaskRun, PretrainRun, ProbeRun, MinilangRun)
+    for run in (
+        KernelRun,
+        FineTuneRun,
+        NaturalTaskRun,
+        PretrainRun,
+        ProbeRun,
+        MinilangRun,
+        TwoStageRun,
+        HeadKernelsRun,
+    )
 }
 """The parameter model of every experiment, by the experiment's name."""
 

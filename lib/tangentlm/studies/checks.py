@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tangentlm.errors import InputError
-from tangentlm.params import RUN_PREFIX, PretrainRun, ProbeRun, Run, TaskRun
+from tangentlm.params import RUN_PREFIX, PretrainRun, ProbeRun, Run, TaskRun, WholeTaskRun
 
 
 def check(runs: Sequence[Run]) -> None:
@@ -20,7 +20,7 @@ def check(runs: Sequence[Run]) -> None:
     from tangentlm.models.asking import asked_task
     from tangentlm.models.checkpoints import check_prompted, load_pretrained, load_tokenizer
     from tangentlm.pretrain.corpus import open_corpus
-    from tangentlm.tasks import load_split
+    from tangentlm.tasks import load_split, load_task, load_whole
     from tangentlm.tasks.prompts import label_word_ids
 
     seen: set[object] = set()
@@ -29,6 +29,10 @@ def check(runs: Sequence[Run]) -> None:
             corpus = open_corpus(run.corpus)
             if isinstance(run, PretrainRun):
                 corpus.passes(run.resolved.passes)
+        if isinstance(run, WholeTaskRun):
+            for name in {run.task, *getattr(run, "shifted", ())} - seen:
+                seen.add(name)
+                load_whole(load_task(name), data=run.data)
         if not isinstance(run, TaskRun):
             continue
         task = asked_task(run)
@@ -40,7 +44,9 @@ def check(runs: Sequence[Run]) -> None:
             seen.add((run.model, task))
             check_prompted(run.model)
             label_word_ids(task, load_tokenizer(run.model))
-    for model in dict.fromkeys(run.model for run in runs if isinstance(run, TaskRun)):
+    for model in dict.fromkeys(
+        run.model for run in runs if isinstance(run, TaskRun | WholeTaskRun)
+    ):
         _check_made(model)
         load_pretrained(model)  # refuses what is missing, or a masked model's untied decoder
 

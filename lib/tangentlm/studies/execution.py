@@ -200,6 +200,10 @@ def _report(study: str, run: Run, runs: Mapping[str, Run]) -> None:
 
 
 def _headline(metrics: Mapping[str, Any]) -> str:
+    if "probe_test" in metrics:
+        return f"test {metrics['test_score']:.1f} (linear probing {metrics['probe_test']:.1f})"
+    if "ft_ratios" in metrics:
+        return f"kernels of {metrics['train']} training samples"
     if "test_score" in metrics:
         return f"test {metrics['test_score']:.1f} (zero-shot {metrics['zero_shot_test']:.1f})"
     if "word_loss" in metrics:

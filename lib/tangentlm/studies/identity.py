@@ -31,12 +31,22 @@ from tangentlm.params import (
     ProbeRun,
     Run,
     TaskRun,
+    WholeTaskRun,
     digest,
     file_digest,
     list_studies,
     load_study,
 )
-from tangentlm.tasks import Task, has_rows, list_tasks, load_split, load_task, row_files, task_of
+from tangentlm.tasks import (
+    Task,
+    has_rows,
+    load_split,
+    load_task,
+    load_whole,
+    probed_tasks,
+    row_files,
+    task_of,
+)
 
 NONE, UNKNOWN = "none", "unknown"
 """Checksums of what a run does not read, and of what is not at hand."""
@@ -144,6 +154,10 @@ def identity(run: Run) -> Identity:
     values.pop("model", None)  # its weights have a checksum; its name decides nothing
     if isinstance(run, TaskRun):
         values["task"] = _asked(run).model_dump(mode="json", include=_TASK_FIELDS)
+    if isinstance(run, WholeTaskRun):
+        task = load_task(run.task)
+        values["task"] = {"max_length": run.max_length or task.max_length}
+        values.pop("max_length")
     return Identity(
         parameters=_short({"experiment": run.experiment, **values}),
         data=_data(run),
@@ -173,6 +187,11 @@ def _data(run: Run) -> str:
             hub = None if task.hub is None else task.hub.model_dump(mode="json")
             return UNKNOWN if hub is None else _FROM_HUB + _short(hub)
         return _split_checksum(task, run.k, run.seed, run.data, run.test_size)
+    if isinstance(run, WholeTaskRun):
+        tasks = [run.task, *getattr(run, "shifted", ())]
+        if not all(has_rows(load_task(name), run.data) for name in tasks):
+            return UNKNOWN
+        return _short([_whole_checksum(run, name) for name in tasks])
     if isinstance(run, PretrainRun | ProbeRun):
         from tangentlm.pretrain.corpus import open_corpus
         from tangentlm.pretrain.probes import probes_file
@@ -193,7 +212,7 @@ def _tasks_at_hand(data: str | None) -> list[object]:
             task.model_dump(mode="json", include={"name", *_TASK_FIELDS}),
             *(file_digest(file) for file in row_files(task, data)),
         ]
-        for task in map(load_task, list_tasks())
+        for task in map(load_task, probed_tasks())
         if has_rows(task, data)
     ]
 
@@ -204,12 +223,21 @@ def _split_checksum(task: Task, k: int, seed: int, data: str | None, test_size: 
     return checksum[:_DIGITS]
 
 
+@cache
+def _whole_checksum(run: WholeTaskRun, name: str) -> str:
+    split = load_whole(
+        load_task(name), train_size=run.train_size, dev_size=run.dev_size,
+        test_size=run.test_size, data=run.data,
+    )  # fmt: skip
+    return split.checksum if name == run.task else digest([asdict(row) for row in split.test])
+
+
 def _model(run: Run) -> str:
     """The checksum of the model that a run starts from."""
     if isinstance(run, PretrainRun):
         start = run.resolved.start
         return NONE if start is None else _model_checksum(start)
-    if not isinstance(run, TaskRun | ProbeRun | MinilangRun) or run.model is None:
+    if not isinstance(run, TaskRun | ProbeRun | MinilangRun | WholeTaskRun) or run.model is None:
         return NONE
     return _model_checksum(run.model)
 

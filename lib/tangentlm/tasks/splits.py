@@ -14,7 +14,14 @@ from pathlib import Path
 
 from tangentlm.errors import InputError
 from tangentlm.params import digest
-from tangentlm.tasks.sources import Example, jsonl_file, read_hub, read_rows, task_folder
+from tangentlm.tasks.sources import (
+    DATA_VARIABLE,
+    Example,
+    jsonl_file,
+    read_hub,
+    read_rows,
+    task_folder,
+)
 from tangentlm.tasks.task import Task
 
 
@@ -27,7 +34,8 @@ class Split:
         dev: k other examples of each class.
         test: The test examples, capped.
         source: Where the rows came from, for people.
-        drawn: Who drew the k-shot rows: ``"file"`` (ready-made split) or ``"seed"``.
+        drawn: Who drew the rows to train on: ``"file"`` (ready-made split), ``"seed"`` or nobody,
+            ``"order"``: all of them in the order of their file.
     """
 
     train: tuple[Example, ...]
@@ -97,6 +105,50 @@ def load_split(
     train, dev = ready or _draw(train_rows, task, k, seed)
     test = _ordered(test_rows, "test")[:test_size]
     return Split(train, dev, tuple(test), source, "file" if ready else "seed")
+
+
+def load_whole(
+    task: Task,
+    *,
+    train_size: int | None = None,
+    dev_size: int | None = None,
+    test_size: int = 1000,
+    data: str | Path | None = None,
+) -> Split:
+    """All of a task, as Tomihari and Sato split it (Appendix A.3.1, Table 7).
+
+    Of the training rows, in their order, the first nine tenths are for training and the rest is for
+    validation. No seed changes it.
+
+    Example:
+        >>> from tangentlm.tasks import load_task
+        >>> split = load_whole(load_task("reviews"), dev_size=20, test_size=80)
+        >>> len(split.train), len(split.dev), len(split.test)
+        (252, 20, 80)
+
+    Args:
+        task: The task, bundled or in a data folder.
+        train_size: At most so many rows to train on, the first ones.
+        dev_size: At most so many for validation, the first ones.
+        test_size: At most so many test rows, the sample of ``load_split``.
+        data: The data folder; overrides the variable.
+
+    Returns:
+        The split.
+
+    Raises:
+        InputError: If the data is missing or malformed, or a class has no row to train on.
+    """
+    folder = task_folder(task, data)
+    if folder is None:
+        raise InputError(f"task {task.name} is in no folder; set {DATA_VARIABLE}")
+    rows = read_rows(jsonl_file(folder, "train"), task)
+    cut = 9 * len(rows) // 10
+    train, dev = rows[:cut][:train_size], rows[cut:][:dev_size]
+    _require(train, task, 1, f"{task.name}, the first {len(train)} training rows")
+    test = _ordered(read_rows(jsonl_file(folder, "test"), task), "test")[:test_size]
+    source = "bundled" if task.bundled and data is None else "folder"
+    return Split(tuple(train), tuple(dev), tuple(test), source, "order")
 
 
 def _ready_split(

@@ -1,0 +1,117 @@
+"""Verdicts on the claims of Tomihari and Sato.
+
+Each claim is a number for each data set and seed, paired within the seed; its mean has a 95 %
+interval (Student's t over seeds). It holds where the whole interval is between two bounds, fails
+where none of it is, and is undecided otherwise. The same number is taken of the paper's printed
+means, so that both stand side by side. Before the claims stands a condition of ours: where FT
+learns nothing, it is no wonder that it moves little.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from tangentlm.analysis.intervals import interval_of_mean
+from tangentlm.analysis.verdicts import HOLDS, NOT_RUN, VERDICTS, too_few
+from tangentlm.tomihari import measurements
+from tangentlm.tomihari.evidence import Evidence
+from tangentlm.tomihari.statements import CLAIMS, LEARNS
+from tangentlm.tomihari.statistics import detectable, frame
+
+SEEDS = "seeds"
+
+
+def judge_claims(study: str) -> pd.DataFrame:
+    """Every claim, for every data set that it can be tested on.
+
+    Args:
+        study: The study whose runs are ours.
+
+    Returns:
+        ``claim``, ``says``, ``where``, ``least`` and ``most`` (between which it holds),
+        ``dataset``, ``seeds``, ``value`` (the mean), ``low``, ``high``, ``detectable`` and ``verdict``; a claim
+        without runs has one row, "not run".
+    """
+    evidence = Evidence.of(study)
+    rows: list[dict[str, object]] = []
+    for claim in CLAIMS:
+        about = {
+            "claim": claim.name, "says": claim.says, "where": claim.where,
+            "least": claim.low, "most": claim.high,
+        }  # fmt: skip
+        values = frame(claim.ours(evidence))
+        if values.empty:
+            rows.append({**about, "verdict": NOT_RUN})
+        for dataset, group in values.groupby("dataset", sort=False):
+            mean = interval_of_mean(group["value"])
+            rows.append(
+                {
+                    **about, "dataset": dataset, "seeds": len(group), "value": mean.estimate,
+                    "low": mean.low, "high": mean.high, "detectable": detectable(group["value"]),
+                    "verdict": mean.verdict(claim.low, claim.high, SEEDS),
+                }
+            )  # fmt: skip
+    of_claim = ["claim", "says", "where", "least", "most"]
+    of_task = ["dataset", "seeds", "value", "low", "high", "detectable", "verdict"]
+    return pd.DataFrame(rows).reindex(columns=[*of_claim, *of_task])
+
+
+def paper_says() -> pd.DataFrame:
+    """The same numbers, of the paper's own means.
+
+    Returns:
+        ``claim``, ``dataset``, ``value`` and ``holds``: whether the mean is between the bounds;
+        what its spread allows to say is not in it.
+    """
+    printed_numbers = measurements.reported()
+    rows = []
+    for claim in CLAIMS:
+        if claim.paper is None:
+            continue
+        for dataset, value in claim.paper(printed_numbers).dropna().items():
+            inside = claim.low <= value <= claim.high and value != 0
+            rows.append({"claim": claim.name, "dataset": dataset, "value": value, "holds": inside})
+    return pd.DataFrame(rows)
+
+
+def where_it_learns(tested: pd.DataFrame) -> list[str]:
+    """The data sets on which FT learns the task.
+
+    Args:
+        tested: From ``judge_claims``.
+
+    Returns:
+        Their names.
+    """
+    learned = tested[(tested["claim"] == LEARNS) & (tested["verdict"] == HOLDS)]
+    return list(learned["dataset"])
+
+
+def claims_in_short(tested: pd.DataFrame) -> pd.DataFrame:
+    """For every claim what the paper's means say, and on how many data sets it holds with us.
+
+    Args:
+        tested: From ``judge_claims``; the sets on which FT does not learn are left out before.
+
+    Returns:
+        ``claim``, ``says``, ``where``, ``paper`` (e.g. "8 of 9") and the names of the data sets by
+        verdict.
+    """
+    of_paper = paper_says().groupby("claim")["holds"].agg(["sum", "size"])
+    counted = of_paper["sum"].astype(str) + " of " + of_paper["size"].astype(str)
+    names = [*(v for v in VERDICTS if v != too_few()), too_few(SEEDS)]
+    rows = []
+    for claim in CLAIMS:
+        own = tested[tested["claim"] == claim.name]
+        by_verdict = {
+            name: ", ".join(own[own["verdict"] == name]["dataset"].dropna()) for name in names
+        }
+        if own["verdict"].eq(NOT_RUN).any() or own.empty:
+            by_verdict[NOT_RUN] = "all"
+        rows.append(
+            {
+                "claim": claim.name, "says": claim.says, "where": claim.where,
+                "paper": counted.get(claim.name, ""), **by_verdict,
+            }
+        )  # fmt: skip
+    return pd.DataFrame(rows)

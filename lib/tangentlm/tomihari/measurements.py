@@ -1,0 +1,164 @@
+"""Our runs in the words of the paper: its data sets, its methods, and which rate stands for which.
+
+The paper tunes the rate of every method and prints one number each. Ours are FT at 5e-5, and LP-FT
+at the rate that is to ours as the paper's LP-FT is to its FT (Table 6): a tenth on CB and Amazon,
+the same on SST-2 and RTE. LP-FT at FT's own rate is the control that the paper lacks.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from tangentlm.params import project_root
+from tangentlm.studies.collect import read_collected, read_collected_table
+
+DATASETS = {"cb": "CB", "rte": "RTE", "sst2": "SST-2", "amazon": "Amazon"}
+"""The paper's names of the tasks that the study trains on."""
+SHIFTED = {"dynasent": "Dynasent", "semeval2016": "SemEval", "sst5_3way": "SST-5"}
+"""Its names of the sets that models trained on Amazon are tested on, too."""
+METHODS = {"ft": "FT", "lp-ft": "LP-FT", "lora": "LoRA", "lp-lora": "LP-LoRA"}
+FT_RATE, LORA_RATE = 5e-5, 1e-3
+"""Our rates, chosen on validation."""
+MAIN, SAME_RATE = "main", "same rate"
+"""What a run is: a number of the paper's tables, or LP-FT at FT's rate where that is another."""
+
+
+def reported(name: str = "tomihari") -> pd.DataFrame:
+    """The numbers that the paper prints.
+
+    Args:
+        name: A file of ``results/reported``.
+
+    Returns:
+        One row a number: ``table``, ``dataset``, ``method``, ``kernel``, ``quantity``, ``mean`` and
+        ``std`` (missing where it prints none).
+    """
+    path = project_root() / "results" / "reported" / f"{name}.csv"
+    table = pd.read_csv(path, keep_default_na=False)
+    for column in {"mean", "std"} & set(table):
+        table[column] = pd.to_numeric(table[column], errors="coerce")
+    return table
+
+
+def rate_of(task: str, method: str) -> float:
+    """The rate at which our runs stand for the paper's.
+
+    Example:
+        >>> rate_of("cb", "LP-FT"), rate_of("sst2", "LP-FT")
+        (5e-06, 5e-05)
+
+    Args:
+        task: Our name of the task.
+        method: The paper's name of the method.
+
+    Returns:
+        The learning rate.
+    """
+    if "LoRA" in method:
+        return LORA_RATE
+    if method == "FT":
+        return FT_RATE
+    rates = reported("tomihari_table6_hyperparameters").set_index(["dataset", "method"])
+    paper = {of: float(rates.loc[(task, of), "learning_rate"]) for of in ("FT", "LP-FT")}
+    return float(f"{FT_RATE * paper['LP-FT'] / paper['FT']:.3g}")
+
+
+def runs(study: str) -> pd.DataFrame:
+    """The fine-tunings of a study.
+
+    Args:
+        study: Its name.
+
+    Returns:
+        Its collected rows with ``dataset``, ``name`` (the paper's name of the method, or that of
+        the start) and ``role``: ``MAIN``, ``SAME_RATE`` or empty. Without rows where nothing was run.
+    """
+    table = read_collected(study, "two_stage")
+    if table.empty:
+        return table
+    known = table[table["task"].isin(DATASETS)]
+    named = known.assign(
+        dataset=known["task"].map(DATASETS),
+        name=[METHODS.get(method, method) for method in known["method"]],
+    )
+    return named.assign(
+        role=[
+            _role(*row) for row in named[["task", "name", "learning_rate"]].itertuples(index=False)
+        ]
+    )
+
+
+def _role(task: str, name: str, rate: float) -> str:
+    if name not in METHODS.values():
+        return ""
+    if rate == rate_of(task, name):
+        return MAIN
+    return SAME_RATE if name == "LP-FT" and rate == FT_RATE else ""
+
+
+def measured(study: str) -> pd.DataFrame:
+    """What was measured of features and answers, a row for each run, set of samples and stage.
+
+    Args:
+        study: Its name.
+
+    Returns:
+        The collected table with ``task``, ``seed``, ``name``, ``role``, ``rate`` and ``dataset``,
+        the paper's name of the test set.
+    """
+    return _with_facts(study, "measured")
+
+
+def calibrations(study: str) -> pd.DataFrame:
+    """The calibration errors, a row for each run, test set, stage and kind.
+
+    Args:
+        study: Its name.
+
+    Returns:
+        As ``measured``.
+    """
+    return _with_facts(study, "calibration")
+
+
+def traces(study: str) -> pd.DataFrame:
+    """What was looked at after every epoch.
+
+    Args:
+        study: Its name.
+
+    Returns:
+        As ``measured``, with the data set of the training.
+    """
+    return _with_facts(study, "trace")
+
+
+def _with_facts(study: str, table: str) -> pd.DataFrame:
+    rows, of_runs = read_collected_table(study, f"two_stage-{table}"), runs(study)
+    if rows.empty or of_runs.empty:
+        return pd.DataFrame()
+    facts = of_runs[["run", "task", "seed", "dataset", "name", "role", "learning_rate", "start"]]
+    both = rows.merge(facts.rename(columns={"learning_rate": "rate"}), on="run")
+    if "samples" in both:
+        both["dataset"] = both["samples"].map(SHIFTED).fillna(both["dataset"])
+    return both
+
+
+def kernels(study: str, table: str) -> pd.DataFrame:
+    """A table inside the records of the kernels.
+
+    Args:
+        study: Its name.
+        table: ``"kernels"``, ``"ft_ratios"``, ``"lora"``, ``"spectra"``, ``"class_maps"`` or
+            ``"iterations"``.
+
+    Returns:
+        Its rows with ``task``, ``seed`` and ``dataset``.
+    """
+    rows = read_collected_table(study, f"head_kernels-{table}")
+    of_runs = read_collected(study, "head_kernels")
+    if rows.empty or of_runs.empty:
+        return pd.DataFrame()
+    facts = of_runs[["run", "task", "seed", "probe_norm"]]
+    facts = facts.assign(dataset=facts["task"].map(DATASETS))
+    return rows.merge(facts, on="run")
