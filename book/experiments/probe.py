@@ -108,10 +108,10 @@ pairs.style.hide().format(precision=0)
 
 # %%
 from tangentlm.pretrain.downstream import downstream
-from tangentlm.tasks import list_tasks
+from tangentlm.tasks import probed_tasks
 
 tasks = downstream(
-    run.model, list_tasks(), k=run.k, test_size=run.test_size, data=run.data
+    run.model, probed_tasks(), k=run.k, test_size=run.test_size, data=run.data
 )
 tasks.style.hide().format(precision=1, na_rep="")
 

@@ -36,7 +36,7 @@ from tangentlm.params import (
     list_studies,
     load_study,
 )
-from tangentlm.tasks import Task, has_rows, list_tasks, load_split, load_task, row_files, task_of
+from tangentlm.tasks import Task, has_rows, load_split, load_task, probed_tasks, row_files, task_of
 
 NONE, UNKNOWN = "none", "unknown"
 """Checksums of what a run does not read, and of what is not at hand."""
@@ -193,7 +193,7 @@ def _tasks_at_hand(data: str | None) -> list[object]:
             task.model_dump(mode="json", include={"name", *_TASK_FIELDS}),
             *(file_digest(file) for file in row_files(task, data)),
         ]
-        for task in map(load_task, list_tasks())
+        for task in map(load_task, probed_tasks())
         if has_rows(task, data)
     ]
 

@@ -9,7 +9,14 @@
 
 from tangentlm.tasks.sources import DATA_VARIABLE, Example, has_rows, read_part, row_files
 from tangentlm.tasks.splits import Split, at_most_per_class, load_split
-from tangentlm.tasks.task import Hub, Task, for_causal_model, list_tasks, load_task
+from tangentlm.tasks.task import (
+    Hub,
+    Task,
+    for_causal_model,
+    list_tasks,
+    load_task,
+    probed_tasks,
+)
 from tangentlm.tasks.variants import (
     UNRELATED_WORDS,
     searched_label_words,
@@ -30,6 +37,7 @@ __all__ = [
     "list_tasks",
     "load_split",
     "load_task",
+    "probed_tasks",
     "read_part",
     "row_files",
     "searched_label_words",

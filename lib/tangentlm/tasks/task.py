@@ -50,6 +50,8 @@ class Task(Strict):
         short_dev: Whether a class with fewer than 2k examples may have fewer than k as dev, but at
             least one; elsewhere it is refused.
         bundled: Whether the project ships the task in ``assets/tasks``.
+        probed: Whether the experiment that probes a language model asks it; not the tasks that came
+            after its runs.
         hub: Where the data is on the hub, if it is there.
         note: What a reader should know.
     """
@@ -64,6 +66,7 @@ class Task(Strict):
     max_length: int = Field(default=128, ge=8)
     short_dev: bool = False
     bundled: bool = False
+    probed: bool = True
     hub: Hub | None = None
     note: str = ""
 
@@ -150,6 +153,15 @@ def list_tasks() -> list[str]:
         Sorted names.
     """
     return names("task")
+
+
+def probed_tasks() -> list[str]:
+    """The names of the tasks that the experiment on language models, ``probe``, asks.
+
+    Returns:
+        Sorted names.
+    """
+    return [name for name in list_tasks() if load_task(name).probed]
 
 
 def load_task(name: str, **changes: Any) -> Task:
