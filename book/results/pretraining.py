@@ -120,7 +120,7 @@ def without_common_parts(table, column="run"):
     """Models under short names: all are of seed 13 and in the standard parametrization."""
     if table.empty:
         return table
-    short = table[column].str.removeprefix("run:lab/")
+    short = table[column].str.replace("^run:[a-z]+/", "", regex=True)
     return table.assign(**{column: short.str.removesuffix("-s13-standard")})
 
 
@@ -244,7 +244,8 @@ GAINS = {"word_loss": -1, "zero_shot_mean": 1, "probe_mean": 1}
 if not probes.empty:
     of_model = probes.set_index("model")[list(GAINS)]
     before = "pocket-cpu"
-    gains = (of_model - of_model.loc[before]).drop(index=before)
+    from_scratch = of_model[~of_model.index.str.startswith("mini")]
+    gains = (from_scratch - of_model.loc[before]).drop(index=before)
     gains = gains * pd.Series(GAINS)
     # What the text below says, so that it cannot become untrue unnoticed.
     assert not (gains > 0).all(axis=1).any()
@@ -265,6 +266,52 @@ if not probes.empty:
 # More text, and text nearer to the tasks, have not made better features for them: at this size, a few hours
 # of two CPU cores seem to end at the same place as one. We do not know why the 64-shot accuracy fell. It is
 # one seed of each, and the spread over models trained alike is not known.
+
+# %% [markdown]
+# ## A start from another model's encoder
+#
+# Text is not the only teacher. MiniLM's encoder was distilled from BERT and then tuned on a billion pairs of
+# sentences, and it comes without a language-model head. The recipe `mini` gives it a new one, which learns
+# alone at first, and trains both on this book's text: can it become a masked-LM that knows its tasks? The bar
+# was set before the training: over the fourteen tasks of the first paper the mean zero-shot accuracy has to
+# rise by 8 points, and SST-2 has to reach 65 %. "Calibrated" subtracts each label word's mean logit over
+# the test texts, without their labels, which takes away how frequent the words are.
+
+# %% tags=["hide-input"]
+FOURTEEN = (
+    "sst2 sst5 mr cr mpqa subj trec agnews mnli snli qnli rte mrpc qqp".split()
+)
+RISE, SST2 = 8.0, 65.0
+mini = "mini-w384"
+has_both = not on_tasks.empty and {mini, "pocket-cpu"} <= set(on_tasks["model"])
+if not has_both:
+    display(Markdown("Not run."))
+else:
+    paper_tasks = on_tasks[on_tasks["task"].isin(FOURTEEN)]
+    side_by_side = paper_tasks.pivot(
+        index="task", columns="model", values=["zero_shot", "calibrated", "probe"]
+    )
+    sides = side_by_side.loc[FOURTEEN, pd.IndexSlice[:, ["pocket-cpu", mini]]]
+    verdicts = []
+    for kind in ("zero_shot", "calibrated"):
+        rise = (sides[kind][mini] - sides[kind]["pocket-cpu"]).mean()
+        sst2 = sides[kind][mini]["sst2"]
+        passed = rise >= RISE and sst2 >= SST2
+        verdicts.append(
+            f"{'as it stands' if kind == 'zero_shot' else 'calibrated'}, the mean rises by "
+            f"{rise:.1f} points and SST-2 is at {sst2:.1f} %: "
+            f"{'passed' if passed else 'not passed'}"
+        )
+    probe_rise = (sides["probe"][mini] - sides["probe"]["pocket-cpu"]).mean()
+    display(
+        Markdown(
+            f"**The bar**: {'; '.join(verdicts)}. The 64-shot probe rises by {probe_rise:.1f} points."
+        ),
+        sides.style.format(precision=1),
+    )
+
+# %% [markdown]
+# ## Every task
 
 # %% tags=["hide-input"]
 if on_tasks.empty:
