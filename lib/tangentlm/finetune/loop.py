@@ -22,6 +22,7 @@ from tqdm import tqdm
 from tangentlm.batches import Batch, Labelled, Selection, distinct, row_selection
 from tangentlm.errors import NonFiniteError
 from tangentlm.finetune.optimizers import make_optimizer
+from tangentlm.finetune.trajectory import Trajectory
 from tangentlm.metrics import score
 from tangentlm.models.logits import logits_of, on_device
 from tangentlm.params import Optimizer
@@ -55,7 +56,8 @@ class FineTuned:
         dev_score: The dev score there, in percent.
         dev_loss: The dev cross-entropy there; it decides between equal scores.
         best_step: After how many steps that was.
-        trace: For every evaluation: step, training loss since the last one, dev score and loss.
+        trace: For every evaluation: step, training loss since the last one, dev score and loss,
+            and what a ``Trajectory`` measured.
         gradient_norms: For every step, before clipping.
     """
 
@@ -137,6 +139,7 @@ def fine_tune(
     *,
     metric: str = "accuracy",
     observe: Callable[[int, nn.Module], None] | None = None,
+    trajectory: Trajectory | None = None,
     progress: bool = True,
 ) -> FineTuned:
     """Fine-tune what requires a gradient and keep the checkpoint that is best on dev.
@@ -171,6 +174,7 @@ def fine_tune(
         schedule: How to train.
         metric: What is best.
         observe: Called with the step and the model at every evaluation, to measure a path.
+        trajectory: Measures kernel behaviour at every evaluation; the trace has what it finds.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -219,9 +223,12 @@ def fine_tune(
                 f"learning rate {schedule.learning_rate:g}) is not finite"
             )
         norms.append(float(norm))
+        evaluated = step % schedule.evaluate_every == 0 or step == schedule.steps
+        if evaluated and trajectory is not None:
+            trajectory.before(model)
         optimizer.step()
         decay.step()
-        if step % schedule.evaluate_every and step != schedule.steps:
+        if not evaluated:
             continue
         dev_score, dev_loss = evaluate(model, dev, metric, select)
         if not math.isfinite(dev_loss):
@@ -232,6 +239,7 @@ def fine_tune(
                 "train_loss": sum(losses) / len(losses),
                 "dev_score": dev_score,
                 "dev_loss": dev_loss,
+                **({} if trajectory is None else trajectory.after(model)),
             }
         )
         losses = []

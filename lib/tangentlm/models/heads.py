@@ -181,6 +181,36 @@ class LinearHeadModel(nn.Module):
         return logits
 
 
+def untied_head(model: PromptModel) -> list[str]:
+    """Give a model a head that shares nothing with its body, as the authors' code has it.
+
+    The rows of the label words become parameters of their own. The logits stay as they are; other
+    rows of the decoder never had a gradient.
+
+    Example:
+        >>> from tangentlm.tasks import load_task
+        >>> untied_head(load_model("pocket-xs", load_task("reviews")))
+        ['masked_lm.head.dense.weight', 'masked_lm.head.norm.weight', 'masked_lm.decoder.weight']
+
+    Args:
+        model: A model with a prompt head; changed in place.
+
+    Returns:
+        The names of the head's parameters, which are all that are not the body's.
+    """
+    decoder = model.masked_lm.get_output_embeddings()
+    if isinstance(decoder, LabelWordDecoder):
+        own = nn.Linear(decoder.weight.shape[1], len(decoder.word_ids), decoder.bias is not None)
+        own.to(decoder.weight).requires_grad_(decoder.weight.requires_grad).train(decoder.training)
+        with torch.no_grad():
+            own.weight.copy_(decoder.weight[decoder.word_ids])
+            if decoder.bias is not None:
+                own.bias.copy_(decoder.bias[decoder.word_ids])
+        model.masked_lm.set_output_embeddings(own)
+    body = {id(parameter) for parameter in model.masked_lm.base_model.parameters()}
+    return [name for name, parameter in model.named_parameters() if id(parameter) not in body]
+
+
 def last_layer(model: PromptModel | LinearHeadModel) -> list[str]:
     """The parameters of a model's last layer, the one before its head.
 

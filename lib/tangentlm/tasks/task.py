@@ -49,6 +49,8 @@ class Task(Strict):
         max_length: The longest row in tokens; texts are cut to fit, never the prompt.
         short_dev: Whether a class with fewer than 2k examples may have fewer than k as dev, but at
             least one; elsewhere it is refused.
+        short_train: Whether a class with fewer than k examples may have them all in train and none
+            in dev.
         bundled: Whether the project ships the task in ``assets/tasks``.
         hub: Where the data is on the hub, if it is there.
         note: What a reader should know.
@@ -63,6 +65,7 @@ class Task(Strict):
     metric: Literal["accuracy", "f1"] = "accuracy"
     max_length: int = Field(default=128, ge=8)
     short_dev: bool = False
+    short_train: bool = False
     bundled: bool = False
     hub: Hub | None = None
     note: str = ""
