@@ -50,7 +50,11 @@ class MadeUpStudy:
         distances: Sequence[float] | None = None,
         **more: Sequence[float | str] | float | str,
     ) -> None:
-        """Runs on as many splits as there are values; ``distances`` are of the SGD kernel."""
+        """Runs on as many splits as there are values.
+
+        ``distances`` are of the SGD kernel of test samples; that of training samples moved by ten
+        times as much.
+        """
         folder = self.root / "results" / study
         folder.mkdir(exist_ok=True)
         seeds = SEEDS[: len(values)]
@@ -65,10 +69,12 @@ class MadeUpStudy:
             table["linearized_test"] = table["test_score"]
         self._append(folder / f"{experiment}.csv", table)
         if distances is not None:
-            moved = pd.DataFrame({
-                "run": names, "formula": "sgd", "samples": "train", "elementwise": distances,
-            })  # fmt: skip
-            self._append(folder / f"{experiment}-distances.csv", moved)
+            for samples, factor in (("train", 10.0), ("test", 1.0)):
+                moved = pd.DataFrame({
+                    "run": names, "formula": "sgd", "samples": samples,
+                    "elementwise": [factor * distance for distance in distances],
+                })  # fmt: skip
+                self._append(folder / f"{experiment}-distances.csv", moved)
 
     def count(self, **most_frequent: float) -> None:
         """The share of the most frequent label of tasks, in percent."""

@@ -18,6 +18,7 @@ from tangentlm.kernels import entk
 from tangentlm.kernels.projection import Projection
 from tangentlm.models.heads import LinearHeadModel
 from tangentlm.models.logits import logits_of
+from tangentlm.models.parts import head, untie
 from tiny import tiny_masked_lm
 
 DIMENSION = 12
@@ -79,6 +80,85 @@ def test_the_lora_kernel_is_that_of_what_lora_trains(head):
     expected = entk(network, rows, progress=False)
     scale = abs(expected.values).max()
     assert kernel.values == pytest.approx(expected.values, abs=1e-5 * scale)
+
+
+def authors_network(model, **lora):
+    """LoRA as in the authors' code: a decoder of its own; all frozen but LoRA and the head."""
+    head = model.masked_lm.get_output_embeddings()
+    rows = head.weight[head.word_ids].detach().clone().requires_grad_()
+    bias = None if head.bias is None else head.bias[head.word_ids].detach().clone().requires_grad_()
+    network = adapted(model, "lora", **lora)
+    others = [
+        p
+        for name, p in network.named_parameters()
+        if "lm_head" in name and "decoder" not in name and "embedding" not in name
+    ]
+    lora_matrices = [p for name, p in network.named_parameters() if "lora_" in name]
+
+    def logits(row):
+        hidden = []
+        decoder = network.masked_lm.get_output_embeddings()
+        hook = decoder.register_forward_pre_hook(lambda _, args: hidden.append(args[0]))
+        network(**row)
+        hook.remove()
+        return torch.nn.functional.linear(hidden[0], rows, bias).reshape(-1)
+
+    return logits, [*lora_matrices, *others, rows, *([] if bias is None else [bias])]
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_lora_kernel_with_a_trained_head_is_that_of_autograd(classes):
+    lora = {"rank": 2, "alpha": 4.0, "seed": 3}
+    rows = prompt_batch()
+    logits, parameters = authors_network(prompt_model("roberta", classes=classes).double(), **lora)
+    for parameter in parameters:
+        parameter.requires_grad_()
+    gradients = []
+    for index in range(len(rows["input_ids"])):
+        outputs = logits({name: tensor[index : index + 1] for name, tensor in rows.items()})
+        of_outputs = [
+            torch.autograd.grad(f, parameters, retain_graph=True, materialize_grads=True,
+                                allow_unused=True)
+            for f in outputs
+        ]  # fmt: skip
+        gradients.append(torch.stack([torch.cat([g.ravel() for g in one]) for one in of_outputs]))
+    G = torch.stack(gradients)
+    expected = torch.einsum("icp,jdp->icjd", G, G).numpy()
+    kernel = adapted_kernel(
+        prompt_model("roberta", classes=classes), "lora", rows, train_head=True, **lora
+    )
+    assert kernel.values == pytest.approx(expected, abs=1e-5 * abs(expected).max())
+    frozen = adapted_kernel(prompt_model("roberta", classes=classes), "lora", rows, **lora)
+    assert abs(kernel.values - frozen.values).max() > 0.1 * abs(expected).max()
+
+
+@pytest.mark.parametrize("architecture", ["roberta", "bert", "modernbert", "distilbert"])
+def test_lora_trains_the_prompt_s_head_where_that_is_asked(architecture):
+    model, batch = prompt_model(architecture), prompt_batch()
+    before = logits_of(model, batch)
+    network = adapted(model, "lora", rank=2, seed=3, train_head=True)
+    assert torch.equal(logits_of(network, batch), before)
+    trained = {name for name, p in network.named_parameters() if p.requires_grad}
+    body = {id(p) for p in network.masked_lm.base_model.parameters()}
+    for name, parameter in network.named_parameters():
+        assert (name in trained) == ("lora_" in name or id(parameter) not in body)
+    decoder = network.masked_lm.get_output_embeddings()
+    assert decoder.weight.requires_grad
+    assert not network.masked_lm.get_input_embeddings().weight.requires_grad
+    expected = entk(network, batch, progress=False).values
+    kernel = adapted_kernel(
+        prompt_model(architecture), "lora", batch, rank=2, seed=3, train_head=True
+    )
+    assert kernel.values == pytest.approx(expected, abs=1e-5 * abs(expected).max())
+
+
+def test_an_untied_head_is_untied_once():
+    model = prompt_model("roberta")
+    untie(model)
+    names, decoder = head(model), model.masked_lm.get_output_embeddings()
+    untie(model)
+    assert head(model) == names
+    assert model.masked_lm.get_output_embeddings() is decoder
 
 
 def test_lora_trains_the_linear_head_too():

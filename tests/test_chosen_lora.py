@@ -125,7 +125,9 @@ def test_the_head_may_be_in_the_kernel():
     for parameter in network.classifier.parameters():
         parameter.requires_grad_()
     kernel = kernel_by_layer(network, batch(), [*names, "classifier."], precision="float64")
-    expected = by_autograd(network, [f"classifier.{n}" for n, _ in network.classifier.named_parameters()])
+    expected = by_autograd(
+        network, [f"classifier.{n}" for n, _ in network.classifier.named_parameters()]
+    )
     assert np.allclose(of_layers(kernel, ["classifier."]), expected, rtol=1e-9, atol=1e-12)
 
 
@@ -160,7 +162,9 @@ def test_the_start_is_that_of_peft_for_classification():
     peft = get_peft_model(theirs, options)
     found = {n: p for n, p in peft.named_parameters() if "lora_" in n}
     assert len(found) == 4
-    A = draw_lora(theirs.base_model, ["query"], rank=4, seed=0)["encoder.layer.1.attention.self.query"]
+    A = draw_lora(theirs.base_model, ["query"], rank=4, seed=0)[
+        "encoder.layer.1.attention.self.query"
+    ]
     for name, parameter in found.items():
         if "lora_B" in name:
             assert not parameter.any()

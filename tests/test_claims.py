@@ -398,6 +398,16 @@ def test_linearization_is_judged_by_accuracy(study):
     assert properties(measurements("pocket"))["linearization"].all()
 
 
+def test_adam_is_judged_by_the_sign_kernel_and_the_derived_one_stands_beside(study):
+    study.add("finetune", "adam", [90.0] * 3)
+    study.add("kernel", "signgd", [82.0, 80.0, 82.0])
+    study.add("kernel", "asymmetric-signgd", [21.0, 82.0, 21.0])
+    found = properties(measurements("pocket"))
+    adam = found[found["optimizer"] == "Adam"]
+    assert adam["solves"].tolist() == [True, False, True]
+    assert adam["derived_solves"].tolist() == [False, True, False]
+
+
 def test_along_adam_the_versions_look_at_other_kernels(study):
     study.add("finetune", "adam", [85.0] * 5, distances=[0.5] * 5)  # of the SGD kernel
     found = properties(measurements("pocket"), Thresholds(adam_kernel="K-SGD"))

@@ -275,6 +275,19 @@ def test_a_task_may_have_a_short_dev_part(folder):
     refused("3 examples, 4", load_split, toy_task(short_dev=True), 3, 13, data=folder)
 
 
+def test_a_task_may_have_a_short_train_part(folder):
+    of_one = [row for row in ROWS if row["label"] == 1][:3]
+    write(folder / "toy" / "train.jsonl", [row for row in ROWS if row["label"] != 1] + of_one)
+    task = toy_task(short_dev=True, short_train=True)
+    for k, (train, dev) in {2: (2, 1), 3: (3, 0), 4: (3, 0)}.items():
+        split = load_split(task, k, 13, data=folder)
+        labels = [[example.label for example in part] for part in (split.train, split.dev)]
+        assert [part.count(1) for part in labels] == [train, dev]
+        assert [part.count(0) for part in labels] == [k, k]
+    write(folder / "toy" / "train.jsonl", [row for row in ROWS if row["label"] != 1])
+    refused("has 0 examples, 1 are needed", load_split, task, 2, 13, data=folder)
+
+
 def test_exactly_2k_examples_are_enough(folder):
     write(folder / "toy" / "train.jsonl", ROWS[: 3 * 2 * SHOTS])
     split = load_split(toy_task(), SHOTS, 13, data=folder)

@@ -93,6 +93,19 @@ def test_settings_and_prompts_are_kept_apart(study):
     assert set(found[found["method"] == "zero-shot"]["setting"]) == {"prompt"}
 
 
+def test_of_two_runs_with_one_name_in_the_paper_the_paper_s_counts(study):
+    study.add("kernel", "sgd-lora", [60.0, 61.0])
+    study.add("kernel", "sgd-lora-head", [70.0])
+    study.add("finetune", "sgd-lora", [80.0, 81.0])
+    study.add("finetune", "sgd-lora-head", [90.0])
+    study.add("kernel", "sgd", [62.0, 63.0], prompt="searched")
+    study.add("kernel", "sgd", [72.0], prompt="searched-once")
+    found = measurements("pocket").set_index(["method", "seed"])["value"]
+    assert found["K-LoRA-SGD"].to_dict() == {13: 70.0, 21: 61.0}
+    assert found["SGD-LoRA-FT"].to_dict() == {13: 90.0, 21: 81.0}
+    assert found["K-SGD"].to_dict() == {13: 72.0, 21: 63.0}
+
+
 # --- the ledger -----------------------------------------------------------------------------
 
 

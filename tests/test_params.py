@@ -129,6 +129,15 @@ def test_unknown_name_lists_what_is_known_where_nothing_is_near():
         ("natural_tasks", {"task": "sst2", "formula": "sgd"}, "unknown parameter 'formula'"),
         ("natural_tasks", {"task": "sst2", "optimizer": "adm"}, "optimizer = 'adm'.*'adam'"),
         ("minilang", {"cue_strength": 0}, "cue_strength = 0"),
+        ("minilang", {"clip": []}, "clip"),
+        ("minilang", {"clip": [0]}, "clip"),
+        ("kernel", {"task": "sst2", "train_head": True}, "train_head is for adaptation = 'lora'"),
+        (
+            "finetune",
+            {"task": "sst2", "train_head": True, "adaptation": "lora", "head": "linear"},
+            "train_head is for .* head = 'prompt'",
+        ),
+        ("finetune", {"task": "sst2", "trajectory_samples": -1}, "trajectory_samples = -1"),
         ("minilang", {"cue_strength": 1.01}, "cue_strength = 1.01"),
         ("minilang", {"cue_strength": -0.5}, "cue_strength = -0.5"),
         ("minilang", {"cue_strength": math.nan}, "cue_strength = nan"),
@@ -267,23 +276,28 @@ def test_paper_study_is_the_paper_s():
     assert {run.seed for run in runs} == set(FEW_SHOT_SEEDS) == {13, 21, 42, 87, 100}
     assert {run.k for run in runs} == {16, 64, 512}
     assert {run.grid for run in runs} == {"malladi"}
-    large = [run for run in runs if run.model != "roberta-base"]  # Table 8, zero-shot
-    assert {(run.model, run.experiment, run.seed) for run in large} == {
-        ("roberta-large", "kernel", 13)
-    }
-    assert len(large) == len({run.task for run in large}) == 14
+    zero_shot = [  # Table 8, on all test rows
+        run for run in runs if run.experiment == "kernel" and run.chi_rows == "all"
+    ]
+    models = ("roberta-base", "roberta-large")
+    assert {(run.model, run.seed, run.k) for run in zero_shot} == {(m, 13, 16) for m in models}
+    assert len(zero_shot) == 2 * len({run.task for run in zero_shot}) == 2 * 14
+    others = [run for run in runs if run not in zero_shot]
+    assert {run.model for run in others} == {"roberta-base"}
     tables = collections.Counter(
-        (run.experiment, run.head, run.prompt, run.adaptation, run.k)
-        for run in runs
-        if run not in large
+        (run.experiment, run.head, run.prompt, run.adaptation, run.k) for run in others
     )
+    assert all(run.train_head == (run.adaptation == "lora") for run in others)
+    assert all(run.trajectory_samples for run in others if run.experiment == "finetune")
     seeds = len(FEW_SHOT_SEEDS)
     assert tables["kernel", "prompt", "manual", "full", 16] == 14 * 3 * seeds
     assert tables["finetune", "prompt", "manual", "full", 64] == 14 * 3 * seeds
     assert tables["finetune", "linear", "manual", "full", 16] == 14 * 2 * seeds
-    assert tables["kernel", "linear", "manual", "full", 512] == 12 * seeds
+    assert tables["kernel", "linear", "manual", "full", 512] == 14 * seeds
+    assert tables["finetune", "prompt", "manual", "full", 512] == 14 * 2 * seeds
     assert tables["kernel", "prompt", "null", "full", 16] == 6 * seeds
-    assert tables["kernel", "prompt", "searched", "full", 16] == 6 * seeds
+    for prompt in ("searched", "searched-once"):
+        assert tables["kernel", "prompt", prompt, "full", 16] == 6 * seeds
     assert tables["finetune", "prompt", "manual", "lora", 64] == 6 * 2 * seeds
 
 
@@ -426,6 +440,27 @@ def test_notebook_s_misspelt_parameter_is_refused(name, value):
             "mr-k16-s13-adam-linear-null",
         ),
         ("natural_tasks", {"task": "mr", "model": "run:lab/x-w32"}, "x-w32-mr-k16-s13-sgd"),
+        ("natural_tasks", {"task": "mr", "clip": None}, "mr-k16-s13-sgd-unclipped"),
+        ("finetune", {"task": "mr", "adaptation": "lora"}, "mr-k16-s13-sgd-lora"),
+        (
+            "finetune",
+            {
+                "task": "mr",
+                "adaptation": "lora",
+                "train_head": True,
+                "clip": None,
+                "grid": "real",
+                "learning_rate": 1,
+                "batch_size": 1,
+            },
+            "mr-k16-s13-sgd-lora-head-unclipped",
+        ),
+        (
+            "kernel",
+            {"task": "mr", "adaptation": "lora", "train_head": True, "chi_rows": "all"},
+            "mr-k16-s13-sgd-lora-head-chi-all",
+        ),
+        ("kernel", {"task": "mnli", "prompt": "published"}, "mnli-k16-s13-sgd-published"),
         ("minilang", {"seed": 0, "model": None}, "minilang-w64-s0-standard-A-85"),
         ("minilang", {"seed": 0}, "minilang-w64-s0-standard-A-85-given"),
         (
@@ -736,3 +771,50 @@ def test_the_model_of_a_run_is_found(root, experiment):
 def test_the_model_folder_of_a_run_without_a_model_is_refused(root):
     (root / "runs" / "lab" / "pretrain" / "tiny-w32-s13-standard" / "model").mkdir(parents=True)
     refused("model run:lab/tiny-w32-s13-standard: no config.json", checkpoint_location, OWN)
+
+
+# --- what came later ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("experiment", "values", "other"),
+    [
+        ("kernel", {"train_head": False, "chi_rows": "scored"}, {"chi_rows": "all"}),
+        ("finetune", {"train_head": False, "trajectory_samples": 0}, {"trajectory_samples": 2}),
+        ("finetune", {"adaptation": "lora"}, {"adaptation": "lora", "train_head": True}),
+        ("natural_tasks", {"clip": 1.0}, {"clip": None}),
+    ],
+)
+def test_what_came_later_is_no_part_of_the_identity_of_runs_before(experiment, values, other):
+    plain = {"task": "sst2", "adaptation": values["adaptation"]} if "adaptation" in values else {
+        "task": "sst2"
+    }  # fmt: skip
+    before = make_run(experiment, plain).deciding()
+    assert make_run(experiment, {"task": "sst2", **values}).deciding() == before
+    assert not {"train_head", "chi_rows", "trajectory_samples", "clip"} & before.keys()
+    assert make_run(experiment, {"task": "sst2", **other}).deciding() != before
+
+
+def test_the_clips_of_the_generated_language_have_each_their_rates():
+    before = make_run("minilang", {}).deciding()
+    assert make_run("minilang", {"clip": [1.0]}).deciding() == before
+    assert "clip" not in before
+    both = make_run("minilang", {"clip": [None, 1.0]})
+    values = both.deciding()["grid"]
+    quick = load_grid("quick")
+    assert values["learning_rate"] == quick.of_method("sgd").learning_rate
+    assert values["sgd-unclipped"]["learning_rate"] == (
+        quick.of_method("sgd-unclipped").learning_rate
+    )
+    assert both.name == make_run("minilang", {}).name
+
+
+@pytest.mark.parametrize("study", ["minilang", "minilang-width"])
+def test_the_generated_language_is_fine_tuned_with_both_kinds_of_sgd(study):
+    assert {run.clip for run in load_study(study)} == {(None, 1.0)}
+
+
+def test_lora_with_its_head_takes_the_values_of_lora():
+    plain = make_run("finetune", {"task": "sst2", "adaptation": "lora"})
+    trained = make_run("finetune", {"task": "sst2", "adaptation": "lora", "train_head": True})
+    assert plain.grid_values() == trained.grid_values()

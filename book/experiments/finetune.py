@@ -48,12 +48,14 @@ adaptation = "full"  # full, lora or intrinsic
 rank = 8  # of LoRA
 alpha = 16.0  # of LoRA
 dimension = 200  # of the random subspace
+train_head = False  # whether LoRA's prompt head is trained, too
 grid = "quick"  # learning rates, batch sizes and schedule, from params/grids
 learning_rate = None  # one or several, instead of the grid's
 batch_size = None  # one or several, instead of the grid's
 clip = 1.0  # the largest norm of a gradient; None: any
 precision = "float32"  # of products in training, or bfloat16
 distance_samples = 64  # at most so many, for how far the kernel moved
+trajectory_samples = 0  # test samples on which every evaluation is measured
 device = "auto"  # auto, cpu or cuda
 data = None  # a data folder; the variable TANGENTLM_DATA otherwise
 out = None  # where the record goes
@@ -74,6 +76,7 @@ from tangentlm import figures
 from tangentlm.finetune.adaptation import adapted
 from tangentlm.finetune.loop import evaluate
 from tangentlm.models.few_shot import few_shot
+from tangentlm.models.logits import logits_of
 
 figures.use_style()
 shots = few_shot(run)
@@ -85,10 +88,12 @@ network = adapted(
     alpha=run.alpha,
     dimension=run.dimension,
     seed=run.seed,
+    train_head=run.train_head,
 )
 trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
 print(f"{trained:,} parameters are trained")
 labelled = {part: shots.part(part) for part in shots.parts}
+f0 = logits_of(network, labelled["test"].batch)
 zero_shot = {
     part: evaluate(network, rows, the_task.metric)
     for part, rows in labelled.items()
@@ -124,10 +129,28 @@ schedules = grid_schedules(
 )
 print(f"{len(schedules)} grid points of {schedules[0].steps} steps each")
 
+# %% [markdown]
+# With `trajectory_samples`, every evaluation also asks what Definition D.3 of Malladi-v1 asks, on that many test
+# samples: was the step that led there linear, and are the gradients what they were? `step_error` is the first in
+# units of the largest output derivative before training, `feature_change` the second, for the parameter whose
+# gradient changed most.
+
 # %%
+from tangentlm.batches import select_rows
+from tangentlm.finetune.trajectory import Trajectory
+
 pretrained = snapshot(network)
+trajectory = None
+if run.trajectory_samples:
+    inputs = select_rows(labelled["test"].batch, slice(run.trajectory_samples))
+    trajectory = Trajectory(network, labelled["train"], inputs)
 found = search(
-    network, labelled["train"], labelled["dev"], schedules, metric=the_task.metric
+    network,
+    labelled["train"],
+    labelled["dev"],
+    schedules,
+    metric=the_task.metric,
+    trajectory=trajectory,
 )
 pd.DataFrame(found.table)
 
@@ -158,8 +181,12 @@ figures.data_link(curves, f"curves-{run.name}")
 
 # %%
 from tangentlm.finetune.taylor import linearized_logits
-from tangentlm.metrics import linearization_share, score
-from tangentlm.models.logits import logits_of
+from tangentlm.metrics import (
+    gain_of_taylor_model,
+    linearization_share,
+    logit_linearization,
+    score,
+)
 
 finetuned = logits_of(network, labelled["test"].batch)
 linearized = linearized_logits(
@@ -183,6 +210,14 @@ share = linearization_share(
 pd.Series(scores, name=f"test {the_task.metric} (%)").round(1).to_frame()
 
 # %% [markdown]
+# Accuracies can agree by chance, or have nothing to compare where fine-tuning gained nothing. The logits always
+# say something: what share of their change does the Taylor model explain?
+
+# %%
+linear = logit_linearization(f0, linearized, finetuned)
+pd.Series(vars(linear), name="value").round(3).to_frame()
+
+# %% [markdown]
 # ## Do the features stay?
 #
 # Kernel behaviour asks for more: the kernel after fine-tuning should be the kernel before. "Relative
@@ -194,12 +229,12 @@ pd.Series(scores, name=f"test {the_task.metric} (%)").round(1).to_frame()
 # %%
 import torch
 
-from tangentlm.batches import select_rows
 from tangentlm.kernels import entk
-from tangentlm.metrics import kernel_distances
+from tangentlm.metrics import kernel_distances, kernel_similarity
 
 outputs = "difference" if the_task.num_classes == 2 else "full"
-formulas = ["sgd"] if run.optimizer == "sgd" else ["sgd", "asymmetric-signgd"]
+signs = run.optimizer != "sgd" and run.adaptation == "full"
+formulas = ["sgd", "asymmetric-signgd"] if signs else ["sgd"]
 train_size = len(labelled["train"].labels)
 some = list(range(0, train_size, -(-train_size // run.distance_samples)))
 # The batch begins with the training samples.
@@ -208,7 +243,7 @@ test = range(len(shots.labels))[shots.parts["test"]][: len(some)]
 rows = select_rows(shots.batch, torch.tensor([*some, *test]))
 parts = {"train": slice(0, len(some)), "test": slice(len(some), None)}
 distances = []
-for formula in formulas if run.adaptation == "full" else []:
+for formula in formulas if run.adaptation != "intrinsic" else []:
     kernels = []
     for state in (pretrained, found.best.state):
         network.load_state_dict(state)
@@ -221,14 +256,17 @@ for formula in formulas if run.adaptation == "full" else []:
             "samples": samples,
             "count": len(some),
             **kernel_distances(*(kernel[index] for kernel in kernels)),
+            **vars(kernel_similarity(*(kernel[index] for kernel in kernels))),
         }
         for samples, index in parts.items()
     ]
 pd.DataFrame(distances).round(3)
 
 # %% [markdown]
-# Of LoRA and of the random subspace the kernel at the start is that of part of the parameters; the
-# distances are for full fine-tuning only.
+# A kernel that vanishes is at a distance of one, which passes for fixed. So there are three more: `scale` is the
+# multiple of the old kernel that is closest to the new one, `scaled_error` how far it then is, and `cka` the
+# alignment of the two after centring. Of LoRA the kernel is that of its own matrices. The random subspace has none
+# of these numbers.
 #
 # ## The record
 
@@ -251,7 +289,12 @@ path = write_record(
         "linearized_test": scores["Taylor model"],
         "linearized_accuracy": performance(linearized, "accuracy"),
         "linearization_share": share,
+        "taylor_gain": gain_of_taylor_model(share),
+        "logit_change": linear.change,
+        "linearization_error": linear.error,
+        "explained_change": linear.explained,
         "distances": distances,
+        "trajectory": found.best.trace if trajectory else [],
         "trained_parameters": trained,
         "best_learning_rate": best.learning_rate,
         "best_batch_size": best.batch_size,

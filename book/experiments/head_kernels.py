@@ -161,7 +161,6 @@ pd.DataFrame(proportions).round(4)
 # the others. Those come from one linearised step, without a kernel.
 
 # %%
-import torch
 
 from tangentlm.batches import Labelled, select_rows
 from tangentlm.models.logits import logits_of

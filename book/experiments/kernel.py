@@ -50,6 +50,10 @@ adaptation = "full"  # full, lora or intrinsic: what fine-tuning would move
 rank = 8  # of LoRA
 alpha = 16.0  # of LoRA
 dimension = 200  # of the random subspace
+train_head = False  # whether LoRA's prompt head is trained, too
+chi_rows = (
+    "scored"  # test rows of the output derivative: scored, or all of the task
+)
 grid = "quick"  # regularisation and f0 scales, from params/grids
 device = "auto"  # auto, cpu or cuda
 data = None  # a data folder; the variable TANGENTLM_DATA otherwise
@@ -153,6 +157,7 @@ else:
         alpha=run.alpha,
         dimension=run.dimension,
         seed=run.seed,
+        train_head=run.train_head,
         parameters=parameters_of(shots.model, run.layers),
     )
 train = shots.part("train").batch
@@ -287,9 +292,33 @@ pd.DataFrame(solvers)
 # tables of the book are made of such records and of nothing else.
 
 # %%
-from tangentlm.metrics import mean_output_derivative, right_or_wrong
+from tangentlm.metrics import (
+    kernel_similarity,
+    right_or_wrong,
+    true_label_derivative,
+    worst_tenth,
+)
+from tangentlm.models.few_shot import every_test_row
 from tangentlm.report.notes import cost_note
 from tangentlm.studies.records import write_record
+
+chi_of = (logits[shots.parts["test"]], labels["test"])
+if run.chi_rows == "all":
+    everything = every_test_row(run, shots)
+    chi_of = (logits_of(shots.model, everything.batch), everything.labels.numpy())
+chi = true_label_derivative(*chi_of)
+similarity = {}
+if (
+    run.adaptation != "full"
+):  # is it the kernel of all parameters, but for a factor?
+    of_all = adapted_kernel(
+        shots.model,
+        "full",
+        train,
+        outputs="difference" if two_classes else "full",
+    )
+    found = vars(kernel_similarity(of_all.values, K["train"]))
+    similarity = {f"full_{name}": value for name, value in found.items()}
 
 path = write_record(
     run,
@@ -304,7 +333,11 @@ path = write_record(
             labels["test"], logits[shots.parts["test"]].argmax(1)
         ),
         "zero_shot_dev": zero_shot["dev"],
-        "chi": mean_output_derivative(logits[shots.parts["test"]], labels["test"]),
+        "chi": float(chi.mean()),
+        "chi_worst": worst_tenth(chi),
+        "chi_max": float(chi.max()),
+        "chi_count": len(chi),
+        **similarity,
         "regularization": chosen.solver.regularization,
         "f0_scale": chosen.solver.f0_scale
         if chosen.solver.f0_scale < float("inf")

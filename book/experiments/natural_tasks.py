@@ -41,6 +41,7 @@ k = 16  # examples a class, for train and again for dev
 seed = 13  # the split, and every random choice of the training
 test_size = 1000  # at most so many test examples
 optimizer = "sgd"  # sgd or adam
+clip = 1.0  # the largest norm of a gradient; None: any
 grid = "quick"  # fine-tuning and kernel regression, from params/grids
 device = "auto"  # auto, cpu or cuda
 data = None  # a data folder; the variable TANGENTLM_DATA otherwise
@@ -88,7 +89,11 @@ from tangentlm.params import load_grid
 
 the_grid = load_grid(run.grid)
 schedules = grid_schedules(
-    the_grid, run.optimizer, run.k * the_task.num_classes, run.seed
+    the_grid,
+    run.optimizer,
+    run.k * the_task.num_classes,
+    run.seed,
+    clip=run.clip,
 )
 found = measure_kernel_behavior(
     shots.model,

@@ -278,9 +278,22 @@ if not probes.empty:
 # the test texts, without their labels, which takes away how frequent the words are.
 
 # %% tags=["hide-input"]
-FOURTEEN = (
-    "sst2 sst5 mr cr mpqa subj trec agnews mnli snli qnli rte mrpc qqp".split()
-)
+FOURTEEN = [
+    "sst2",
+    "sst5",
+    "mr",
+    "cr",
+    "mpqa",
+    "subj",
+    "trec",
+    "agnews",
+    "mnli",
+    "snli",
+    "qnli",
+    "rte",
+    "mrpc",
+    "qqp",
+]
 RISE, SST2 = 8.0, 65.0
 mini = "mini-w384"
 has_both = not on_tasks.empty and {mini, "pocket-cpu"} <= set(on_tasks["model"])

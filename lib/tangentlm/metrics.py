@@ -62,6 +62,19 @@ def true_label_derivative(logits: ArrayLike, labels: ArrayLike) -> Array:
     return np.abs(chi[np.arange(len(chi)), np.asarray(labels)])
 
 
+def worst_tenth(values: ArrayLike) -> float:
+    """The mean of the largest tenth, of one value at least.
+
+    Args:
+        values: (N,), e.g. from ``true_label_derivative``.
+
+    Returns:
+        Their mean.
+    """
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    return float(ordered[-max(len(ordered) // 10, 1) :].mean())
+
+
 def mean_output_derivative(logits: ArrayLike, labels: ArrayLike) -> float:
     """The mean of |chi_y| = 1 - softmax(f)_y over samples: how far from solved a task is.
 
@@ -232,6 +245,21 @@ def linearization_share(pretrained: float, linearized: float, finetuned: float) 
     if finetuned <= pretrained:
         return None
     return (linearized - pretrained) / (finetuned - pretrained)
+
+
+def gain_of_taylor_model(share: float | None, least: float = 0.5) -> str:
+    """Linearization by accuracy as a category, in which nothing is left out.
+
+    Args:
+        share: From ``linearization_share``.
+        least: The share from which the Taylor model counts as having recovered the gain.
+
+    Returns:
+        ``"gained nothing"`` where fine-tuning improved nothing, else ``"recovered"`` or ``"lost"``.
+    """
+    if share is None:
+        return "gained nothing"
+    return "recovered" if share >= least else "lost"
 
 
 @dataclass(frozen=True)

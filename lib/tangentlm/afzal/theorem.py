@@ -42,9 +42,7 @@ def printed_bounds(K: ArrayLike, y: ArrayLike, shift: float) -> tuple[float, flo
     return float(size / (shift + values[-1])), float(size / (shift + values[0]))
 
 
-def draw_risks(
-    draws: int, *, n: int = 8, seed: int = 0, targets: str = "random"
-) -> pd.DataFrame:
+def draw_risks(draws: int, *, n: int = 8, seed: int = 0, targets: str = "random") -> pd.DataFrame:
     """Risks and bounds of random kernels, which tell whether a bound is one.
 
     A kernel is G G^T / n with normal G of n rows and up to 2 n columns, times a power of ten

@@ -5,5 +5,6 @@
 * ``optimizers``: SGD, Adam, SignGD;
 * ``adaptation``: what moves: all parameters, LoRA's, or a random subspace;
 * ``taylor``: the first-order Taylor model around the pre-trained parameters;
+* ``trajectory``: kernel behaviour at every evaluation;
 * ``behavior``: one model, one task: does fine-tuning behave like its kernel?
 """

@@ -26,6 +26,7 @@ from tangentlm.kernels import (
 )
 from tangentlm.kernels.projection import Projection
 from tangentlm.models.heads import LinearHeadModel, PromptModel
+from tangentlm.models.parts import head, untie
 from tangentlm.params import Adaptation
 
 TaskModel = PromptModel | LinearHeadModel
@@ -67,6 +68,7 @@ def adapted(
     alpha: float = 16.0,
     dimension: int = 200,
     seed: int = 0,
+    train_head: bool = False,
 ) -> nn.Module:
     """The model as fine-tuning trains it; at the start its logits are those of the model.
 
@@ -87,6 +89,8 @@ def adapted(
         alpha: LoRA's alpha.
         dimension: k of IntrinsicDimension.
         seed: Of LoRA's matrices A, or of P.
+        train_head: With ``"lora"`` and a prompt head, whether the head is trained outright, too, in
+            weights of its own (``untie``), as the code of Malladi et al. does.
 
     Returns:
         ``model(**batch) -> (N, C)``, of which only what is trained requires a gradient.
@@ -95,7 +99,7 @@ def adapted(
         InputError: If the architecture's targets are not known, or an argument is out of range.
     """
     if adaptation == "lora":
-        return _with_lora(model, rank, alpha, seed)
+        return _with_lora(model, rank, alpha, seed, train_head)
     if adaptation == "intrinsic":
         return IntrinsicModel(model, dimension, seed).train(model.training)
     return model
@@ -113,6 +117,7 @@ def adapted_kernel(
     alpha: float = 16.0,
     dimension: int = 200,
     seed: int = 0,
+    train_head: bool = False,
     parameters: Sequence[str] | None = None,
 ) -> Kernel:
     """The kernel of a fine-tuning at its start, of what ``adapted`` trains.
@@ -128,6 +133,7 @@ def adapted_kernel(
         alpha: LoRA's alpha.
         dimension: k of IntrinsicDimension.
         seed: As for ``adapted``: the same seed gives the kernel of the same fine-tuning.
+        train_head: As for ``adapted``, which gives the model its own head in place.
         parameters: With ``"full"``, the names of those that count; all by default.
 
     Returns:
@@ -144,27 +150,38 @@ def adapted_kernel(
         return intrinsic_dimension_entk(
             model, rows, columns, dimension=dimension, seed=seed, outputs=outputs
         )
+    outright = _head_trained_outright(model, train_head)
     A = draw_lora(model, lora_targets(model), rank=rank, seed=seed)
     kernel = lora_entk_at_init(model, rows, columns, A=A, alpha=alpha, outputs=outputs)
-    if isinstance(model, PromptModel):
+    if not outright:
         return kernel
-    head = ["classifier.weight", "classifier.bias"]
-    outright = entk(model, rows, columns, outputs=outputs, parameters=head)
+    of_head = entk(model, rows, columns, outputs=outputs, parameters=outright)
     return replace(
         kernel,
-        values=kernel.values + outright.values,
-        parameters=(*kernel.parameters, *outright.parameters),
+        values=kernel.values + of_head.values,
+        parameters=(*kernel.parameters, *of_head.parameters),
     )
 
 
-def _with_lora(model: TaskModel, rank: int, alpha: float, seed: int) -> nn.Module:
+def _head_trained_outright(model: TaskModel, train_head: bool) -> list[str]:
+    """What is trained beside LoRA's matrices: a linear head always, a prompt's if that is asked."""
+    if isinstance(model, PromptModel) and not train_head:
+        return []
+    untie(model)
+    return head(model)
+
+
+def _with_lora(model: TaskModel, rank: int, alpha: float, seed: int, train_head: bool) -> nn.Module:
     from peft import LoraConfig, inject_adapter_in_model
 
+    outright = _head_trained_outright(model, train_head)
     targets = lora_targets(model)
     start = draw_lora(model, targets, rank=rank, seed=seed)
     config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets, lora_dropout=0.0)
     was_training = model.training
     inject_adapter_in_model(config, _body(model))
+    for name in outright:
+        model.get_parameter(name).requires_grad_(True)
     for name, matrix in start.items():
         layer: Any = model.get_submodule(name)
         with torch.no_grad():

@@ -27,6 +27,7 @@ from tangentlm.metrics import (
     logit_linearization,
     score,
     true_label_derivative,
+    worst_tenth,
 )
 from tangentlm.models.logits import logits_of
 from tangentlm.params import Grid
@@ -137,7 +138,6 @@ def measure_kernel_behavior(
     taylor = linearized_logits(model, pretrained, found.state, test.batch).double().numpy()
     scores = [score(y, logits.argmax(axis=1), metric) for logits in (f0["test"], taylor, after)]
     chi = true_label_derivative(f0["test"], y)
-    worst = np.sort(chi)[-max(len(chi) // 10, 1) :]
     K_after = entk(model, train.batch, outputs=_outputs(f0["test"]), progress=False).values
     distances = kernel_distances(K_before, K_after)
     similar = kernel_similarity(K_before, K_after)
@@ -145,7 +145,7 @@ def measure_kernel_behavior(
     return KernelBehavior(
         zero_shot=scores[0],
         chi=float(chi.mean()),
-        chi_worst=float(worst.mean()),
+        chi_worst=worst_tenth(chi),
         chi_max=float(chi.max()),
         kernel=kernel_score,
         finetuned=scores[2],

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tangentlm.batches import Batch
 from tangentlm.errors import unknown_name
-from tangentlm.kernels import Kernel, draw_lora, entk
+from tangentlm.kernels import Kernel, entk
 from tangentlm.kernels.kernel import Values
 
 

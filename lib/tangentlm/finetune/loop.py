@@ -23,6 +23,7 @@ from tqdm import tqdm
 from tangentlm.batches import Batch, Labelled, Selection, distinct, row_selection
 from tangentlm.errors import NonFiniteError
 from tangentlm.finetune.optimizers import make_optimizer
+from tangentlm.finetune.trajectory import Trajectory
 from tangentlm.metrics import score
 from tangentlm.models.logits import logits_of, on_device
 from tangentlm.params import Optimizer, TrainingPrecision
@@ -58,7 +59,8 @@ class FineTuned:
         dev_score: The dev score there, in percent.
         dev_loss: The dev cross-entropy there; it decides between equal scores.
         best_step: After how many steps that was.
-        trace: For every evaluation: step, training loss since the last one, dev score and loss.
+        trace: For every evaluation: step, training loss since the last one, dev score and loss,
+            and what a ``Trajectory`` measured.
         gradient_norms: For every step, before clipping.
     """
 
@@ -141,6 +143,7 @@ def fine_tune(
     metric: str = "accuracy",
     ties: Literal["loss", "first"] = "loss",
     observe: Callable[[int, nn.Module], None] | None = None,
+    trajectory: Trajectory | None = None,
     progress: bool = True,
 ) -> FineTuned:
     """Fine-tune what requires a gradient and keep the checkpoint that is best on dev.
@@ -177,6 +180,7 @@ def fine_tune(
         ties: Of checkpoints with equal scores, whether that of the smaller loss is kept or the
             first.
         observe: Called with the step and the model at every evaluation, to measure a path.
+        trajectory: Measures kernel behaviour at every evaluation; the trace has what it finds.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -230,9 +234,12 @@ def fine_tune(
                 f"learning rate {schedule.learning_rate:g}) is not finite"
             )
         norms.append(float(norm))
+        evaluated = step % schedule.evaluate_every == 0 or step == schedule.steps
+        if evaluated and trajectory is not None:
+            trajectory.before(model)
         optimizer.step()
         decay.step()
-        if step % schedule.evaluate_every and step != schedule.steps:
+        if not evaluated:
             continue
         dev_score, dev_loss = evaluate(model, dev, metric, select)
         if not math.isfinite(dev_loss):
@@ -243,6 +250,7 @@ def fine_tune(
                 "train_loss": sum(losses) / len(losses),
                 "dev_score": dev_score,
                 "dev_loss": dev_loss,
+                **({} if trajectory is None else trajectory.after(model)),
             }
         )
         losses = []

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from tangentlm.batches import Labelled
 from tangentlm.errors import InputError, NonFiniteError
 from tangentlm.finetune.loop import MAX_GRADIENT_NORM, FineTuned, Schedule, fine_tune, snapshot
+from tangentlm.finetune.trajectory import Trajectory
 from tangentlm.params import Adaptation, Grid, Optimizer, TrainingPrecision, method_name
 
 
@@ -74,6 +75,7 @@ def search(
     schedules: Sequence[Schedule],
     *,
     metric: str = "accuracy",
+    trajectory: Trajectory | None = None,
     progress: bool = True,
 ) -> Search:
     """Fine-tune from the same start with every schedule; the best on dev is left in the model.
@@ -95,6 +97,7 @@ def search(
         dev: Samples that choose checkpoint and schedule.
         schedules: One for each point of the grid.
         metric: What is best; equal scores are decided by the dev loss.
+        trajectory: As for ``fine_tune``.
         progress: Whether to show progress bars.
 
     Returns:
@@ -113,7 +116,9 @@ def search(
         point = {"learning_rate": schedule.learning_rate, "batch_size": schedule.batch_size}
         model.load_state_dict(start)
         try:
-            tuned = fine_tune(model, train, dev, schedule, metric=metric, progress=progress)
+            tuned = fine_tune(
+                model, train, dev, schedule, metric=metric, trajectory=trajectory, progress=progress
+            )
         except NonFiniteError as error:
             table.append({**point, "dev_score": None, "dev_loss": None, "note": str(error)})
             continue

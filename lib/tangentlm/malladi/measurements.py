@@ -20,14 +20,19 @@ METHOD_NAMES = {
     ("finetune", "signgd"): "SignGD-FT",
     ("finetune", "sgd-lora"): "SGD-LoRA-FT",
     ("finetune", "adam-lora"): "Adam-LoRA-FT",
+    ("finetune", "sgd-lora-head"): "SGD-LoRA-FT",
+    ("finetune", "adam-lora-head"): "Adam-LoRA-FT",
     ("kernel", "sgd"): "K-SGD",
     ("kernel", "signgd"): "K-SignGD",
     ("kernel", "asymmetric-signgd"): "K-A-SignGD",
     ("kernel", "sgd-lora"): "K-LoRA-SGD",
+    ("kernel", "sgd-lora-head"): "K-LoRA-SGD",
 }
-"""The papers' names of our methods."""
-PROMPT_NAMES = {"manual": "manual", "null": "null", "searched": "search"}
+"""The papers' names of our methods. The authors' code trains the head beside LoRA's matrices."""
+PROMPT_NAMES = {"manual": "manual", "null": "null", "searched-once": "search", "searched": "search"}
 """The papers' names of our prompt formats."""
+_AS_THE_PAPER = r"-lora-head|-searched-once|-chi-all"
+"""In the name of a run: where two of ours have one name in the papers, this is theirs."""
 KEYS = ["task", "title", "k", "setting", "prompt", "method", "quantity", "metric", "model"]
 """What two measurements have in common that differ in the split alone."""
 _FACTS = ["task", "title", "k", "seed", "setting", "prompt", "model", "run", "experiment", "rows"]
@@ -75,6 +80,9 @@ def _of_experiment(study: str, experiment: str) -> list[pd.DataFrame]:
         paper_method=[METHOD_NAMES.get((experiment, method), "") for method in runs["method"]],
     )
     runs = runs[(runs["paper_method"] != "") & runs["prompt"].notna()]
+    runs = runs.sort_values(
+        "run", key=lambda names: ~names.str.contains(_AS_THE_PAPER), kind="stable"
+    )
     name = runs["paper_method"]
     parts = _scores(runs, "test", name)
     prompted = runs[runs["setting"] == "prompt"]
@@ -114,11 +122,11 @@ def _scores(runs: pd.DataFrame, kind: str, method: pd.Series | str) -> list[pd.D
 
 
 def _distances(study: str, runs: pd.DataFrame) -> list[pd.DataFrame]:
-    """How far training kernels moved: that of SGD, and for sign methods that of their formula."""
+    """How far kernels of test samples moved: that of SGD, and for sign methods their formula's."""
     distances = read_collected_table(study, "finetune-distances")
     if distances.empty:
         return []
-    distances = distances[distances["samples"] == "train"]
+    distances = distances[distances["samples"] == "test"]  # as Malladi-v1 says
     both = distances.merge(runs, on="run")
     same = both["formula"] == "sgd"
     kernel = same.map({True: " (K-SGD before/after)", False: " (kernel before/after)"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -110,6 +111,21 @@ def few_shot(run: TaskRun | str, **parameters: Any) -> FewShot:
     if isinstance(model, LinearHeadModel):
         fit_linear_probe(model, shots.part("train"))
     return shots
+
+
+def every_test_row(run: TaskRun, shots: FewShot) -> Labelled:
+    """All test rows that a task has, not those alone that a run scores.
+
+    Args:
+        run: The run.
+        shots: Its few-shot problem.
+
+    Returns:
+        The rows, as the run's model reads them.
+    """
+    split = load_split(shots.task, run.k, run.seed, data=run.data, test_size=sys.maxsize)
+    batch = encode(shots.task, shots.tokenizer, split.test, run.head)
+    return Labelled(batch, labels_of(split.test))
 
 
 def _shuffle(labels: Tensor, parts: Iterable[slice], seed: int) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
 from tangentlm.params.base import Run, check_model
 from tangentlm.params.files import named_file
@@ -21,20 +21,31 @@ Prompt = Literal["manual", "null", "unrelated", "searched", "searched-once", "pu
 """How a task is asked; see ``tangentlm.tasks.with_prompt``."""
 
 
-def method_name(optimizer: Optimizer, adaptation: Adaptation, clip: float | None = 1.0) -> str:
+def method_name(
+    optimizer: Optimizer,
+    adaptation: Adaptation,
+    clip: float | None = 1.0,
+    *,
+    train_head: bool = False,
+) -> str:
     """The name of a method of fine-tuning: its optimizer, and what is unusual about it.
 
     Args:
         optimizer: The optimizer.
         adaptation: What moves; all parameters, unless the name says another.
         clip: The largest norm of a gradient; 1, unless the name says another.
+        train_head: Whether LoRA's prompt head is trained, too.
 
     Returns:
-        E.g. ``"sgd"``, ``"adam-lora"`` or ``"sgd-unclipped"``.
+        E.g. ``"sgd"``, ``"adam-lora"``, ``"sgd-lora-head"`` or ``"sgd-unclipped"``.
     """
-    moves = "" if adaptation == "full" else f"-{adaptation}"
     clipped = "" if clip == 1 else "-unclipped" if clip is None else f"-clip{clip:g}"
-    return f"{optimizer}{moves}{clipped}"
+    return f"{optimizer}{_moves(adaptation, train_head)}{clipped}"
+
+
+def _moves(adaptation: Adaptation, train_head: bool) -> str:
+    moves = "" if adaptation == "full" else f"-{adaptation}"
+    return f"{moves}-head" if train_head else moves
 
 
 class TaskRun(Run):
@@ -94,13 +105,23 @@ class TaskRun(Run):
 class AdaptedRun(TaskRun):
     """What a run has whose fine-tuning, or kernel, may be of LoRA or of a random subspace.
 
-    ``rank`` and ``alpha`` are LoRA's, ``dimension`` is that of the subspace.
+    ``rank`` and ``alpha`` are LoRA's, ``dimension`` is that of the subspace. With ``train_head``
+    LoRA's prompt head is trained outright, as in the authors' code; a linear head always is.
     """
+
+    later: ClassVar[Mapping[str, object]] = {**TaskRun.later, "train_head": False}
 
     adaptation: Adaptation = "full"
     rank: PositiveInt = 8
     alpha: PositiveRate = 16.0
     dimension: PositiveInt = 200
+    train_head: bool = False
+
+    @model_validator(mode="after")
+    def _trains_a_prompt_head(self) -> Self:
+        if self.train_head and (self.adaptation, self.head) != ("lora", "prompt"):
+            raise ValueError("train_head is for adaptation = 'lora' with head = 'prompt' only")
+        return self
 
 
 class KernelRun(AdaptedRun):
@@ -110,10 +131,16 @@ class KernelRun(AdaptedRun):
     the parameters of a part of the model count (see ``tangentlm.models.parts``). The formulas
     ``"constant"`` and ``"bag-of-words"`` read no gradient at all. ``decoder = "untied"`` gives the
     decoder of a language model a weight of its own. With ``solver = "every"`` the record has what
-    every solver makes of the kernel, and the scores are those of least squares.
+    every solver makes of the kernel, and the scores are those of least squares. The output
+    derivative is measured on the test rows that are scored, or on all that the task has.
     """
 
-    later: ClassVar[Mapping[str, object]] = {**TaskRun.later, "layers": "all", "decoder": "tied"}
+    later: ClassVar[Mapping[str, object]] = {
+        **AdaptedRun.later,
+        "layers": "all",
+        "decoder": "tied",
+        "chi_rows": "scored",
+    }
     experiment: ClassVar[str] = "kernel"
     version: ClassVar[int] = 1
     method_parameter: ClassVar[str] = "formula"
@@ -123,6 +150,7 @@ class KernelRun(AdaptedRun):
     solver: Literal["least-squares", "logistic", "rows-logistic", "asymmetric", "every"] = (
         "least-squares"
     )
+    chi_rows: Literal["scored", "all"] = "scored"
 
     @model_validator(mode="before")
     @classmethod
@@ -154,12 +182,17 @@ class KernelRun(AdaptedRun):
     @property
     def method(self) -> str:
         """The formula, and what is unusual, e.g. ``sgd-lora-logistic`` or ``sgd-last-layer``."""
-        adaptation = "" if self.adaptation == "full" else f"-{self.adaptation}"
         layers = {"all": "", "last": "-last-layer"}.get(self.layers, f"-{self.layers}-alone")
         decoder = "" if self.decoder == "tied" else f"-{self.decoder}"
         usual = self.solver in ("least-squares", "asymmetric")
         solver = "" if usual else f"-{self.solver}"
-        return self.formula + adaptation + layers + decoder + solver
+        moves = _moves(self.adaptation, self.train_head)
+        return self.formula + moves + layers + decoder + solver
+
+    @property
+    def name(self) -> str:
+        """As of every run on a task; also which rows the output derivative is of, if unusual."""
+        return super().name + ("" if self.chi_rows == "scored" else f"-chi-{self.chi_rows}")
 
     def grid_values(self) -> dict[str, Any]:
         """The values that the kernel regression tries."""
@@ -177,16 +210,18 @@ class FineTuneRun(AdaptedRun):
     is the largest norm of a gradient, 1 in the authors' code; ``None`` leaves gradients alone.
     ``precision`` is that of the products in training; all that is measured is in float32. How
     far the kernel moved is measured between at most ``distance_samples`` training samples, and as
-    many test samples: that takes time with the square of it.
+    many test samples: that takes time with the square of it. On ``trajectory_samples`` test samples
+    kernel behaviour is measured along the way, at every evaluation; 0 leaves that out.
     """
 
     experiment: ClassVar[str] = "finetune"
     version: ClassVar[int] = 1
     later: ClassVar[Mapping[str, object]] = {
-        **TaskRun.later,
+        **AdaptedRun.later,
         "distance_samples": 64,
         "clip": 1.0,
         "precision": "float32",
+        "trajectory_samples": 0,
     }
     method_parameter: ClassVar[str] = "optimizer"
     optimizer: Optimizer = "sgd"
@@ -195,10 +230,16 @@ class FineTuneRun(AdaptedRun):
     clip: PositiveRate | None = 1.0
     precision: TrainingPrecision = "float32"
     distance_samples: PositiveInt = 64
+    trajectory_samples: NonNegativeInt = 0
 
     @property
     def method(self) -> str:
         """See ``method_name``, e.g. ``adam-lora`` or ``sgd-unclipped``."""
+        return method_name(self.optimizer, self.adaptation, self.clip, train_head=self.train_head)
+
+    @property
+    def _tuned_as(self) -> str:
+        """The method of the grid whose values are tried: LoRA's, with its head trained or not."""
         return method_name(self.optimizer, self.adaptation, self.clip)
 
     def deciding(self) -> dict[str, Any]:
@@ -210,14 +251,14 @@ class FineTuneRun(AdaptedRun):
     def grid_values(self) -> dict[str, Any]:
         """The values that fine-tuning tries, and for how long."""
         return load_grid(self.grid).tuning_values(
-            self.method, learning_rate=self.learning_rate, batch_size=self.batch_size
+            self._tuned_as, learning_rate=self.learning_rate, batch_size=self.batch_size
         )
 
     def check_names(self) -> None:
         """Refuse an unknown task, model or grid, or a grid without this method."""
         super().check_names()
         if self.learning_rate is None or self.batch_size is None:
-            load_grid(self.grid).of_method(self.method)
+            load_grid(self.grid).of_method(self._tuned_as)
 
     @field_validator("learning_rate", "batch_size", mode="before")
     @classmethod
@@ -237,10 +278,17 @@ class NaturalTaskRun(TaskRun):
 
     experiment: ClassVar[str] = "natural_tasks"
     version: ClassVar[int] = 1
+    later: ClassVar[Mapping[str, object]] = {**TaskRun.later, "clip": 1.0}
     method_parameter: ClassVar[str] = "optimizer"
     optimizer: Optimizer = "sgd"
+    clip: PositiveRate | None = 1.0
+
+    @property
+    def method(self) -> str:
+        """See ``method_name``, e.g. ``sgd-unclipped``."""
+        return method_name(self.optimizer, "full", self.clip)
 
     def grid_values(self) -> dict[str, Any]:
         """The values that fine-tuning and the kernel regression try."""
         grid = load_grid(self.grid)
-        return grid.regression_values() | grid.tuning_values(self.optimizer)
+        return grid.regression_values() | grid.tuning_values(self.method)

@@ -213,7 +213,8 @@ def _draw(
     rows: list[Example], task: Task, k: int, seed: int
 ) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
     as_dev = 1 if task.short_dev else k
-    _require(rows, task, k + as_dev, f"{task.name}, k = {k} to train and {as_dev} as dev")
+    needed = 1 if task.short_train else k + as_dev
+    _require(rows, task, needed, f"{task.name}, k = {k} to train and {as_dev} as dev")
     ordered = _ordered(rows, f"seed {seed}")
     by_class = [[row for row in ordered if row.label == c] for c in range(task.num_classes)]
     chosen = {id(row): "train" for group in by_class for row in group[:k]}

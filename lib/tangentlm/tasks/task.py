@@ -49,6 +49,8 @@ class Task(Strict):
         max_length: The longest row in tokens; texts are cut to fit, never the prompt.
         short_dev: Whether a class with fewer than 2k examples may have fewer than k as dev, but at
             least one; elsewhere it is refused.
+        short_train: Whether a class with fewer than k examples may have them all in train and none
+            in dev.
         bundled: Whether the project ships the task in ``assets/tasks``.
         probed: Whether the experiment that probes a language model asks it; not the tasks that came
             after its runs.
@@ -65,6 +67,7 @@ class Task(Strict):
     metric: Literal["accuracy", "f1"] = "accuracy"
     max_length: int = Field(default=128, ge=8)
     short_dev: bool = False
+    short_train: bool = False
     bundled: bool = False
     probed: bool = True
     hub: Hub | None = None
