@@ -84,7 +84,9 @@ def test_the_p_value_of_several_groups_is_that_of_going_through_all_orders():
 
 def test_the_p_value_is_uniform_where_nothing_goes_together():
     rng = np.random.default_rng(2)
-    found = [exact_stratified_p([tuple(rng.normal(size=(2, 4))) for _ in range(2)]) for _ in range(300)]
+    found = [
+        exact_stratified_p([tuple(rng.normal(size=(2, 4))) for _ in range(2)]) for _ in range(300)
+    ]
     assert np.mean(np.array(found) <= 0.1) <= 0.14
 
 

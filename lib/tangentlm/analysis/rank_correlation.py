@@ -125,4 +125,3 @@ def share_between(groups: Iterable[ArrayLike]) -> float:
         raise InputError("values that are all the same have no variance to share")
     between = sum(len(group) * (group.mean() - every.mean()) ** 2 for group in values)
     return float(between / total)
-
