@@ -16,8 +16,8 @@ from tangentlm.theory.ridge_risk import risk_bounds, training_risk
 TARGETS = ("random", "top", "bottom")
 """Targets of a draw: normal, or the eigenvector of the largest or smallest eigenvalue."""
 _ROUND_OFF = 1e-6
-"""A bound is violated beyond so much of it: where lambda_max is 1e8 times sigma, a lambda_min of zero
-is zero but for some 1e-8 sigma."""
+"""A bound is violated beyond so much of it: where lambda_max is 1e8 times sigma, a lambda_min of
+zero is zero but for some 1e-8 sigma."""
 
 
 def printed_bounds(K: ArrayLike, y: ArrayLike, shift: float) -> tuple[float, float]:

@@ -7,12 +7,21 @@ from typing import Any
 
 from tangentlm.errors import unknown_name
 from tangentlm.params.base import Run
+from tangentlm.params.condition_runs import ConditionRun
 from tangentlm.params.lab_runs import MinilangRun, PretrainRun, ProbeRun
 from tangentlm.params.task_runs import FineTuneRun, KernelRun, NaturalTaskRun
 
 RUNS: dict[str, type[Run]] = {
     run.experiment: run
-    for run in (KernelRun, FineTuneRun, NaturalTaskRun, PretrainRun, ProbeRun, MinilangRun)
+    for run in (
+        KernelRun,
+        FineTuneRun,
+        NaturalTaskRun,
+        PretrainRun,
+        ProbeRun,
+        MinilangRun,
+        ConditionRun,
+    )
 }
 """The parameter model of every experiment, by the experiment's name."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tangentlm.errors import InputError
-from tangentlm.params import RUN_PREFIX, PretrainRun, ProbeRun, Run, TaskRun
+from tangentlm.params import RUN_PREFIX, ConditionRun, PretrainRun, ProbeRun, Run, TaskRun
 
 
 def check(runs: Sequence[Run]) -> None:
@@ -20,7 +20,8 @@ def check(runs: Sequence[Run]) -> None:
     from tangentlm.models.asking import asked_task
     from tangentlm.models.checkpoints import check_prompted, load_pretrained, load_tokenizer
     from tangentlm.pretrain.corpus import open_corpus
-    from tangentlm.tasks import load_split
+    from tangentlm.tasks import load_split, load_task
+    from tangentlm.tasks.pools import draw_rows
     from tangentlm.tasks.prompts import label_word_ids
 
     seen: set[object] = set()
@@ -29,6 +30,8 @@ def check(runs: Sequence[Run]) -> None:
             corpus = open_corpus(run.corpus)
             if isinstance(run, PretrainRun):
                 corpus.passes(run.resolved.passes)
+        if isinstance(run, ConditionRun):
+            draw_rows(load_task(run.task), run.pool, run.seed, data=run.data)
         if not isinstance(run, TaskRun):
             continue
         task = asked_task(run)
@@ -40,7 +43,9 @@ def check(runs: Sequence[Run]) -> None:
             seen.add((run.model, task))
             check_prompted(run.model)
             label_word_ids(task, load_tokenizer(run.model))
-    for model in dict.fromkeys(run.model for run in runs if isinstance(run, TaskRun)):
+    for model in dict.fromkeys(
+        run.model for run in runs if isinstance(run, TaskRun | ConditionRun)
+    ):
         _check_made(model)
         load_pretrained(model)  # refuses what is missing, or a masked model's untied decoder
 

@@ -200,6 +200,8 @@ def _report(study: str, run: Run, runs: Mapping[str, Run]) -> None:
 
 
 def _headline(metrics: Mapping[str, Any]) -> str:
+    if "kappa_keys" in metrics:
+        return f"kappa of the keys {metrics['kappa_keys']:.3g}"
     if "test_score" in metrics:
         return f"test {metrics['test_score']:.1f} (zero-shot {metrics['zero_shot_test']:.1f})"
     if "word_loss" in metrics:

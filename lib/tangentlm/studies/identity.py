@@ -26,6 +26,7 @@ from tangentlm.models.checkpoints import checkpoint_location, list_models, load_
 from tangentlm.models.packages import checksum
 from tangentlm.params import (
     RUN_PREFIX,
+    ConditionRun,
     MinilangRun,
     PretrainRun,
     ProbeRun,
@@ -37,6 +38,7 @@ from tangentlm.params import (
     load_study,
 )
 from tangentlm.tasks import Task, has_rows, load_split, load_task, probed_tasks, row_files, task_of
+from tangentlm.tasks.pools import draw_rows
 
 NONE, UNKNOWN = "none", "unknown"
 """Checksums of what a run does not read, and of what is not at hand."""
@@ -173,6 +175,11 @@ def _data(run: Run) -> str:
             hub = None if task.hub is None else task.hub.model_dump(mode="json")
             return UNKNOWN if hub is None else _FROM_HUB + _short(hub)
         return _split_checksum(task, run.k, run.seed, run.data, run.test_size)
+    if isinstance(run, ConditionRun):
+        if not has_rows(load_task(run.task), run.data):
+            return UNKNOWN
+        rows = draw_rows(load_task(run.task), run.pool, run.seed, data=run.data)
+        return _short([row.text_a for row in rows] + [row.text_b for row in rows])
     if isinstance(run, PretrainRun | ProbeRun):
         from tangentlm.pretrain.corpus import open_corpus
         from tangentlm.pretrain.probes import probes_file
@@ -209,7 +216,7 @@ def _model(run: Run) -> str:
     if isinstance(run, PretrainRun):
         start = run.resolved.start
         return NONE if start is None else _model_checksum(start)
-    if not isinstance(run, TaskRun | ProbeRun | MinilangRun) or run.model is None:
+    if not isinstance(run, TaskRun | ProbeRun | MinilangRun | ConditionRun) or run.model is None:
         return NONE
     return _model_checksum(run.model)
 
