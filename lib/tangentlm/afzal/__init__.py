@@ -5,6 +5,7 @@
 * ``theorem``: Theorem 1 as printed, and how often it fails;
 * ``measurements``: our runs in the words of the paper's tables;
 * ``ledger``: every number of the paper beside ours;
-* ``claims``: what the paper claims, and what its own table and our runs say;
-* ``tables``, ``figures``: the paper's own layout, with ours beside it.
+* ``evidence``: what the paper's own Table 1 says;
+* ``claims``: what the paper claims, with verdicts;
+* ``tables``: the paper's tables and figure in their own layout, with ours beside it.
 """
