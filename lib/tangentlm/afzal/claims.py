@@ -1,7 +1,7 @@
 """What Rahimi Afzal et al. claim, and what numbers say: the paper's own, or ours.
 
-The statistic, its threshold and the level were fixed before our numbers were seen. A rank
-correlation decides where its exact p value is below ``LEVEL``: the claim holds if the sign is the
+The statistics, their thresholds and the level were set before the runs of the study, but after one
+trial on CoLA. A rank correlation decides where its exact p value is below ``LEVEL``: the claim holds if the sign is the
 claimed one and fails if it is the other; else it is undecided.
 """
 
