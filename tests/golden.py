@@ -42,6 +42,7 @@ OTHER_MACHINE = {
     "pretrain": 1e-5,
     "probe": 1e-5,
     "minilang": 1e-3,
+    "condition": 1e-4,
 }
 """How far numbers may be off on another processor, relative to the largest of their array.
 

@@ -296,6 +296,10 @@ CASES: tuple[Case, ...] = (
         {**_SMALL, "optimizer": "signgd", "head": "linear", "learning_rate": 1e-4, "batch_size": 4},
     ),
     RunCase("natural_tasks", "sgd", _SMALL),
+    RunCase(
+        "condition", "keys",
+        {"task": "reviews", "model": "pocket-xs", "pool": 6, "samples": 4, "heads": 2, "draws": 2},
+    ),
     # What ten steps have taught is decided in the last digits of logits.
     RunCase("pretrain", "standard", {"steps": 10}, without=("held_out_accuracy", "tasks_table")),
     RunCase("probe", "pocket-xs", {"model": "pocket-xs", "k": 4, "test_size": 10}),

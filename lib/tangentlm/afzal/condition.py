@@ -146,7 +146,7 @@ def condition_numbers(
     kernels: Mapping[str, Array], draws: Iterable[int | None], *, count: int = SAMPLES,
     sigma: float = SIGMA, relative: bool = False,
 ) -> pd.DataFrame:  # fmt: skip
-    """Kappa of several kernels for several draws of samples.
+    """The condition numbers of several kernels for several draws of samples.
 
     Args:
         kernels: Matrices (N, N) of a pool by name, e.g. of subsets of layers.

@@ -18,6 +18,7 @@ def with_lora(model: nn.Module, A: Mapping[str, Tensor], alpha: float) -> nn.Mod
     """Put LoRA on some linear layers: W + (alpha / r) B A, with B = 0 and these A.
 
     Example:
+        >>> from tangentlm.kernels import draw_lora
         >>> from tangentlm.models.classification_head import load_classification_model
         >>> from tangentlm.models.projections import projection_layers
         >>> model = load_classification_model("pocket-xs", 2)

@@ -75,7 +75,8 @@ def projection_layers(
     """The names of the linear layers that make some projections of some layers.
 
     Args:
-        model: A model whose projections are layers of their own (see ``split_projections``).
+        model: A model whose projections are layers of their own (see ``split_projections``), with
+            LoRA or without.
         layers: Which layers, counted from 0; all by default.
         projections: Which of ``PROJECTIONS``.
 
@@ -91,7 +92,8 @@ def projection_layers(
     found: dict[tuple[int, str], str] = {}
     for name, module in model.named_modules():
         place = layer_and_projection(name)
-        if place is not None and isinstance(module, nn.Linear):
+        # PEFT keeps the layer that it adapts as base_layer.
+        if place is not None and isinstance(getattr(module, "base_layer", module), nn.Linear):
             found[place] = name
     if not found:
         raise InputError("this model has no projections of an attention that are known by name")
@@ -108,10 +110,10 @@ def projection_layers(
 
 
 def layer_and_projection(name: str) -> tuple[int, str] | None:
-    """Which projection a module or parameter is, or belongs to.
+    """Which projection a module is, by its name.
 
     Example:
-        >>> layer_and_projection("encoder.layer.5.attention.self.query.lora_B.default.weight")
+        >>> layer_and_projection("encoder.layer.5.attention.self.query")
         (5, 'query')
 
     Args:
@@ -124,7 +126,7 @@ def layer_and_projection(name: str) -> tuple[int, str] | None:
     if layer is None:
         return None
     for projection, endings in _ENDINGS.items():
-        if any(f".{ending}." in f".{name}." for ending in endings):
+        if any(f".{name}".endswith(f".{ending}") for ending in endings):
             return layer, projection
     return None
 

@@ -6,6 +6,7 @@ with the nearest known one, and numbers are numbers before anything is computed.
 """
 
 from tangentlm.params.base import RUN_PREFIX, Run
+from tangentlm.params.condition_runs import ConditionRun
 from tangentlm.params.files import named_file, names, project_root, read_yaml
 from tangentlm.params.grids import Grid, load_grid
 from tangentlm.params.lab_runs import MinilangRun, PretrainRun, ProbeRun, RecipeRun
@@ -36,6 +37,7 @@ __all__ = [
     "RUNS",
     "RUN_PREFIX",
     "Adaptation",
+    "ConditionRun",
     "FineTuneRun",
     "Grid",
     "HeadKernelsRun",

@@ -7,6 +7,7 @@ from typing import Any
 
 from tangentlm.errors import unknown_name
 from tangentlm.params.base import Run
+from tangentlm.params.condition_runs import ConditionRun
 from tangentlm.params.lab_runs import MinilangRun, PretrainRun, ProbeRun
 from tangentlm.params.task_runs import FineTuneRun, KernelRun, NaturalTaskRun
 from tangentlm.params.two_stage_runs import HeadKernelsRun, TwoStageRun
@@ -22,6 +23,7 @@ RUNS: dict[str, type[Run]] = {
         MinilangRun,
         TwoStageRun,
         HeadKernelsRun,
+        ConditionRun,
     )
 }
 """The parameter model of every experiment, by the experiment's name."""

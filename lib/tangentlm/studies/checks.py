@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tangentlm.errors import InputError
-from tangentlm.params import RUN_PREFIX, PretrainRun, ProbeRun, Run, TaskRun, WholeTaskRun
+from tangentlm.params import (
+    RUN_PREFIX,
+    ConditionRun,
+    PretrainRun,
+    ProbeRun,
+    Run,
+    TaskRun,
+    WholeTaskRun,
+)
 
 
 def check(runs: Sequence[Run]) -> None:
@@ -21,6 +29,7 @@ def check(runs: Sequence[Run]) -> None:
     from tangentlm.models.checkpoints import check_prompted, load_pretrained, load_tokenizer
     from tangentlm.pretrain.corpus import open_corpus
     from tangentlm.tasks import load_split, load_task, load_whole
+    from tangentlm.tasks.pools import draw_rows
     from tangentlm.tasks.prompts import label_word_ids
 
     seen: set[object] = set()
@@ -33,6 +42,8 @@ def check(runs: Sequence[Run]) -> None:
             for name in {run.task, *getattr(run, "shifted", ())} - seen:
                 seen.add(name)
                 load_whole(load_task(name), data=run.data)
+        if isinstance(run, ConditionRun):
+            draw_rows(load_task(run.task), run.pool, run.seed, data=run.data)
         if not isinstance(run, TaskRun):
             continue
         task = asked_task(run)
@@ -45,7 +56,7 @@ def check(runs: Sequence[Run]) -> None:
             check_prompted(run.model)
             label_word_ids(task, load_tokenizer(run.model))
     for model in dict.fromkeys(
-        run.model for run in runs if isinstance(run, TaskRun | WholeTaskRun)
+        run.model for run in runs if isinstance(run, TaskRun | WholeTaskRun | ConditionRun)
     ):
         _check_made(model)
         load_pretrained(model)  # refuses what is missing, or a masked model's untied decoder

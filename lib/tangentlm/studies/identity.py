@@ -26,6 +26,7 @@ from tangentlm.models.checkpoints import checkpoint_location, list_models, load_
 from tangentlm.models.packages import checksum
 from tangentlm.params import (
     RUN_PREFIX,
+    ConditionRun,
     MinilangRun,
     PretrainRun,
     ProbeRun,
@@ -47,6 +48,7 @@ from tangentlm.tasks import (
     row_files,
     task_of,
 )
+from tangentlm.tasks.pools import draw_rows
 
 NONE, UNKNOWN = "none", "unknown"
 """Checksums of what a run does not read, and of what is not at hand."""
@@ -192,6 +194,11 @@ def _data(run: Run) -> str:
         if not all(has_rows(load_task(name), run.data) for name in tasks):
             return UNKNOWN
         return _short([_whole_checksum(run, name) for name in tasks])
+    if isinstance(run, ConditionRun):
+        if not has_rows(load_task(run.task), run.data):
+            return UNKNOWN
+        rows = draw_rows(load_task(run.task), run.pool, run.seed, data=run.data)
+        return _short([row.text_a for row in rows] + [row.text_b for row in rows])
     if isinstance(run, PretrainRun | ProbeRun):
         from tangentlm.pretrain.corpus import open_corpus
         from tangentlm.pretrain.probes import probes_file
@@ -237,7 +244,9 @@ def _model(run: Run) -> str:
     if isinstance(run, PretrainRun):
         start = run.resolved.start
         return NONE if start is None else _model_checksum(start)
-    if not isinstance(run, TaskRun | ProbeRun | MinilangRun | WholeTaskRun) or run.model is None:
+    if run.model is None or not isinstance(
+        run, TaskRun | ProbeRun | MinilangRun | WholeTaskRun | ConditionRun
+    ):
         return NONE
     return _model_checksum(run.model)
 
