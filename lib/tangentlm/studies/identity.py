@@ -55,6 +55,8 @@ NONE, UNKNOWN = "none", "unknown"
 _FROM_HUB = "hub:"
 """What the checksum of rows that are not downloaded begins with: that of where they are."""
 _DIGITS = 16
+_WITH_MODEL = TaskRun | ProbeRun | MinilangRun | WholeTaskRun | ConditionRun
+"""Runs that begin with a model by name."""
 _TASK_FIELDS = {"template", "label_words", "metric", "max_length"}
 """What of a task decides a number; its rows have a checksum of their own."""
 
@@ -244,9 +246,7 @@ def _model(run: Run) -> str:
     if isinstance(run, PretrainRun):
         start = run.resolved.start
         return NONE if start is None else _model_checksum(start)
-    if run.model is None or not isinstance(
-        run, TaskRun | ProbeRun | MinilangRun | WholeTaskRun | ConditionRun
-    ):
+    if not isinstance(run, _WITH_MODEL) or run.model is None:
         return NONE
     return _model_checksum(run.model)
 
