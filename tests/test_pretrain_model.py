@@ -313,6 +313,15 @@ def test_a_start_gives_the_body_and_leaves_the_head_new(encoder):
     assert torch.equal(started.state_dict()[head], plain.state_dict()[head])
 
 
+def test_a_start_that_is_a_masked_model_gives_its_head_too(tmp_path):
+    folder = str(tmp_path / "masked")
+    given = fresh(tiny_recipe("bert"), seed=8)
+    given.save_pretrained(folder)
+    started = fresh(tiny_recipe("bert", start=folder), seed=1).state_dict()
+    for name, tensor in given.state_dict().items():
+        assert torch.equal(started[name], tensor)
+
+
 def test_a_start_has_its_rate_and_the_head_another(encoder):
     recipe = tiny_recipe("bert", start=encoder, start_rate=0.25, learning_rate=0.008)
     model = fresh(recipe)
@@ -346,7 +355,7 @@ def test_a_frozen_start_stands_still_until_its_share_is_over(encoder, tmp_path):
 
 def test_a_start_of_another_shape_is_refused(encoder):
     recipe = tiny_recipe("bert", start=encoder, width=32)
-    refused("whose encoder has another shape: .*word_embeddings.*", fresh, recipe)
+    refused("which has another shape: .*word_embeddings.*", fresh, recipe)
     refused("start_rate and frozen are for a recipe with a start", tiny_recipe_refused)
 
 

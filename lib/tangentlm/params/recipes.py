@@ -40,8 +40,8 @@ class Recipe(Strict):
         decay: Share of the budget in which it falls to zero, at the end.
         weight_decay: AdamW's, on matrices only.
         base_width: The width at which the two parametrizations are the same.
-        start: A model of ``params/models`` whose tokenizer is taken and whose encoder is the start
-            of this one's, which has its shape; the head is new. Without it all weights are random.
+        start: A model, as a run names one, whose tokenizer and weights are taken; where it has no
+            masked-LM head, a new one is put on its encoder. Without it all weights are random.
         start_rate: The peak rate of what starts there, as a share of the head's.
         frozen: Share of the budget, at its begin, in which the head learns alone.
     """

@@ -64,21 +64,23 @@ def new_model(
             with torch.no_grad():
                 model.get_parameter(name).mul_(scale[role])
     if recipe.start is not None:
-        _take_encoder(model, recipe.start)
+        _take_weights(model, recipe.start)
     return model
 
 
-def _take_encoder(model: Any, start: str) -> None:
-    """Give a masked-LM's body the weights of another model's."""
-    weights = load_pretrained(start).base_model.state_dict()
-    body = model.base_model.state_dict()
-    unlike = [n for n in body if n not in weights or weights[n].shape != body[n].shape]
+def _take_weights(model: Any, start: str) -> None:
+    """Give a masked-LM the weights of another, or its body those of an encoder without a head."""
+    given = load_pretrained(start)
+    taking = model if given.get_output_embeddings() is not None else model.base_model
+    weights = (given if taking is model else given.base_model).state_dict()
+    own = taking.state_dict()
+    unlike = [n for n in own if n not in weights or weights[n].shape != own[n].shape]
     if unlike:
         raise InputError(
-            f"the recipe starts from {start}, whose encoder has another shape: {unlike[0]} "
-            f"({len(unlike)} of {len(body)} tensors differ)"
+            f"the recipe starts from {start}, which has another shape: {unlike[0]} "
+            f"({len(unlike)} of {len(own)} tensors differ)"
         )
-    model.base_model.load_state_dict({name: weights[name] for name in body})
+    taking.load_state_dict({name: weights[name] for name in own})
 
 
 def _build(recipe: Recipe, tokenizer: Any) -> Any:

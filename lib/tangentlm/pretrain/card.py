@@ -117,9 +117,9 @@ def _training(recipe: Recipe, text: str, metrics: Mapping[str, Any]) -> str:
     seconds = metrics["training_seconds"]
     time = f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.1f} minutes"
     start = (
-        f"- **Start**: the encoder of {recipe.start}, with a new head, which learned alone for "
-        f"{100 * recipe.frozen:.0f} % of the budget; the encoder's rate is {recipe.start_rate:g} "
-        f"times the head's.\n"
+        f"- **Start**: {recipe.start}; where that has no masked-LM head, with a new one. The head "
+        f"learned alone for {100 * recipe.frozen:.0f} % of the budget; the encoder's rate is "
+        f"{recipe.start_rate:g} times the head's.\n"
     )
     return f"""## Training
 

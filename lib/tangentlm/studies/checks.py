@@ -38,6 +38,8 @@ def check(runs: Sequence[Run]) -> None:
             corpus = open_corpus(run.corpus)
             if isinstance(run, PretrainRun):
                 corpus.passes(run.resolved.passes)
+                if run.resolved.start is not None:
+                    _check_made(run.resolved.start)
         if isinstance(run, WholeTaskRun):
             for name in {run.task, *getattr(run, "shifted", ())} - seen:
                 seen.add(name)
