@@ -277,9 +277,22 @@ if not probes.empty:
 # the test texts, without their labels, which takes away how frequent the words are.
 
 # %% tags=["hide-input"]
-FOURTEEN = (
-    "sst2 sst5 mr cr mpqa subj trec agnews mnli snli qnli rte mrpc qqp".split()
-)
+FOURTEEN = [
+    "sst2",
+    "sst5",
+    "mr",
+    "cr",
+    "mpqa",
+    "subj",
+    "trec",
+    "agnews",
+    "mnli",
+    "snli",
+    "qnli",
+    "rte",
+    "mrpc",
+    "qqp",
+]
 RISE, SST2 = 8.0, 65.0
 KINDS = {"zero_shot": "as it stands", "calibrated": "calibrated"}
 trained_on = pd.concat(
