@@ -28,7 +28,7 @@ def test_examples(name):
         "solvers.least_squares", "solvers.logistic", "solvers.rows_logistic",
         "solvers.asymmetric", "solvers.selection", "finetune.loop", "finetune.search",
         "finetune.adaptation", "tasks.task", "tasks.splits", "tasks.variants", "models.heads",
-        "models.few_shot", "theory.linear_networks", "analysis.intervals",
+        "models.few_shot", "theory.linear_networks", "theory.first_step", "analysis.intervals",
     ],
 )  # fmt: skip
 def test_what_a_user_calls_has_an_example(name):

@@ -19,12 +19,15 @@
 # first step has an exact answer, and the classifier is in it. Its weight $V$ carries the error back to the
 # features, so the features move in proportion to its norm, and the part of the logits that comes through them in
 # proportion to the *square*. So for the same change of the logits a large head needs a small change of the
-# features. But that holds only beyond a certain norm. Below it the head's own step does the work, and a larger head moves the
-# features more. {numref}`fig-price-of-logits` has both sides. And all of it is about gradient descent. Adam ignores the size of a
+# features. But that holds only beyond a certain norm. Below it the head's own step does the work, and a larger
+# head moves the
+# features more. {numref}`fig-price-of-logits` has both sides. And all of it is about gradient descent. Adam
+# ignores the size of a
 # gradient, and so it has other exponents.
 #
 # This is the core of what {cite:t}`tomihari2024understanding` say about LP-FT, {term}`linear probing` first and
-# fine-tuning afterwards {cite:p}`kumar2022finetuning`: probing makes the head large, and a large head protects the features.
+# fine-tuning afterwards {cite:p}`kumar2022finetuning`: probing makes the head large, and a large head protects
+# the features.
 #
 # **You will learn**
 #
@@ -38,7 +41,8 @@
 # %% [markdown]
 # ## The stage
 #
-# The smallest bundled model, `pocket-xs`, reads headlines and gets a linear head on the mean of its hidden states, $h = 64$ features,
+# The smallest bundled model, `pocket-xs`, reads headlines and gets a linear head on the mean of its hidden
+# states, $h = 64$ features,
 # for $C = 4$ topics. Everything is in double precision.
 
 # %%
@@ -114,7 +118,8 @@ for name, (V, _) in heads.items():
 # %% [markdown]
 # There are two heads. The *random* one has entries from $\mathcal{N}(0, 0.02^2)$ and no bias, as a new classifier
 # has. The *probed* one is the result of linear probing: logistic regression on the features of the $N = 24$ training
-# headlines, with the usual penalty. The function `put` gives either of them any norm. Now the answer of this page, with code that you will
+# headlines, with the usual penalty. The function `put` gives either of them any norm. Now the answer of this
+# page, with code that you will
 # understand further down.
 
 # %%
@@ -183,8 +188,10 @@ figures.data_link(fixed_delta, "head-norm")
 # F(x, x') &= V_0\, \Theta^\phi(x, x')\, V_0^\top ,
 # \end{aligned}$$ (eq-p-and-f)
 #
-# where $\Theta^\phi(x, x') \in \mathbb{R}^{h \times h}$ is the kernel of the features. One step of gradient descent with the
-# rate $\eta$ on the mean cross-entropy of $(x_1, y_1), \dots, (x_N, y_N)$ changes logits and features, to first order in
+# where $\Theta^\phi(x, x') \in \mathbb{R}^{h \times h}$ is the kernel of the features. One step of gradient
+# descent with the
+# rate $\eta$ on the mean cross-entropy of $(x_1, y_1), \dots, (x_N, y_N)$ changes logits and features, to first
+# order in
 # $\eta$, by
 #
 # $$\begin{aligned}
@@ -198,23 +205,29 @@ figures.data_link(fixed_delta, "head-norm")
 # ```{prf:proof}
 # The gradient of the mean loss is $-\frac1N \sum_i (\partial f(x_i) / \partial \theta)^\top \delta_i$, since
 # $\partial \ell / \partial f = -\delta$ for the cross-entropy. So a parameter $\theta$ moves by
-# $\frac{\eta}{N} \sum_i (\partial f(x_i) / \partial \theta)^\top \delta_i$, and to first order any function $g$ of $\theta$ moves
-# by $\partial g / \partial \theta$ times that. Take $g = f(x)$. The derivative of $f_c$ by the row $v_d$ of $V$ is $\phi_0(x)$ if $c = d$ and
+# $\frac{\eta}{N} \sum_i (\partial f(x_i) / \partial \theta)^\top \delta_i$, and to first order any function $g$
+# of $\theta$ moves
+# by $\partial g / \partial \theta$ times that. Take $g = f(x)$. The derivative of $f_c$ by the row $v_d$ of $V$
+# is $\phi_0(x)$ if $c = d$ and
 # zero otherwise, and the one by $b_d$ is 1 or 0: together that is $P$. By a parameter $\theta$ of $\phi$ it is
-# $V_0\, \partial \phi / \partial \theta$: that gives $F$. Take $g = \phi(x)$ for the second line; $V$ and $b$ have no part in $\phi$.
+# $V_0\, \partial \phi / \partial \theta$: that gives $F$. Take $g = \phi(x)$ for the second line; $V$ and $b$
+# have no part in $\phi$.
 # ```
 #
-# Two details. The paper writes $\eta$ where {eq}`eq-one-step-of-both` has $\eta / N$; with a mean as the loss, which it
-# uses, $\eta / N$ is right (see {doc}`/book/errata`). And $\delta$ is minus the {term}`output derivative` $\chi$ of the other
+# Two details. The paper writes $\eta$ where {eq}`eq-one-step-of-both` has $\eta / N$; with a mean as the loss,
+# which it
+# uses, $\eta / N$ is right (see {doc}`/book/errata`). And $\delta$ is minus the {term}`output derivative`
+# $\chi$ of the other
 # chapters.
 #
-# The paper calls $P$ the *pre-train-effective* and $F$ the *FT-effective* component. $P$ depends on the pre-trained features alone. $F$ has $V_0$ on
+# The paper calls $P$ the *pre-train-effective* and $F$ the *FT-effective* component. $P$ depends on the
+# pre-trained features alone. $F$ has $V_0$ on
 # both sides.
 #
 # ## In code
 #
 # Write the proposition down as it stands, for two training samples and one other. The derivatives of all 64
-# features make $\Theta^\phi$.
+# features make $\Theta^\phi$. To keep them small, only the last block of the model is trained here.
 
 # %%
 from tangentlm.kernels import decompose
@@ -222,17 +235,19 @@ from tangentlm.kernels import decompose
 put("probed")
 few = Labelled(select_rows(train.batch, slice(0, 2)), train.labels[:2])
 other = select_rows(held.batch, slice(0, 1))
-body = [p for n, p in model.named_parameters() if not n.startswith("classifier")]
+last_block = model.body.layers[-1]
+model.body.requires_grad_(False)
+last_block.requires_grad_(True)
 
 
 def feature_jacobian(rows) -> torch.Tensor:
-    """The derivatives of the features by all parameters of the body, (n, h, P)."""
+    """The derivatives of the features by the parameters that are trained, (n, h, P)."""
     found = []
     for i in range(len(rows["input_ids"])):
         phi = extractor(**select_rows(rows, slice(i, i + 1)))[0]
+        trained = list(last_block.parameters())
         by_feature = [
-            torch.autograd.grad(p, body, retain_graph=True, materialize_grads=True)
-            for p in phi
+            torch.autograd.grad(p, trained, retain_graph=True) for p in phi
         ]
         found.append(
             torch.stack([torch.cat([g.flatten() for g in gs]) for gs in by_feature])
@@ -251,6 +266,7 @@ change_of_phi = torch.einsum("xiab,ib->xa", Theta_phi, delta @ V0) / len(few)
 
 step = first_step(model, few, other)
 parts = decompose(model, other, few.batch, precision="float64", progress=False)
+model.requires_grad_(True)
 same = {
     "f": (change_of_f, step.logits),
     "phi": (change_of_phi, step.features),
@@ -264,8 +280,10 @@ for name, (ours, library) in same.items():
 
 # %% [markdown]
 # $\Theta^\phi$ is large: $h \times h$ numbers for each pair. `first_step` never makes it. It needs only
-# $\Theta^\phi$ times a vector, which is the derivative of $\phi(x)$ along the step of the parameters: one backward pass
-# for the step and one forward-mode pass for the derivative. And $\Delta f$ comes in its two parts, the second of which is
+# $\Theta^\phi$ times a vector, which is the derivative of $\phi(x)$ along the step of the parameters: one
+# backward pass
+# for the step and one forward-mode pass for the derivative. And $\Delta f$ comes in its two parts, the second
+# of which is
 # simply $V_0\, \Delta\phi(x)$.
 #
 # ## A real step
@@ -355,9 +373,11 @@ print(f"without 1/N the error is {too_large.iloc[0]:.1f} times the change itself
 # %% [markdown]
 # ## After an epoch
 #
-# The paper assumes that one epoch is close enough to one linear step. An epoch of batches of $B$ samples has $N / B$ steps, each
+# The paper assumes that one epoch is close enough to one linear step. An epoch of batches of $B$ samples has
+# $N / B$ steps, each
 # with its mean; to first order that is $N / B$ times {eq}`eq-one-step-of-both`. How much of the real change does this
-# explain? Count it as $R^2 = 1 - \lVert \text{real} - \text{predicted} \rVert^2 / \lVert \text{real} \rVert^2$, also for the best multiple of the
+# explain? Count it as $R^2 = 1 - \lVert \text{real} - \text{predicted} \rVert^2 / \lVert \text{real} \rVert^2$,
+# also for the best multiple of the
 # prediction, which asks for its direction alone (that $R^2$ is a squared cosine).
 
 # %%
@@ -415,7 +435,8 @@ epochs_table.round(3)
 
 # %% [markdown]
 # What counts is the product of rate and number of steps. While it is small, one linear step explains nearly all of an
-# epoch. Then the residuals shrink, and the formula, which holds them fixed, predicts a change that is several times too
+# epoch. Then the residuals shrink, and the formula, which holds them fixed, predicts a change that is several
+# times too
 # large; its direction is still right at the rate 0.01. At 0.1 the kernel moves, and the direction is lost within an
 # epoch. So read the proposition as a statement about the *start* of fine-tuning.
 #
@@ -426,7 +447,8 @@ epochs_table.round(3)
 # $$\Delta\phi \propto s, \qquad P\delta \propto s^0, \qquad F\delta \propto s^2, \qquad
 # \frac{\lVert \Delta\phi \rVert}{\lVert F \delta \rVert} \propto \frac1s ,$$ (eq-exponents)
 #
-# with $P\delta$ for $\sum_i P(x, x_i)\, \delta_i$, and so on. Here are the measured exponents, and those where the residuals are the
+# with $P\delta$ for $\sum_i P(x, x_i)\, \delta_i$, and so on. Here are the measured exponents, and those where
+# the residuals are the
 # head's own, which change with $s$ as well.
 
 # %%
@@ -454,23 +476,32 @@ assert np.allclose(own["ratio"], -1, atol=0.15)
 pd.concat({"fixed residuals": fixed, "own residuals": own}).round(2)
 
 # %% [markdown]
-# With fixed residuals the exponents are exact. With its own, a very small head says nothing, its residuals are those of
-# the uniform distribution, and the exponents are the same. In the middle the residuals depend on the norm. Those of the
-# random head grow with it: the head gets confident, and is wrong. Those of the probed head shrink, because it is right about its training
-# samples, and take the exponents down. At very large norms every answer is confident, right or wrong, and the residuals hardly change any more. The
+# With fixed residuals the exponents are exact. With its own, a very small head says nothing, its residuals are
+# those of
+# the uniform distribution, and the exponents are the same. In the middle the residuals depend on the norm.
+# Those of the
+# random head grow with it: the head gets confident, and is wrong. Those of the probed head shrink, because it
+# is right about its training
+# samples, and take the exponents down. At very large norms every answer is confident, right or wrong, and the
+# residuals hardly change any more. The
 # ratio keeps its $-1$ within a few percent.
 #
 # So what does a larger head do to the features? Three answers, to three questions.
 #
-# - **In one step of the same size**: it moves them *more*, in proportion to $s$, as long as the residuals are the same.
+# - **In one step of the same size**: it moves them *more*, in proportion to $s$, as long as the residuals are
+#   the same.
 # - **For the same change of the logits**: with $\Delta f = P\delta + F\delta$ the price is
-#   $\lVert \Delta\phi \rVert / \lVert \Delta f \rVert$, which grows as $s$ where $P\delta$ dominates and falls as $1/s$ where
+#   $\lVert \Delta\phi \rVert / \lVert \Delta f \rVert$, which grows as $s$ where $P\delta$ dominates and falls
+#   as $1/s$ where
 #   $F\delta$ does. The turn is where the two have about the same size.
-# - **For a given task**: training goes on until the loss is small. That asks for a certain change of the logits, so the
+# - **For a given task**: training goes on until the loss is small. That asks for a certain change of the
+#   logits, so the
 #   second answer is the better guide, and it will be tested in a moment.
 #
-# The paper's sentence, that the norm enters linearly here and quadratically there, so that a large head can change the
-# logits with a small change of the features, is the right-hand side of {numref}`fig-price-of-logits`. On the left-hand
+# The paper's sentence, that the norm enters linearly here and quadratically there, so that a large head can
+# change the
+# logits with a small change of the features, is the right-hand side of {numref}`fig-price-of-logits`. On the
+# left-hand
 # side it is the other way round. Where does a real head stand?
 
 # %%
@@ -496,16 +527,21 @@ assert (
 turns.round(2)
 
 # %% [markdown]
-# The new head is on the left: in its first step it is the head that learns. The probed head is on the right, for two reasons: its norm
-# is larger, and its turn is at a smaller norm, because a probed head has little left to learn by itself. The second reason has
+# The new head is on the left: in its first step it is the head that learns. The probed head is on the right,
+# for two reasons: its norm
+# is larger, and its turn is at a smaller norm, because a probed head has little left to learn by itself. The
+# second reason has
 # nothing to do with the norm; {doc}`/book/theory/probe-stationarity` takes it apart.
 #
 # ## Where Adam breaks it
 #
 # The paper trains with Adam. Adam's first step is a sign step ({prf:ref}`prop-adam-first-step`):
-# every parameter moves by $\eta$, however small its gradient. With fixed residuals the gradient of the body is $s$ times another
-# one, and a sign does not see $s$. So the features move by $s^0$, the logits through them by $s^1$. Check it with real
-# steps, from the random head. (Its residuals are all but fixed at small norms; at large ones they are not, and signs may
+# every parameter moves by $\eta$, however small its gradient. With fixed residuals the gradient of the body is
+# $s$ times another
+# one, and a sign does not see $s$. So the features move by $s^0$, the logits through them by $s^1$. Check it
+# with real
+# steps, from the random head. (Its residuals are all but fixed at small norms; at large ones they are not, and
+# signs may
 # flip.)
 
 # %%
@@ -542,10 +578,12 @@ assert np.allclose(of_optimizer, [[1, 2], [0, 1]], atol=0.1)
 of_optimizer.round(2)
 
 # %% [markdown]
-# The price of a unit of change *through the features* falls as $1/s$ for both. But with Adam there is no left-hand side where a larger head moves the
+# The price of a unit of change *through the features* falls as $1/s$ for both. But with Adam there is no
+# left-hand side where a larger head moves the
 # features more. What does that do to a whole training? Train from the random head at four norms, with both
 # optimizers, until the training loss is below 0.5, and see how far the features of the held-out headlines have moved.
-# (The paper calls the mean length of that move *Diff*.) The rate of SGD follows the size of the kernel, so that it is stable
+# (The paper calls the mean length of that move *Diff*.) The rate of SGD follows the size of the kernel, so that
+# it is stable
 # everywhere.
 
 # %%
@@ -610,19 +648,25 @@ assert diff["SGD"].max() / diff["SGD"].min() < 2
 learned.pivot(index="norm", columns="optimizer").round(2)
 
 # %% [markdown]
-# With Adam a larger head needs fewer steps, every step moves the features about as far, and so Diff falls all the way.
-# The paper's experiment (its Figure 3, with Adam) shows such a fall. It is a real effect. But the reason that the paper
-# gives for it, linear here and quadratic there, is a reason of gradient descent, and with gradient descent the effect is
-# much weaker here. Nor does SGD show the rise on the left that {numref}`fig-price-of-logits` has for one step. A small head does not stay
+# With Adam a larger head needs fewer steps, every step moves the features about as far, and so Diff falls all
+# the way.
+# The paper's experiment (its Figure 3, with Adam) shows such a fall. It is a real effect. But the reason that
+# the paper
+# gives for it, linear here and quadratic there, is a reason of gradient descent, and with gradient descent the
+# effect is
+# much weaker here. Nor does SGD show the rise on the left that {numref}`fig-price-of-logits` has for one step.
+# A small head does not stay
 # small: it grows while it is trained ({doc}`/book/theory/head-growth`).
 #
 # ## Limits
 #
-# - One small model, one task, one split, one draw of the random head: this page shows a mechanism, not how large it is elsewhere.
+# - One small model, one task, one split, one draw of the random head: this page shows a mechanism, not how
+#   large it is elsewhere.
 #   The norm of the turn depends on the size of the features and of their kernel.
 # - First order is good for the start of training. {numref}`fig-diff-at-equal-loss` goes beyond it.
 # - The exponents hold the direction of $V$ fixed. Linear probing changes direction, norm and residuals at once.
-# - Real trainings clip the gradient. With a gradient longer than the limit, SGD is normalised, and its exponents change
+# - Real trainings clip the gradient. With a gradient longer than the limit, SGD is normalised, and its
+#   exponents change
 #   ({ref}`ex-clipped-exponents`).
 # - A dropout layer, or a hidden layer in the head, is not in the proposition.
 #
@@ -631,7 +675,8 @@ learned.pivot(index="norm", columns="optimizer").round(2)
 # ```{exercise}
 # :label: ex-clipped-exponents
 #
-# Clip the gradient of *all* parameters to the norm 1. Which powers of $s$ do $\Delta\phi$ and $V \Delta\phi$ follow at very small and at very large
+# Clip the gradient of *all* parameters to the norm 1. Which powers of $s$ do $\Delta\phi$ and $V \Delta\phi$
+# follow at very small and at very large
 # $s$, for fixed residuals?
 # ```
 #
@@ -639,7 +684,8 @@ learned.pivot(index="norm", columns="optimizer").round(2)
 # :class: dropdown
 #
 # The gradient has a part of the head, $\propto s^0$, and one of the body, $\propto s$. For small $s$ its norm is that
-# of the head's part, a constant, and clipping changes no exponent: 1 and 2. For large $s$ its norm grows as $s$, and clipping divides by that:
+# of the head's part, a constant, and clipping changes no exponent: 1 and 2. For large $s$ its norm grows as
+# $s$, and clipping divides by that:
 # 0 and 1, as with Adam. Compute `first_step`, divide by the norm of `full_batch_gradient()`, and look.
 # ```
 #
@@ -652,7 +698,8 @@ learned.pivot(index="norm", columns="optimizer").round(2)
 # ```{solution} ex-bias-of-the-head
 # :class: dropdown
 #
-# The 1 in {eq}`eq-p-and-f` goes. With features of norm about 4 that is one part in 18 of an entry of $P$, so the turn hardly moves for the random head. For the
+# The 1 in {eq}`eq-p-and-f` goes. With features of norm about 4 that is one part in 18 of an entry of $P$, so
+# the turn hardly moves for the random head. For the
 # probed head nothing changes at all: the residuals of a fitted bias sum to zero, so the 1 contributes nothing
 # ({prf:ref}`prop-stationary`).
 # ```
@@ -667,22 +714,27 @@ learned.pivot(index="norm", columns="optimizer").round(2)
 # ```{solution} ex-scale-the-features
 # :class: dropdown
 #
-# No. $F$ stays the same ($V$ is smaller by $a$, the features' Jacobian larger), and $P$ is multiplied by about $a^2$. So a norm of $V$ means nothing without the scale of
-# the features: what counts is $\lVert F \delta \rVert / \lVert P \delta \rVert$. Do not compare the norms of heads between models.
+# No. $F$ stays the same ($V$ is smaller by $a$, the features' Jacobian larger), and $P$ is multiplied by about
+# $a^2$. So a norm of $V$ means nothing without the scale of
+# the features: what counts is $\lVert F \delta \rVert / \lVert P \delta \rVert$. Do not compare the norms of
+# heads between models.
 # ```
 #
 # ```{exercise}
 # :label: ex-kernel-descent-epoch
 #
-# The prediction for four epochs uses the residuals of the start. Better: iterate $f \leftarrow f + \frac{\eta}{N} \Theta\, \delta(f)$ with the
-# kernel of the start, as {eq}`eq-kernel-descent` does. How much of the missing $R^2$ at rate 0.1 comes back? What is left is the change of the
+# The prediction for four epochs uses the residuals of the start. Better: iterate
+# $f \leftarrow f + \frac{\eta}{N} \Theta\, \delta(f)$ with the
+# kernel of the start, as {eq}`eq-kernel-descent` does. How much of the missing $R^2$ at rate 0.1 comes back?
+# What is left is the change of the
 # kernel.
 # ```
 #
 # ```{exercise}
 # :label: ex-equal-loss-probed
 #
-# *A lab of an hour.* Repeat {numref}`fig-diff-at-equal-loss` from the probed head, scaled to the same norms (`put("probed", norm)`), and with five seeds of the random
+# *A lab of an hour.* Repeat {numref}`fig-diff-at-equal-loss` from the probed head, scaled to the same norms
+# (`put("probed", norm)`), and with five seeds of the random
 # one. How much of the difference between the two heads is norm, and how much direction? Decide before you look what
 # difference would convince you.
 # ```

@@ -15,10 +15,15 @@
 # (lora-share)=
 # # LoRA's share
 #
-# LoRA after linear probing, or LoRA alone: does it do what full fine-tuning does? {cite:t}`tomihari2024understanding` say that it nearly does. In the kernel's
-# two parts, that of the head is the same, and that of the features is the same but for a factor, with high probability (Proposition 4.4). As it is
-# printed, the proposition is false; with one exponent and one factor put right, it is true. But then read what it says. For ranks below 38 it promises nothing. The factor stands
-# before $F$ and not before $P$, so it is *not* a matter of the learning rate: LoRA gives the head a larger part of the work ({numref}`fig-lora-ft-ratio`). And in a real model it is about the weights that LoRA adapts, which are a
+# LoRA after linear probing, or LoRA alone: does it do what full fine-tuning does?
+# {cite:t}`tomihari2024understanding` say that it nearly does. In the kernel's
+# two parts, that of the head is the same, and that of the features is the same but for a factor, with high
+# probability (Proposition 4.4). As it is
+# printed, the proposition is false; with one exponent and one factor put right, it is true. But then read what
+# it says. For ranks below 38 it promises nothing. The factor stands
+# before $F$ and not before $P$, so it is *not* a matter of the learning rate: with the usual initialisation
+# LoRA gives the head a larger part of the work ({numref}`fig-lora-ft-ratio`). And in a real model it is about
+# the weights that LoRA adapts, which are a
 # part of $F$ only.
 #
 # **You will learn**
@@ -29,16 +34,21 @@
 # - what the factor does to the balance of head and features, and how to undo it
 # - how far a real LoRA kernel is from that of its weights, and from all of $F$.
 #
-# **Before you start**: read {doc}`/book/theory/head-decides` for $P$ and $F$, and {doc}`/book/theory/low-rank` for LoRA's kernel. That
+# **Before you start**: read {doc}`/book/theory/head-decides` for $P$ and $F$, and {doc}`/book/theory/low-rank`
+# for LoRA's kernel. That
 # chapter has the better bounds; this one is about what the paper says.
 
 # %% [markdown]
 # ## The stage
 #
-# A real model for the end of the page comes first, as its figure is the answer: `pocket-xs` with a linear head and headlines of four topics, with a random head and with a probed one. LoRA adapts the matrices of the
-# attention, as the paper's does queries and values. (This model keeps queries, keys and values in one matrix.) The head is trained outright.
+# A real model for the end of the page comes first, as its figure is the answer: `pocket-xs` with a linear head
+# and headlines of four topics, with a random head and with a probed one. LoRA adapts the matrices of the
+# attention, as the paper's does queries and values. (This model keeps queries, keys and values in one matrix.)
+# The head is trained outright.
 
 # %%
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import torch
@@ -113,12 +123,8 @@ for name, head in {"random": random, "probed": probed}.items():
     full = parts.ft_ratio(delta)
     for multiple in FACTORS:
         # alpha enters the kernel of LoRA as a factor, squared.
-        scaled = Decomposition(
-            parts.pretrain,
-            type(lora)(
-                multiple / factor * lora.values, "sgd", "full", lora.parameters
-            ),
-        )
+        values = multiple / factor * lora.values
+        scaled = Decomposition(parts.pretrain, replace(lora, values=values))
         balance.append(
             {
                 "head": name,
@@ -132,7 +138,7 @@ usual = {alpha: lora_expected_scale(RANK, alpha, D_IN) for alpha in (8, 16)}
 wide = balance.pivot(index="factor", columns="head", values=["LoRA", "full"])
 wide.columns = [f"{kind}, {head} head" for kind, head in wide.columns]
 
-# %% mystnb={"figure": {"caption": "FT ratio of LoRA of rank 8 on the attention over the factor before its kernel, for a random and a probed head, beside that of full fine-tuning. The band goes from the factor of LoRA with alpha = 8 to that with alpha = 16, with the usual initialisation.", "name": "fig-lora-ft-ratio"}, "image": {"alt": "Semi-logarithmic plot of two rising curves for LoRA and two horizontal lines for full fine-tuning. In the shaded band LoRA's ratio is far below that of full fine-tuning for either head."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "FT ratio of LoRA of rank 8 on the attention over the factor before its kernel, for a random and a probed head, beside that of full fine-tuning. The band goes from the factor of LoRA with alpha = 8 to that with alpha = 16, with the usual initialisation.", "name": "fig-lora-ft-ratio"}, "image": {"alt": "Semi-logarithmic plot of two rising curves for LoRA and two horizontal lines for full fine-tuning. At the left edge of the shaded band LoRA's ratio is half of that of full fine-tuning for the probed head; at its right edge they are alike. With the random head all ratios are below a tenth."}} tags=["hide-input"]
 figures.lines(
     wide.reset_index(),
     "factor",
@@ -161,13 +167,15 @@ for head, ratio in at_usual.items():
 #
 # LoRA replaces a trained matrix $B$ by $B_0 + B' A$ with $B' = 0$ and a random $A$. At the start the features are the
 # same, and $P$ depends on the features alone: so $P$ is the same, exactly. The features' kernel changes: a
-# step can move $\phi(x) = B x$ only through $A x$, so the inner product $\langle x, x' \rangle$ becomes $\langle A x, A x' \rangle$.
+# step can move $\phi(x) = B x$ only through $A x$, so the inner product $\langle x, x' \rangle$ becomes
+# $\langle A x, A x' \rangle$.
 # Random projections keep inner products. That is all.
 #
 # ```{prf:proposition} LoRA and fine-tuning (Proposition 4.4 of Tomihari and Sato, corrected)
 # :label: prop-lora-share
 #
-# Let $f(x) = V_0 B x + b$, $\lVert x \rVert \le c$ for all inputs, and let the entries of $A \in \mathbb{R}^{r \times d}$ be independent, normal, with
+# Let $f(x) = V_0 B x + b$, $\lVert x \rVert \le c$ for all inputs, and let the entries of
+# $A \in \mathbb{R}^{r \times d}$ be independent, normal, with
 # mean 0 and variance $\sigma^2$. Then $P_{\mathrm{LoRA}} = P_{\mathrm{FT}}$, and for each pair of inputs and each
 # $0 < \epsilon < 1$, with probability at least $1 - 4 \exp(-(\epsilon^2 - \epsilon^3)\, r / 4)$,
 #
@@ -177,11 +185,15 @@ for head, ratio in at_usual.items():
 # ```{prf:proof}
 # By the chain rule $F_{\mathrm{FT}}(x, x') = \langle x, x' \rangle V_0 V_0^\top$ and
 # $F_{\mathrm{LoRA}}(x, x') = \langle A x, A x' \rangle V_0 V_0^\top$. So the left side is
-# $\lvert \langle A x, A x' \rangle - \sigma^2 r \langle x, x' \rangle \rvert\, \lVert V_0 V_0^\top \rVert$. The rows of $A / (\sigma \sqrt r)$ have entries of variance
-# $1 / r$, so by the lemma of Johnson and Lindenstrauss ({prf:ref}`thm-projection` has it with better constants) the difference is at most $\sigma^2 r\, \epsilon \lVert x \rVert \lVert x' \rVert \le c^2 \sigma^2 r\, \epsilon$.
+# $\lvert \langle A x, A x' \rangle - \sigma^2 r \langle x, x' \rangle \rvert\, \lVert V_0 V_0^\top \rVert$. The
+# rows of $A / (\sigma \sqrt r)$ have entries of variance
+# $1 / r$, so by the lemma of Johnson and Lindenstrauss ({prf:ref}`thm-projection` has it with better constants)
+# the difference is at most
+# $\sigma^2 r\, \epsilon \lVert x \rVert \lVert x' \rVert \le c^2 \sigma^2 r\, \epsilon$.
 # ```
 #
-# In print the right side is $c\, \epsilon \lVert V_0 V_0^\top \rVert$ in the statement and $c\, \sigma^2 r\, \epsilon \lVert V_0 V_0^\top \rVert$ in the last line of the proof.
+# In print the right side is $c\, \epsilon \lVert V_0 V_0^\top \rVert$ in the statement and
+# $c\, \sigma^2 r\, \epsilon \lVert V_0 V_0^\top \rVert$ in the last line of the proof.
 #
 # ## Which bound holds?
 #
@@ -237,7 +249,8 @@ assert held.loc[(10, 0.01), "statement"] == 100
 held.round(1)
 
 # %% [markdown]
-# The corrected bound holds always. The statement fails where $\sigma^2 r$ is large, the proof's bound where $c$ is. Where $\sigma^2 r$ is small the printed statement is true, and empty:
+# The corrected bound holds always. The statement fails where $\sigma^2 r$ is large, the proof's bound where $c$
+# is. Where $\sigma^2 r$ is small the printed statement is true, and empty:
 
 # %%
 size = float(ft_effective(V_0, pair[:1], pair[:1]).norm())
@@ -248,11 +261,13 @@ print(
 assert small.statement > 0.01 * size
 
 # %% [markdown]
-# The bound is larger than the kernel that it bounds. And the usual initialisations are of this kind: with PEFT's, $\sigma^2 r = r / (3 d)$, which is
+# The bound is larger than the kernel that it bounds. And the usual initialisations are of this kind: with
+# PEFT's, $\sigma^2 r = r / (3 d)$, which is
 # 0.0035 for $r = 8$ and $d = 768$.
 #
 # **The lemma.** The paper's Lemma A.1 says that for $A$ with $k$ rows and independent entries of variance 1,
-# $\lvert (A u)^\top (A v) - u^\top v \rvert$ is small. The mean of $(A u)^\top (A v)$ is $k\, u^\top v$, so a factor $1 / k$ is missing. It also allows *any* distribution with mean 0 and variance 1. Take entries that
+# $\lvert (A u)^\top (A v) - u^\top v \rvert$ is small. The mean of $(A u)^\top (A v)$ is $k\, u^\top v$, so a
+# factor $1 / k$ is missing. It also allows *any* distribution with mean 0 and variance 1. Take entries that
 # are zero but for one in a hundred:
 
 
@@ -284,7 +299,8 @@ assert np.mean(abs(lemma["one in a hundred"] - 1) > EPSILON) > 5 * allowed / 100
 #
 # ## What does a rank promise?
 #
-# For what error does the proposition promise 95 %? Beside it: what happens in 95 % of the draws, and the better bound of
+# For what error does the proposition promise 95 %? Beside it: what happens in 95 % of the draws, and the better
+# bound of
 # {prf:ref}`thm-projection`.
 
 # %%
@@ -334,13 +350,17 @@ figures.lines(
 figures.data_link(by_rank.reset_index(), "lora-share-rank")
 
 # %% [markdown]
-# At the paper's rank, 8, the proposition has nothing to say, and the real error of an entry is more than a half. What it says is a reason, not a measure.
+# At the paper's rank, 8, the proposition has nothing to say, and the real error of an entry is more than a
+# half. What it says is a reason, not a measure.
 #
 # ## In a language model
 #
-# The linear model has one matrix, which LoRA adapts. A language model has many, and LoRA adapts some of them. So the expectation of LoRA's kernel is
-# $s^2 \sigma^2 r\, F_{\mathrm{adapted}}$ with $s = \alpha / r$ and $F_{\mathrm{adapted}}$ that of the adapted weights.
-# Compare LoRA's kernel with both, $F_{\mathrm{adapted}}$ and all of $F$, with this factor: its size, its error, and the cosine after what all
+# The linear model has one matrix, which LoRA adapts. A language model has many, and LoRA adapts some of them.
+# So the expectation of LoRA's kernel is
+# $s^2 \sigma^2 r\, F_{\mathrm{adapted}}$ with $s = \alpha / r$ and $F_{\mathrm{adapted}}$ that of the adapted
+# weights.
+# Compare LoRA's kernel with both, $F_{\mathrm{adapted}}$ and all of $F$, with this factor: its size, its error,
+# and the cosine after what all
 # samples have in common was taken off ({doc}`/book/theory/low-rank` says why).
 
 # %%
@@ -394,19 +414,28 @@ assert share < 0.5
 compared.round(2)
 
 # %% [markdown]
-# With the rank the kernel goes to that of the adapted weights, in size and in shape, as the proposition says, well before the bound would
-# allow to say so. To all of $F$ it does not go: it cannot come nearer than the adapted weights are, and its size stays too small by the share of the frozen ones. So compare LoRA with the $F$ of what it adapts. A ratio of
+# With the rank the kernel goes to that of the adapted weights, in size and in shape, as the proposition says,
+# well before the bound would
+# allow to say so. To all of $F$ it does not go: it cannot come nearer than the adapted weights are, and its
+# size stays too small by the share of the frozen ones. So compare LoRA with the $F$ of what it adapts. A ratio
+# of
 # norms to all of $F$ mixes the factor with the share of the weights.
 #
 # ## The factor is not a learning rate
 #
-# The proposition is read as "LoRA is fine-tuning but for a scalar". A scalar before the whole kernel would be a learning rate. But this one stands before $F$ alone:
+# The proposition is read as "LoRA is fine-tuning but for a scalar". A scalar before the whole kernel would be a
+# learning rate. But this one stands before $F$ alone:
 #
 # $$\Theta_{\mathrm{LoRA}} \approx P + s^2 \sigma^2 r\, F_{\mathrm{adapted}}, \qquad \Theta_{\mathrm{FT}} = P + F .$$ (eq-lora-balance)
 #
-# With the usual initialisation the factor is a few percent or less. So LoRA learns more with the head and less with the features, at any learning rate. That is {numref}`fig-lora-ft-ratio`. (The
-# paper's Table 2 has it, too: the norms of its $F$ for LoRA are about a thousandth of those for full fine-tuning.) With a random head of LoRA the features hardly take
-# part in the first steps. A probed head, whose $P \delta$ is small, gives some of it back: that is one more reason to probe before LoRA.
+# With the usual initialisation and $\alpha = r = 8$ the factor is 4 % for this small model, and twelve times
+# smaller for one of width 768. So LoRA learns more with the head
+# and less with the features, at any learning rate. That is {numref}`fig-lora-ft-ratio`: go twelve times to the
+# left of the band to see what a model of width 768 would have. (The
+# paper's Table 2 has it, too: the norms of its $F$ for LoRA are one or two thousandths of those for full
+# fine-tuning.) With a random head the features hardly take
+# part in LoRA's first steps. A probed head, whose $P \delta$ is small, gives them their part back: that is one
+# more reason to probe before LoRA.
 #
 # To undo the factor, choose $\alpha$ so that $s^2 \sigma^2 r = 1$, or give the head a learning rate of its own:
 
@@ -421,7 +450,8 @@ for d, alpha in needed.items():
 #
 # - Everything here is about the start, $B' = 0$. Later $A$ has a gradient as well ({prf:ref}`prop-part-of-a`).
 # - One small model, one task and split; for the draws of $A$ there is the spread.
-# - The proposition is for one pair of inputs. For all pairs of $N$ samples at once the probability of failure has to be added up ({eq}`eq-lora-bound`).
+# - The proposition is for one pair of inputs. For all pairs of $N$ samples at once the probability of failure
+#   has to be added up ({eq}`eq-lora-bound`).
 # - The paper trains with Adam. LoRA's kernel for sign descent is not the projection of the one without LoRA.
 #
 # ## Exercises
@@ -435,33 +465,39 @@ for d, alpha in needed.items():
 # ```{solution} ex-which-norm
 # :class: dropdown
 #
-# No. The difference is a number times $V_0 V_0^\top$, so any norm gives that number times the norm of $V_0 V_0^\top$ on both sides.
+# No. The difference is a number times $V_0 V_0^\top$, so any norm gives that number times the norm of
+# $V_0 V_0^\top$ on both sides.
 # ```
 #
 # ```{exercise}
 # :label: ex-count-failures
 #
-# For rank 128 and $\epsilon = 2/3$, how many failures are promised at most, and how many occur in 2,000 draws? Where does the slack come from? (Compare
-# $\operatorname{Var} \langle A x, A x' \rangle = \sigma^4 r\, (\lVert x \rVert^2 \lVert x' \rVert^2 + \langle x, x' \rangle^2)$ with $\epsilon$.)
+# For rank 128 and $\epsilon = 2/3$, how many failures are promised at most, and how many occur in 2,000 draws?
+# Where does the slack come from? (Compare
+# $\operatorname{Var} \langle A x, A x' \rangle = \sigma^4 r\, (\lVert x \rVert^2 \lVert x' \rVert^2 + \langle x, x' \rangle^2)$
+# with $\epsilon$.)
 # ```
 #
 # ```{solution} ex-count-failures
 # :class: dropdown
 #
-# `promised_failures(128, 2/3)` is 3.5 %. The standard deviation of the relative error is at most $\sqrt{2 / 128} = 0.125$, so $2/3$ is more than five standard deviations away: none will occur.
+# `promised_failures(128, 2/3)` is 3.5 %. The standard deviation of the relative error is at most
+# $\sqrt{2 / 128} = 0.125$, so $2/3$ is more than five standard deviations away: none will occur.
 # The factor 4 and the exponent with $r / 4$ are both generous.
 # ```
 #
 # ```{exercise}
 # :label: ex-lora-head-rate
 #
-# Compute the FT ratio of LoRA with a random head if the head's learning rate is a hundredth of LoRA's. Which number in `Decomposition` has to change?
+# Compute the FT ratio of LoRA with a random head if the head's learning rate is a hundredth of LoRA's. Which
+# number in `Decomposition` has to change?
 # ```
 #
 # ```{solution} ex-lora-head-rate
 # :class: dropdown
 #
-# A learning rate for a group of parameters multiplies their part of the kernel. So multiply `parts.pretrain.values` by 0.01. A factor before $P$ and its inverse before
+# A learning rate for a group of parameters multiplies their part of the kernel. So multiply
+# `parts.pretrain.values` by 0.01. A factor before $P$ and its inverse before
 # $F$ do the same to the ratio.
 # ```
 #
@@ -474,13 +510,16 @@ for d, alpha in needed.items():
 # ```{solution} ex-frozen-head
 # :class: dropdown
 #
-# $P = 0$ and the ratio is 1. With a random head it can be done: the features learn to fit a random classifier, and move a lot for it ({doc}`/book/theory/head-decides`). With a probed one it is LP-FT without the head's last steps.
+# $P = 0$ and the ratio is 1. With a random head it can be done: the features learn to fit a random classifier,
+# and move a lot for it ({doc}`/book/theory/head-decides`). With a probed one it is LP-FT without the head's
+# last steps.
 # ```
 #
 # ```{exercise}
 # :label: ex-other-weights
 #
-# Take `targets = ["mlp.Wo"]` instead. Which share of $F$ do these weights have, and how near can LoRA come to all of $F$?
+# Take `targets = ["mlp.Wo"]` instead. Which share of $F$ do these weights have, and how near can LoRA come to
+# all of $F$?
 # ```
 
 # %% tags=["remove-input"]
