@@ -35,7 +35,7 @@ baselines = baseline_scores("pocket")
 claims = claims_in_words(measured, learned, baselines)
 Markdown(f"**{in_one_sentence(measured, learned, claims)}**")
 
-# %% mystnb={"figure": {"caption": "Kernel regression over SGD fine-tuning, in percent of the test set (F1 for MRPC and QQP); on the line both are equal. Of our models a point a task, k and split; of RoBERTa-base a point a task and k, the means that the paper prints. Grey tasks are not learned; the other marks are baselines that know less."}, "image": {"alt": "Scatter plots, a panel for each model, of the score of kernel regression over that of fine-tuning, with the diagonal; markers for the kernel, for the model before training, for a bag of words and for the kernel of the head."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Kernel regression over SGD fine-tuning, in percent of the test set (F1 for MRPC and QQP); on the line both are equal. Of our models a point a task, k and split; of RoBERTa-base a point a task and k, the means that the paper prints. Squares are tasks that the model does not learn; the other marks are baselines that know less."}, "image": {"alt": "Scatter plots, a panel for each model, of the score of kernel regression over that of fine-tuning, with the diagonal; markers for the kernel, for the model before training, for a bag of words and for the kernel of the head."}} tags=["hide-input"]
 points = kernel_over_tuning(
     {"pocket": "pocket (ours)", "real": "SmolLM2-135M (ours)"},
     {"pocket": learned},

@@ -176,17 +176,20 @@ def in_one_sentence(table: pd.DataFrame, learned: Collection[Setting], claims: p
     paper = together(of_paper(GAP))
     ours = together([one for one in of_runs(table, GAP) if (one.title, one.k) in learned])
     counts = claims["verdict"].value_counts()
-    verbs = {HOLDS: "held", FAILS: "contradicted", UNDECIDED: "left undecided"}
-    said = ", ".join(f"{int(counts.get(name, 0))} {verb}" for name, verb in verbs.items())
-    untested = int(counts.get(NOT_RUN, 0))
-    rest = f", and {untested} not run on such a task" if untested else ""
+    stood, fell, undecided, untested = (
+        int(counts.get(name, 0)) for name in (HOLDS, FAILS, UNDECIDED, NOT_RUN)
+    )
+    said = (
+        f"of {len(claims)} claims {stood} stood, {fell} fell, {undecided} are undecided and "
+        f"{untested} were not run on such a task"
+    )
     titles = ", ".join(sorted({title for title, _ in learned}))
     if ours is None or paper is None:
-        return f"Nothing was run on a task that is learned; of {len(claims)} claims, {said}{rest}."
+        return f"Nothing was run on a task that is learned: {said}."
     return (
         f"On the tasks that our small model learns ({titles}), kernel regression scores "
         f"{_of(ours)} than SGD fine-tuning; in the paper, with RoBERTa-base on all tasks, it is "
-        f"{_of(paper)}. Of {len(claims)} claims, our runs see {said}{rest}."
+        f"{_of(paper)}; {said}."
     )
 
 
