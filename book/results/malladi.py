@@ -565,6 +565,23 @@ table_of_paper("Table 10", ["Table 10a", "Table 10b"])
 table_of_paper("Table 12", "Table 12")
 
 # %% [markdown]
+# ## What the paper leaves open about the solver
+#
+# What to see: how many points the ambiguities are worth. The papers do not say whether least squares or which logistic
+# loss, nor whether the targets of several classes are centred ({doc}`/book/theory/solvers`); here are all of them on the same
+# kernels, as points beside least squares with one-hot targets, mean over tasks and splits. With an untied decoder the
+# kernel has one weight more.
+
+# %% tags=["hide-input"]
+from tangentlm.malladi.solving import solver_points
+
+worth = solver_points("solvers")
+readable(worth.round(1))
+
+# %% tags=["remove-input"]
+figures.data_link(worth, "malladi-solvers")
+
+# %% [markdown]
 # ## The bundled tasks
 #
 # The quick study that `make book` runs: three tasks written for this book, few splits, a test set of
