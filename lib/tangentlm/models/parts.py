@@ -122,7 +122,7 @@ def untie(model: Model) -> None:
     masked_lm.set_output_embeddings(own.train(model.training))
 
 
-def _body(model: Model) -> tuple[str, nn.Module]:
+def _body(model: Model) -> tuple[str, Any]:
     """The body, which both kinds of models hold, and its name."""
     body = model.body if isinstance(model, LinearHeadModel) else model.masked_lm.base_model
     (name,) = [name for name, module in model.named_modules() if module is body]
