@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from tangentlm.analysis.estimates import Estimate
+from tangentlm.analysis.estimates import MIN_COUNT, Estimate
 from tangentlm.analysis.verdicts import FAILS, HOLDS, NOT_RUN, UNDECIDED
 from tangentlm.malladi.baselines import against_baselines
 from tangentlm.malladi.behavior import behavior_by_means, number_of_tasks
@@ -174,7 +174,9 @@ def in_one_sentence(table: pd.DataFrame, learned: Collection[Setting], claims: p
         A sentence, in Markdown.
     """
     paper = together(of_paper(GAP))
-    ours = together([one for one in of_runs(table, GAP) if (one.title, one.k) in learned])
+    counted = [one for one in of_runs(table, GAP) if (one.title, one.k) in learned]
+    counted = [one for one in counted if one.splits >= MIN_COUNT]
+    ours = together(counted)
     counts = claims["verdict"].value_counts()
     stood, fell, undecided, untested = (
         int(counts.get(name, 0)) for name in (HOLDS, FAILS, UNDECIDED, NOT_RUN)
@@ -183,11 +185,11 @@ def in_one_sentence(table: pd.DataFrame, learned: Collection[Setting], claims: p
         f"of {len(claims)} claims {stood} stood, {fell} fell, {undecided} are undecided and "
         f"{untested} were not run on such a task"
     )
-    titles = ", ".join(sorted({title for title, _ in learned}))
+    titles = ", ".join(dict.fromkeys(one.title for one in counted))
     if ours is None or paper is None:
         return f"Nothing was run on a task that is learned: {said}."
     return (
-        f"On the tasks that our small model learns ({titles}), kernel regression scores "
+        f"Where our small model learns the task ({titles}), kernel regression scores "
         f"{_of(ours)} than SGD fine-tuning; in the paper, with RoBERTa-base on all tasks, it is "
         f"{_of(paper)}; {said}."
     )
