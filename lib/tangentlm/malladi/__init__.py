@@ -9,7 +9,8 @@
 * ``properties``: Table 1, kernel behaviour by task and split;
 * ``behavior``: the same by means, and both rules tried on the paper;
 * ``baselines``: the kernel beside what knows less;
-* ``overview``: kernel against fine-tuning at one sight;
+* ``solving``: what is left open about the solver, in points;
+* ``overview``, ``words``: the result at one sight, and in words;
 * ``tables``, ``figures``: the paper's own layout, with ours beside it;
 * ``setup``: tasks, prompts and grids.
 """

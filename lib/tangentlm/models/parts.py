@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from tangentlm.errors import InputError
 from tangentlm.models.heads import LabelWordDecoder, LinearHeadModel, PromptModel
@@ -113,15 +113,16 @@ def untie(model: Model) -> None:
     tied = masked_lm.get_output_embeddings()
     if not isinstance(tied, LabelWordDecoder):
         return
-    rows = tied.weight[tied.word_ids].detach()
-    own = nn.Linear(rows.shape[1], rows.shape[0], bias=tied.bias is not None)
+    word_ids: Tensor = tied.word_ids
+    rows = tied.weight[word_ids].detach()
+    own = nn.Linear(rows.shape[1], rows.shape[0], tied.bias is not None)
     own.weight = nn.Parameter(rows.clone())
     if tied.bias is not None:
-        own.bias = nn.Parameter(tied.bias[tied.word_ids].detach().clone())
+        own.bias = nn.Parameter(tied.bias[word_ids].detach().clone())
     masked_lm.set_output_embeddings(own.train(model.training))
 
 
-def _body(model: Model) -> tuple[str, nn.Module]:
+def _body(model: Model) -> tuple[str, Any]:
     """The body, which both kinds of models hold, and its name."""
     body = model.body if isinstance(model, LinearHeadModel) else model.masked_lm.base_model
     (name,) = [name for name, module in model.named_modules() if module is body]

@@ -1,4 +1,4 @@
-"""What a page took, measured, as a note to end it with."""
+"""What stands around a page's results: a switch for its code, and what the page took."""
 
 from __future__ import annotations
 
@@ -6,10 +6,21 @@ import json
 import time
 from pathlib import Path
 
-from IPython.display import Markdown
+from IPython.display import HTML, Markdown
 
 import tangentlm
 from tangentlm.studies.records import peak_memory, processor
+
+
+def code_switch() -> HTML:
+    """A switch that shows or hides all folded code of a page; at first there is none to see.
+
+    Returns:
+        The switch; the book's style sheet does the rest.
+    """
+    return HTML(
+        '<label class="code-switch"><input type="checkbox"> Show the code of this page</label>'
+    )
 
 
 def cost_note(path: Path) -> Markdown:

@@ -12,6 +12,7 @@ from IPython.display import HTML
 from tangentlm.params import BOOK_STUDIES, list_studies, project_root
 from tangentlm.report.tables import searchable
 from tangentlm.studies.collect import read_collected, results_folder
+from tangentlm.studies.published import STUDY as PUBLISHED
 from tangentlm.studies.records import NOTEBOOK
 
 _RUN_COLUMNS = (
@@ -73,12 +74,13 @@ def run_page(study: str, experiment: str, run: str) -> Path | None:
 
 
 def collected_studies() -> list[str]:
-    """The studies that have collected results.
+    """The studies that have collected results, and the kernels that others published.
 
     Returns:
         Their names.
     """
-    return [name for name in list_studies() if any(results_folder(name).glob("*.csv"))]
+    names = [*list_studies(), PUBLISHED]
+    return [name for name in names if any(results_folder(name).glob("*.csv"))]
 
 
 def runs_table(study: str, experiment: str, to_root: str = "..") -> HTML:

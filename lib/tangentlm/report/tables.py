@@ -52,6 +52,21 @@ def table_of(head: str, body: Sequence[str]) -> HTML:
     )
 
 
+def folded(table: HTML, title: str) -> HTML:
+    """A long table that its reader opens.
+
+    Args:
+        table: The table.
+        title: What stands there while it is folded.
+
+    Returns:
+        The folded table.
+    """
+    return HTML(
+        f'<details class="folded"><summary>{html.escape(title)}</summary>{table.data}</details>'
+    )
+
+
 def searchable(cells: pd.DataFrame, numbers: Collection[str]) -> HTML:
     """A table to search, to sort and to leaf through, which needs no network.
 

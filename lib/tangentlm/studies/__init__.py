@@ -5,6 +5,7 @@
 * ``checks``: what refuses runs before any of them starts;
 * ``execution``: executes one run, through papermill;
 * ``launch``: executes what a study lacks, through Snakemake;
+* ``published``: our solvers on the kernels that the authors published;
 * ``repeat``: executes a collected run again and compares every number;
 * ``listing``: what has a name;
 * ``records``: what a run leaves behind;

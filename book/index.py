@@ -1,0 +1,121 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: py:percent,md:myst
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # The Kernel View of Fine-Tuning
+#
+# When is fine-tuning a language model nothing but kernel regression with its empirical neural
+# tangent kernel (eNTK)? And what does that tell you before you train?
+
+# %% tags=["hide-input"]
+from IPython.display import Markdown
+
+from tangentlm import figures
+from tangentlm.malladi.baselines import baseline_scores
+from tangentlm.malladi.learned import learned_settings
+from tangentlm.malladi.measurements import measurements
+from tangentlm.malladi.overview import kernel_over_tuning
+from tangentlm.malladi.words import what_was_found
+
+figures.use_style()
+learned = learned_settings("pocket")
+baselines = baseline_scores("pocket")
+Markdown(what_was_found(measurements("pocket"), learned, baselines))
+
+# %% mystnb={"figure": {"caption": "Kernel regression over SGD fine-tuning, in percent of the test set; on the line both are equal. Of our models a point a task, k and split, of RoBERTa-base the means that the paper prints."}, "image": {"alt": "Scatter plots, a panel for each model, of the score of kernel regression over that of fine-tuning, with the diagonal and baselines that know less."}} tags=["hide-input"]
+points = kernel_over_tuning(
+    {"pocket": "pocket (ours)", "real": "SmolLM2-135M (ours)"},
+    {"pocket": learned},
+)
+figures.agreement(
+    points,
+    "tuned",
+    "score",
+    "what",
+    panel="panel",
+    labels=("fine-tuning (%)", "kernel or baseline (%)"),
+)
+
+# %% tags=["remove-input"]
+from tangentlm.report.notes import code_switch
+
+code_switch()
+
+# %% [markdown]
+# {doc}`Twelve claims, with how sure one can be of each <results/malladi>`, are the first page to read.
+#
+# This book answers with code that you can run. It reproduces, table by table, three papers:
+# {cite:t}`malladi2023kernel`, {cite:t}`tomihari2024understanding` and {cite:t}`afzal2024spectrum`.
+# It says where they hold, where they do not, and where paper and code disagree. What stands so far
+# is the first part: prompted few-shot fine-tuning, its kernel, and the comparison of the two on
+# real English, with a small language model that comes with the book; and a lab, in which models are
+# pre-trained from scratch, down to a language whose truth is known.
+#
+# ::::{grid} 1 2 2 2
+# :gutter: 3
+#
+# :::{grid-item-card} You want the results
+# :link: results/malladi
+# :link-type: doc
+# Twelve claims, the paper and ours, how sure one can be; every number with spread, seeds and its runs.
+# :::
+#
+# :::{grid-item-card} You want to understand
+# :link: theory/kernel-behavior
+# :link-type: doc
+# Start with *When is fine-tuning kernel regression?* Four definitions, each checked with numbers
+# on a real model.
+# :::
+#
+# :::{grid-item-card} You want to know why
+# :link: results/minilang
+# :link-type: doc
+# A language in which one thing can be changed at a time: whether pre-training contained the prompt.
+# :::
+#
+# :::{grid-item-card} You want the assumption tested
+# :link: results/natural-tasks
+# :link-type: doc
+# Does the output derivative vanish as models grow wider? Models that differ in width alone.
+# :::
+#
+# :::{grid-item-card} You want to run it
+# :link: experiments/kernel
+# :link-type: doc
+# The experiment chapters are the code of every run. Give them your own task with papermill.
+# :::
+#
+# :::{grid-item-card} You want to check a number
+# :link: runs
+# :link-type: doc
+# Every run with its parameters, seconds, device and versions; the executed notebooks are pages.
+# :::
+# ::::
+#
+# ## How the book works
+#
+# - **The chapter is the code.** Each experiment chapter is the notebook that papermill executes for
+#   every run of a study, with other parameters.
+# - **Numbers come from records.** A run ends by writing its record. Tables and figures are made of
+#   records and of nothing else.
+# - **Small default, real thing.** `make book` runs the *quick* study in minutes on a laptop, offline.
+#   The *paper* study is the same code with RoBERTa-base and the full grids, for a GPU.
+#
+# ## One sentence of theory
+#
+# If training moves the parameters $\theta$ so little that the model stays on its tangent at the
+# pre-trained $\theta_0$, then what it learns from examples $\xi_i$ is a weighted sum of
+#
+# $$\mathcal{K}(\xi, \xi_i) = \langle \nabla_\theta f(\xi; \theta_0), \nabla_\theta f(\xi_i; \theta_0) \rangle ,$$
+#
+# and that is kernel regression. The rest of the book asks whether it is so.
