@@ -295,6 +295,13 @@ CASES: tuple[Case, ...] = (
         "finetune", "signgd-linear",
         {**_SMALL, "optimizer": "signgd", "head": "linear", "learning_rate": 1e-4, "batch_size": 4},
     ),
+    RunCase(
+        "finetune", "lora-head-watched",
+        {
+            **_SMALL, "adaptation": "lora", "train_head": True, "clip": None,
+            "learning_rate": 1e-3, "batch_size": 4, "trajectory_samples": 2,
+        },
+    ),
     RunCase("natural_tasks", "sgd", _SMALL),
     RunCase(
         "condition", "keys",

@@ -14,6 +14,7 @@ from tangentlm.kernels import Kernel
 from tangentlm.metrics import (
     alignment,
     centred,
+    gain_of_taylor_model,
     kernel_distance,
     kernel_distances,
     kernel_similarity,
@@ -21,6 +22,7 @@ from tangentlm.metrics import (
     logit_linearization,
     mean_output_derivative,
     output_derivative,
+    worst_tenth,
 )
 
 PROPERTY = settings(derandomize=True, deadline=None, max_examples=25, database=None)
@@ -255,3 +257,21 @@ def test_alignment_is_the_cosine_of_what_is_left():
     of_labels = np.outer(labels, labels)
     assert alignment(5 + 3 * of_labels, of_labels) == pytest.approx(1)
     assert alignment(np.outer([1.0, -1, 1, -1], [1.0, -1, 1, -1]), of_labels) == pytest.approx(0)
+
+
+@pytest.mark.parametrize(
+    ("scores", "category"),
+    [
+        ((60.0, 61.0, 60.0), "gained nothing"), ((60.0, 50.0, 55.0), "gained nothing"),
+        ((60.0, 65.0, 70.0), "recovered"), ((60.0, 64.9, 70.0), "lost"),
+        ((60.0, 50.0, 70.0), "lost"),
+    ],
+)  # fmt: skip
+def test_the_gain_of_a_taylor_model_is_always_in_a_category(scores, category):
+    assert gain_of_taylor_model(linearization_share(*scores)) == category
+
+
+@pytest.mark.parametrize(("count", "expected"), [(1, 0.0), (9, 8.0), (19, 18.0), (40, 37.5)])
+def test_the_worst_tenth_is_one_value_at_least(count, expected):
+    values = np.random.default_rng(0).permutation(count)
+    assert worst_tenth(values) == expected

@@ -34,7 +34,7 @@ def project(tmp_path, monkeypatch):
                     runs.append(
                         {
                             "run": run, "model": f"run:lad/{name}", "task": task, "seed": seed,
-                            "prompt": "manual", "width": width,
+                            "prompt": "manual", "width": width, "method": "sgd",
                             "chi": 0.5 - fall * step + noise, "share": np.nan,
                         }
                     )  # fmt: skip
@@ -58,6 +58,10 @@ def test_every_run_stands_beside_the_facts_of_its_model(project):
     assert len(table) == 2 * len(WIDTHS) * 4 * 2
     assert set(table["parametrization"]) == {"standard", "mup"}
     assert (table["width"].astype(str) == table["model"].str.extract(r"-w(\d+)-")[0]).all()
+    assert ladder.ladder_measures("nat", "lad", "sgd-unclipped").empty
+    examples = pd.read_csv(project / "results" / "nat" / "natural_tasks-chi_by_example.csv")
+    largest = {row[0]: max(row[1:]) for row in examples.itertuples(index=False)}
+    assert table["chi_max"].tolist() == [largest[run] for run in table["run"]]
     assert (table["parameters"] == table["width"]).all()
 
 

@@ -15,8 +15,10 @@ from tangentlm.models.checkpoints import (
     load_masked_lm,
     load_tokenizer,
 )
+from tangentlm.models.few_shot import every_test_row, few_shot
 from tangentlm.models.heads import load_model
 from tangentlm.models.logits import logits_of, pick_device
+from tangentlm.params import make_run
 from tangentlm.tasks import list_tasks, load_task
 from tangentlm.tasks.prompts import encode, label_word_ids
 from tiny import (
@@ -397,3 +399,14 @@ def test_bundled_models_are_small():
 def test_every_model_says_what_it_is_not():
     without = [name for name in list_models() if not load_checkpoint(name).limits]
     assert not without
+
+
+def test_every_test_row_is_more_than_what_a_run_scores():
+    run = make_run("kernel", {"task": "reviews", "model": "pocket-xs", "k": 2, "test_size": 5})
+    shots = few_shot(run)
+    everything = every_test_row(run, shots)
+    assert len(everything) == 160
+    logits = logits_of(shots.model, everything.batch)
+    scored = logits_of(shots.model, shots.part("test").batch)
+    torch.testing.assert_close(logits[:5], scored, rtol=1e-4, atol=1e-4)
+    assert torch.equal(everything.labels[:5], shots.part("test").labels)

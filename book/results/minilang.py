@@ -42,6 +42,7 @@ from IPython.display import Markdown, display
 from tangentlm import figures
 from tangentlm.analysis.intervals import interval_of_mean
 from tangentlm.analysis.slopes import changes_in_words, per_doubling
+from tangentlm.params import load_study
 from tangentlm.report.tables import readable
 from tangentlm.studies.collect import read_collected, read_collected_table
 from tangentlm.studies.progress import study_progress
@@ -50,6 +51,23 @@ figures.use_style()
 STUDY = "minilang"
 runs = read_collected(STUDY, "minilang")
 results = read_collected_table(STUDY, "minilang-results")
+CLIPPED, PLAIN = "clipped SGD", "SGD"
+
+
+def with_runs(results, runs, columns):
+    """The results with facts of their runs, in words; before there were two kinds of SGD, it was clipped."""
+    if results.empty:
+        return results
+    method = results.get("method", pd.Series(index=results.index, dtype=str))
+    natural = results["natural"].map({True: "natural", False: "not natural"})
+    method = method.replace("", None).fillna("sgd")
+    named = {"sgd": CLIPPED, "sgd-unclipped": PLAIN}
+    return results.assign(
+        fine_tuning=method.map(named), **{"prompt is": natural}
+    ).merge(runs[["run", *columns]], on="run")
+
+
+results = with_runs(results, runs, ["seed"])
 if runs.empty:
     display(Markdown("Not run."))
 else:
@@ -60,6 +78,45 @@ else:
             f"{runs['training_seconds'].median() / 60:.1f} minutes of pre-training (median)."
         )
     )
+
+# %% [markdown]
+# ## Two kinds of SGD
+#
+# The authors' code shortens every gradient that is longer than 1, and their paper does not say so. Where that
+# binds, a step has the length of the learning rate, whatever the output derivative is: what is called SGD is
+# normalised gradient descent ({ref}`clipped-steps` says why that matters). And it does not bind alike for the two
+# prompts, which is the very comparison of this page. So every model is fine-tuned twice: with SGD, and with the
+# clipped SGD of the authors, each with learning rates chosen on dev from its own grid.
+
+# %% tags=["hide-input"]
+if "clipped_share" in results:
+    steps = results[results["clipped_share"].notna()].assign(
+        share=lambda table: 100 * table["clipped_share"]
+    )
+    shares = steps.groupby(["fine_tuning", "prompt is", "task"]).agg(
+        models=("run", "nunique"),
+        clipped=("share", "mean"),
+        norm=("gradient_norm", "mean"),
+        rate=("best_learning_rate", "mean"),
+    )
+    named = {
+        "clipped": "steps clipped (%)",
+        "norm": "median gradient norm",
+        "rate": "learning rate",
+    }
+    display(shares.rename(columns=named).style.format(precision=3))
+count = {
+    kind: results.loc[results["fine_tuning"] == kind, "run"].nunique()
+    if len(results)
+    else 0
+    for kind in (PLAIN, CLIPPED)
+}
+display(
+    Markdown(
+        f"So far {count[PLAIN]} models were fine-tuned with SGD and {count[CLIPPED]} with clipped SGD, of "
+        f"{len(load_study(STUDY))} that are planned."
+    )
+)
 
 # %% [markdown]
 # ## Did the models learn the language?
@@ -85,13 +142,12 @@ def mean_and_spread(values):
     return f"{values.mean():.2f}{spread}"
 
 
-if not results.empty:
-    results = results.merge(runs[["run", "seed"]], on="run")
-    results["prompt is"] = results["natural"].map(
-        {True: "natural", False: "not natural"}
-    )
-    table = results.groupby(["task", "prompt is"])[["bayes", *MEASURES]]
-    display(table.agg(mean_and_spread).rename(columns=MEASURES).T)
+for kind in (PLAIN, CLIPPED) if len(results) else ():
+    of_kind = results[results["fine_tuning"] == kind]
+    display(Markdown(f"**{kind}**" if len(of_kind) else f"**{kind}**: not run."))
+    if len(of_kind):
+        table = of_kind.groupby(["task", "prompt is"])[["bayes", *MEASURES]]
+        display(table.agg(mean_and_spread).rename(columns=MEASURES).T)
 
 # %% [markdown]
 # Mean over the models, standard deviation in brackets. They include the models that stayed on the plateau of a
@@ -99,7 +155,7 @@ if not results.empty:
 
 # %% tags=["hide-input"]
 if len(results):
-    known = results[results["natural"]]
+    known = results[results["natural"]].drop_duplicates(["run", "task"])
     stuck = known[known["zero_shot"] < known["bayes"] - 10]
     if stuck.empty:
         display(Markdown("None."))
@@ -116,35 +172,62 @@ if len(results):
 
 # %%
 rows = []
-for task, of_task in results.groupby("task") if len(results) else ():
+cases = results.groupby(["fine_tuning", "task"], sort=False) if len(results) else ()
+for (kind, task), of_task in cases:
     for measure, title in MEASURES.items():
         both = of_task.pivot(
             index=["seed", "run"], columns="natural", values=measure
         )
         by_seed = (both[True] - both[False]).groupby("seed").mean()
         effect = interval_of_mean(by_seed)
-        ends = (effect.estimate, effect.low, effect.high)
-        verdict = effect.direction("lower", "higher", "seeds")
-        rows.append((task, title, *ends, len(by_seed), verdict))
-effects = pd.DataFrame(
-    rows,
-    columns=[
-        "task",
-        "measure",
-        "difference",
-        "low",
-        "high",
-        "seeds",
-        "natural is",
-    ],
-)
-effects.style.hide().format(precision=2)
+        rows.append(
+            {
+                "fine-tuning": kind,
+                "task": task,
+                "measure": title,
+                "difference": effect.estimate,
+                "low": effect.low,
+                "high": effect.high,
+                "seeds": len(by_seed),
+                "natural is": effect.direction("lower", "higher", "seeds"),
+            }
+        )
+effects = pd.DataFrame(rows)
+readable(effects.round(2))
+
+# %% [markdown]
+# ## What stands without clipping
+#
+# A finding with clipped SGD stands if SGD gives the same verdict. What does not read the fine-tuned model (zero-shot
+# accuracy, output derivative, kernel regression) is the same by construction and left out.
+
+# %% tags=["hide-input"]
+READS_TUNING = list(MEASURES.values())[4:]
+
+
+def standing(row):
+    if row[PLAIN] is None or "few" in row[PLAIN]:
+        return "not known yet"
+    return "stands" if row[PLAIN] == row[CLIPPED] else "changes"
+
+
+if len(effects):
+    verdicts = effects[effects["measure"].isin(READS_TUNING)].pivot(
+        index=["task", "measure"], columns="fine-tuning", values="natural is"
+    )
+    verdicts = verdicts.reindex(columns=[CLIPPED, PLAIN]).astype(object)
+    verdicts = verdicts.where(verdicts.notna(), None)
+    verdicts["so the finding"] = verdicts.apply(standing, axis=1)
+    said = verdicts["so the finding"].value_counts()
+    words = ", ".join(f"{count} {word}" for word, count in said.items())
+    display(Markdown(f"Of {len(verdicts)} findings: {words}."))
+    display(readable(verdicts.reset_index().fillna("not run")))
 
 # %% mystnb={"figure": {"caption": "The output derivative before fine-tuning, with a prompt that pre-training contained and with one that it did not; mean and standard deviation over models."}, "image": {"alt": "For each of three tasks two points with error bars: the natural prompt's output derivative beside the other's."}} tags=["hide-input"]
 if len(results):
     display(
         figures.spread_lines(
-            results,
+            results.drop_duplicates(["run", "task", "prompt is"]),
             "task",
             "chi",
             "prompt is",
@@ -152,14 +235,16 @@ if len(results):
         )
     )
 
-# %% mystnb={"figure": {"caption": "How far the Taylor model at the fine-tuned parameters is from the fine-tuned model, relative to the movement of the logits."}, "image": {"alt": "For each of three tasks two points with error bars: the linearization error with the natural prompt beside the other's."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "How far the Taylor model at the fine-tuned parameters is from the fine-tuned model, relative to the movement of the logits, for each kind of SGD that was run."}, "image": {"alt": "For each of three tasks points with error bars: the linearization error with the natural prompt beside the other's, for each kind of SGD."}} tags=["hide-input"]
 if len(results):
     display(
         figures.spread_lines(
-            results,
+            results.assign(
+                case=results["prompt is"] + ", " + results["fine_tuning"]
+            ),
             "task",
             "linearization_error",
-            "prompt is",
+            "case",
             labels=("task", "linearization error"),
         )
     )
@@ -197,13 +282,8 @@ models = read_collected("minilang-width", "minilang")
 if ladder.empty:
     display(Markdown("Not run: the study *minilang-width*."))
 else:
-    ladder = ladder.merge(
-        models[["run", "width", "parametrization", "seed"]], on="run"
-    )
-    ladder["prompt is"] = ladder["natural"].map(
-        {True: "natural", False: "not natural"}
-    )
-    wide = ladder.groupby(["prompt is", "parametrization", "width"])
+    ladder = with_runs(ladder, models, ["width", "parametrization", "seed"])
+    wide = ladder.groupby(["fine_tuning", "prompt is", "parametrization", "width"])
     display(wide[[*OVER_WIDTH]].agg(mean_and_spread).rename(columns=OVER_WIDTH))
 
 # %% [markdown]
@@ -213,7 +293,10 @@ else:
 # %% tags=["hide-input"]
 if len(ladder):
     slopes = per_doubling(
-        ladder, list(OVER_WIDTH), ["prompt is", "parametrization"], unit="seed"
+        ladder,
+        list(OVER_WIDTH),
+        ["fine_tuning", "prompt is", "parametrization"],
+        unit="seed",
     )
     display(readable(changes_in_words(slopes, OVER_WIDTH)))
 
@@ -221,7 +304,7 @@ if len(ladder):
 if len(ladder):
     display(
         figures.spread_lines(
-            ladder[ladder["natural"]],
+            ladder[ladder["natural"]].drop_duplicates(["run", "task"]),
             "width",
             "chi_worst",
             "parametrization",
@@ -240,7 +323,8 @@ figures.data_link(ladder, "minilang-width-results")
 # ## Limits
 #
 # - One kind of model, two layers deep, and a language of about two hundred words.
-# - The same learning rates were offered to both prompts, and dev chose. Where the natural prompt is
+# - The same learning rates were offered to both prompts, and dev chose; the two kinds of SGD have grids of their
+#   own. Where the natural prompt is
 #   solved before fine-tuning there is little to move, so relative measures (linearization error) divide
 #   by a small number.
 # - The natural prompt's words are also more frequent in pre-training than the other's.

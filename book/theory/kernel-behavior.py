@@ -26,7 +26,8 @@
 # - what the output derivative, linearization, fixed features and the kernel analog are
 #   (Definitions 2.1 to 2.4 of {cite:t}`malladi2022openreview`, "Malladi-v1")
 # - how to check each of them with numbers
-# - at which learning rates a real fine-tuning leaves the kernel's world.
+# - at which learning rates a real fine-tuning leaves the kernel's world
+# - why a clipped gradient takes away the reason for kernel behaviour.
 #
 # **Before you start**: you know gradients, the chain rule and softmax. Read
 # {doc}`/book/experiments/kernel` next.
@@ -306,6 +307,112 @@ end.round(3)
 # The two properties need not go together. The kernel moves further the faster you train, but even at
 # the largest rate its distance stays below 1, which Malladi-v1 counts as fixed (the later version
 # allows 2), while linearization is already lost. A threshold is a convention; look at the curve.
+#
+# (clipped-steps)=
+# ## A clipped step does not shrink
+#
+# Why should a task that is nearly solved make fine-tuning linear? Because the step of SGD is
+# $\Delta\theta = -\eta\, \chi\, \nabla f$: its length is in proportion to $\chi$, and a short step is nearly
+# linear. That is the mechanism of Theorem 3.7 of Malladi-v1, and the reason for the unit $\chi_{\max}$ in its
+# Definition D.3. The authors' code, however, clips gradients at a norm of 1, which their paper does not mention.
+#
+# ```{prf:proposition} Clipped steps
+# :label: prop-clipped
+#
+# Let $g = \nabla f(\xi_1; \theta)$ for one output $f$, and take the clipped step
+# $\Delta\theta = -\eta \min(1, c / |\chi| \lVert g \rVert)\, \chi g$. As long as
+# $|\chi| > c / \lVert g \rVert$, its length is $\eta c$ and the change of $f$ to first order is
+# $-\eta c\, \mathrm{sign}(\chi)\, \mathcal{K}(\xi, \xi_1) / \sqrt{\mathcal{K}(\xi_1, \xi_1)}$: neither depends
+# on $|\chi|$. So the change and its second-order error, in units of $\chi$, grow as $1 / |\chi|$. Without
+# clipping the change in these units does not depend on $\chi$, and the error falls in proportion to it.
+# ```
+#
+# ```{prf:proof}
+# Where the clip binds, $\Delta\theta = -\eta c\, \mathrm{sign}(\chi)\, g / \lVert g \rVert$, and
+# $\lVert g \rVert^2 = \mathcal{K}(\xi_1, \xi_1)$. The error is $O(\lVert \Delta\theta \rVert^2)$, that is
+# $O(\eta^2 c^2)$ with clipping and $O(\eta^2 \chi^2 \lVert g \rVert^2)$ without.
+# ```
+#
+# It is the step of *normalised* gradient descent, like that of SignGD, for which the paper needs the assumption that
+# the rate shrinks with $\chi$ (Assumption D.2 h). In the end $\chi$ is so small that the clip no longer binds. But
+# where that is depends on $\lVert g \rVert$, which is large for a language model, and a comparison of a natural with
+# an unnatural prompt is then one of SGD with something else.
+#
+# See it in one step. The gradient of $f$, here the difference of the two logits, is that of a real example; $\chi$
+# is set by hand, as if the model knew the answer more or less well.
+
+# %%
+ETA = 3e-3
+model.double().load_state_dict(start)
+before = logits_of(model, others, select=select_rows).numpy()
+sign = 1.0 if labels[0] == 1 else -1.0
+logits_1 = model(**one)[0]
+g = torch.autograd.grad(
+    sign * (logits_1[1] - logits_1[0]), list(model.parameters())
+)
+norm = float(sum((part**2).sum() for part in g) ** 0.5)
+K_others = sign * (kernel @ np.array([-1.0, 1.0]))  # of each logit with f
+
+
+def one_clipped_step(chi: float, clip: float | None) -> dict[str, float]:
+    """Change and error of the logits of the others by one step, in units of chi."""
+    length = 1.0 if clip is None else min(1.0, clip / (chi * norm))
+    with torch.no_grad():
+        for parameter, part in zip(model.parameters(), g, strict=True):
+            parameter += ETA * length * chi * part
+    after = logits_of(model, others, select=select_rows).numpy()
+    model.load_state_dict(start)
+    change, line = after - before, ETA * length * chi * K_others
+    rms = [float(np.sqrt(np.mean(part**2))) for part in (change, change - line)]
+    return {"chi": chi, "change": rms[0] / chi, "error": rms[1] / chi}
+
+
+steps = pd.DataFrame(
+    [
+        {"step": name, **one_clipped_step(chi, clip)}
+        for name, clip in (("SGD", None), ("clipped SGD", 1.0))
+        for chi in 2.0 ** np.arange(0, -11, -1)
+    ]
+)
+model.float().load_state_dict(start)
+print(f"|g| = {norm:.1f}, so the clip binds for chi above {1 / norm:.3f}")
+
+# %% mystnb={"figure": {"caption": "Second-order error of one step in units of the output derivative, over the output derivative. It falls with SGD; with the clip it grows until the clip no longer binds.", "name": "fig-clipped"}, "image": {"alt": "Log-log plot: the error of SGD falls in proportion as chi gets smaller; that of clipped SGD is below it at the right, grows to the left as one over chi, and joins it where the clip no longer binds."}} tags=["hide-input"]
+wide = steps.pivot(index="chi", columns="step", values="error").reset_index()
+figures.lines(
+    wide,
+    "chi",
+    {name: name for name in ("SGD", "clipped SGD")},
+    labels=(
+        r"output derivative $|\chi|$",
+        r"error of the step, in units of $|\chi|$",
+    ),
+    xscale="log",
+    yscale="log",
+)
+
+# %% tags=["remove-input"]
+figures.data_link(steps, "clipped-steps")
+
+# %%
+powers = {}
+for name in ("SGD", "clipped SGD"):
+    chosen = steps[(steps["step"] == name) & (steps["chi"] > 2 / norm)]
+    x = np.log(chosen["chi"])
+    powers[name] = {
+        column: np.polyfit(x, np.log(chosen[column]), 1)[0]
+        for column in ("change", "error")
+    }
+powers = pd.DataFrame(powers).T
+assert abs(powers.loc["SGD", "change"]) < 0.2
+assert abs(powers.loc["SGD", "error"] - 1) < 0.3
+assert (powers.loc["clipped SGD"] + 1).abs().max() < 0.1
+powers.rename_axis("power of chi, where the clip binds").round(2)
+
+# %% [markdown]
+# A clipped fine-tuning can still be linear: its steps are short where the learning rate is small. But then the
+# *rate* made it so, not the prompt. {doc}`/book/results/minilang` measures what that does to a comparison of prompts,
+# and every record of a fine-tuning says at what share of its steps the clip bound.
 #
 # ## Limits
 #

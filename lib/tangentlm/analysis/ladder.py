@@ -19,7 +19,7 @@ EXPERIMENT = "natural_tasks"
 _FACTS = ["run", "width", "parametrization", "held_out_loss", "parameters"]
 
 
-def ladder_measures(study: str, ladder: str) -> pd.DataFrame:
+def ladder_measures(study: str, ladder: str, method: str = "sgd") -> pd.DataFrame:
     """The measures of the tasks, beside the facts of the models.
 
     What has not been asked of every model yet is left out: a mean over other tasks at every width
@@ -28,15 +28,20 @@ def ladder_measures(study: str, ladder: str) -> pd.DataFrame:
     Args:
         study: A study with runs of ``natural_tasks``.
         ladder: The study that pre-trained their models.
+        method: How they were fine-tuned; ``"sgd"`` is the clipped SGD of the authors.
 
     Returns:
         A row for each run of a task, prompt and seed that every model was asked, with ``width``,
-        ``parametrization``, ``held_out_loss`` and ``parameters`` of its model; empty where one of
-        the studies has not been run.
+        ``parametrization``, ``held_out_loss`` and ``parameters`` of its model, and ``chi_max``, the
+        largest output derivative of an example; empty where one of the studies has not been run.
     """
     runs, models = read_collected(study, EXPERIMENT), read_collected(ladder, "pretrain")
     if runs.empty or models.empty:
         return pd.DataFrame()
+    runs = runs[runs["method"] == method]
+    chi = read_collected_table(study, f"{EXPERIMENT}-chi_by_example")
+    largest = chi.set_index("run").max(axis=1)
+    runs = runs.assign(chi_max=runs["run"].map(largest))
     models = models[_FACTS].assign(model=f"{RUN_PREFIX}{ladder}/" + models["run"])
     asked = runs.groupby(["task", "prompt", "seed"])["model"].transform("nunique")
     runs = runs[asked == runs["model"].nunique()]
