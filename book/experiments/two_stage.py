@@ -103,7 +103,6 @@ figures.lines(
 # %%
 import numpy as np
 
-from tangentlm.finetune.loop import evaluate
 from tangentlm.metrics import output_derivative
 from tangentlm.models.linear_probe import PooledFeatures
 from tangentlm.models.logits import logits_of
@@ -137,7 +136,7 @@ pd.Series(residuals, name="mean |delta|").round(3).to_frame()
 
 # %%
 from tangentlm.finetune.adaptation import adapted
-from tangentlm.finetune.loop import Schedule, fine_tune, snapshot
+from tangentlm.finetune.loop import Schedule, fine_tune
 from tangentlm.tomihari.trace import EpochTrace, features_and_logits
 
 before = {}

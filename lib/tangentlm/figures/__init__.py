@@ -13,6 +13,7 @@ from tangentlm.figures.curves import lines, pretraining_curve, training_curves
 from tangentlm.figures.links import data_link
 from tangentlm.figures.matrices import heat_map, kernel_matrix, matrix_product, selection_grid
 from tangentlm.figures.power_laws import power_laws
+from tangentlm.figures.scatter import scatter_panels
 from tangentlm.figures.style import COLOURS, INK, use_style
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "point_panels",
     "power_laws",
     "pretraining_curve",
+    "scatter_panels",
     "selection_grid",
     "spread_lines",
     "stacked_bars",

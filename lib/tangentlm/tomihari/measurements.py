@@ -71,7 +71,7 @@ def runs(study: str) -> pd.DataFrame:
 
     Returns:
         Its collected rows with ``dataset``, ``name`` (the paper's name of the method, or that of
-        the start) and ``role``: ``MAIN``, ``SAME_RATE`` or empty. Without rows where nothing was run.
+        the start) and ``role``: ``MAIN``, ``SAME_RATE`` or empty; none where nothing was run.
     """
     table = read_collected(study, "two_stage")
     if table.empty:
