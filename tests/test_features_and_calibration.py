@@ -1,5 +1,7 @@
 """CS, Diff, FDR, ECE, MCE and temperatures against closed forms and other libraries."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -86,7 +88,7 @@ def by_hand(logits, labels, kind):
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
     edges = np.linspace(0, 1, 16)
     gaps = []
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in itertools.pairwise(edges):
         inside = (confidence > low) & (confidence <= high)
         if inside.any():
             gap = abs(right[inside].mean() - confidence[inside].mean())
@@ -132,8 +134,8 @@ def test_temperature_is_the_minimum():
     sure = random.normal(size=(500, 3))
     labels = np.array([random.choice(3, p=p) for p in softmax(sure, axis=1)])
     T = fit_temperature(4 * sure, labels)
-    assert T == pytest.approx(4 * fit_temperature(sure, labels), rel=1e-4)
-    assert T == pytest.approx(4, rel=0.3)
+    assert pytest.approx(4 * fit_temperature(sure, labels), rel=1e-4) == T
+    assert pytest.approx(4, rel=0.3) == T
     least = negative_log_likelihood(4 * sure, labels, T)
     for other in (0.97 * T, 1.03 * T):
         assert negative_log_likelihood(4 * sure, labels, other) > least
