@@ -42,6 +42,8 @@ OTHER_MACHINE = {
     "pretrain": 1e-5,
     "probe": 1e-5,
     "minilang": 1e-3,
+    "two_stage": 1e-3,
+    "head_kernels": 1e-3,
 }
 """How far numbers may be off on another processor, relative to the largest of their array.
 
