@@ -8,9 +8,10 @@ import pytest
 from scipy.stats import t
 
 from tangentlm.analysis.verdicts import FAILS, HOLDS, NOT_RUN
+from tangentlm.params import load_study
 from tangentlm.tomihari import claims, evidence, statements
 from tangentlm.tomihari.ledger import compare
-from tangentlm.tomihari.measurements import rate_of, reported
+from tangentlm.tomihari.measurements import METHODS, rate_of, reported
 from tangentlm.tomihari.statistics import (
     at_large_norms,
     change_at_equal_loss,
@@ -89,7 +90,7 @@ def test_detectable_is_detected_four_times_in_five():
 def made_up(values):
     """Evidence in which only the runs are made up: a mapping from a method to columns."""
     rows = [
-        {"dataset": "CB", "seed": seed, "name": name, "role": "main", "learning_rate": 5e-5,
+        {"dataset": "CB", "seed": seed, "name": name, "main": True, "at_ft_rate": True,
          **{column: value + 0.01 * i for column, value in columns.items()}}
         for i, seed in enumerate(SEEDS)
         for name, columns in values.items()
@@ -146,8 +147,26 @@ def test_rates_are_in_the_paper_s_ratio():
     assert rate_of("cb", "LP-FT") == pytest.approx(5e-6)
     assert rate_of("amazon", "LP-FT") == pytest.approx(5e-6)
     assert rate_of("rte", "LP-FT") == rate_of("sst2", "LP-FT") == pytest.approx(5e-5)
-    table = hyperparameters()
+    table = hyperparameters("two-stage")
     assert len(table) == 40
+
+
+def test_the_study_paper_has_the_paper_s_rates_and_batches():
+    table = reported("tomihari_table6_hyperparameters").set_index(["dataset", "method"])
+    runs = [run for run in load_study("paper") if run.experiment == "two_stage"]
+    found = set()
+    for run in runs:
+        name = METHODS[run.method]
+        paper = table.loc[run.task, name]
+        if run.learning_rate == float(paper["learning_rate"]):
+            assert run.batch_size == int(paper["batch_size"])
+            assert run.learning_rate == rate_of(run.task, name, "roberta-base")
+            found.add((run.task, name, run.seed))
+        else:  # our control
+            assert name == "LP-FT"
+            assert run.learning_rate == rate_of(run.task, "FT", "roberta-base")
+    assert len(found) == 5 * 4 * 5
+    assert {run.epochs for run in runs} == {10}
 
 
 def test_the_ledger_has_every_number_of_the_paper_once():

@@ -214,7 +214,7 @@ if of_features.empty:
 else:
     readings = [column for column in of_features if column.startswith("FDR_")]
     test = of_features[~of_features["samples"].isin(["train", "dev"])]
-    shown = test[(test["role"] == "main") & (test["stage"] == "tuned")]
+    shown = test[test["main"] & (test["stage"] == "tuned")]
     display(
         readable(
             shown.groupby(["dataset", "name", "count"], sort=False)[readings]
@@ -253,7 +253,7 @@ figures.lines(
 # %% mystnb={"figure": {"caption": "The norm of the head over epochs of fine-tuning, relative to its start: mean and standard deviation over seeds, all data sets together."}, "image": {"alt": "Lines over epochs for FT, LP-FT, LoRA and LP-LoRA; those that start from a random head rise, those from a probed head stay near 1."}} tags=["hide-input"]
 along = traces(STUDY)
 if not along.empty:
-    along = along[along["role"] == "main"]
+    along = along[along["main"]]
     begin = along[along["epoch"] == 0].set_index("run")["weight_norm"]
     along = along.assign(relative=along["weight_norm"] / along["run"].map(begin))
     display(
@@ -465,7 +465,7 @@ from tangentlm.tasks import load_task
 places = read_collected_table(STUDY, "two_stage-embedding")
 drawn = []
 if not places.empty:
-    facts = all_runs.set_index("run")[["task", "seed", "name", "role"]]
+    facts = all_runs.set_index("run")[["task", "seed", "name"]]
     places = places.join(facts, on="run").dropna(subset="name")
     places = places[
         (places["task"] == "cb") & (places["seed"] == places["seed"].min())
@@ -500,7 +500,7 @@ errors = calibrations(STUDY)
 if errors.empty:
     display(Markdown("Not run."))
 else:
-    main = errors[(errors["role"] == "main") & (errors["stage"] == "tuned")]
+    main = errors[errors["main"] & (errors["stage"] == "tuned")]
     bounds = [
         "without",
         "without_low",
@@ -547,7 +547,7 @@ paper_table(ledger, 16)
 # paper's is to its own.
 
 # %% tags=["hide-input"]
-readable(hyperparameters())
+readable(hyperparameters(STUDY))
 
 # %% tags=["hide-input"]
 readable(dataset_sizes(STUDY))

@@ -56,7 +56,7 @@ def _of_features(study: str) -> Iterator[tuple[Any, ...]]:
     table = measurements.measured(study)
     if table.empty:
         return
-    main = table[(table["role"] == MAIN) & ~table["samples"].isin(["train", "dev"])]
+    main = table[table[MAIN].astype(bool) & ~table["samples"].isin(["train", "dev"])]
     for row in main.itertuples():
         for column, quantity in _FEATURES.items():
             value = getattr(row, column)
@@ -72,7 +72,7 @@ def _of_heads(study: str) -> Iterator[tuple[Any, ...]]:
     table = measurements.runs(study)
     if table.empty:
         return
-    for row in table[table["role"] == MAIN].itertuples():
+    for row in table[table[MAIN].astype(bool)].itertuples():
         yield _row(row, row.name, "Norm(C)", row.tuned_norm)
         yield _row(row, "Pre-trained", "Norm(C)", row.initial_norm)
         yield _row(row, "LP", "Norm(C)", row.probe_norm)
@@ -83,7 +83,7 @@ def _of_errors(study: str) -> Iterator[tuple[Any, ...]]:
     if table.empty:
         return
     table = table.assign(improvement=table["without"] - table["scaled"])
-    main = table[(table["role"] == MAIN) & (table["stage"] == "tuned")]
+    main = table[table[MAIN].astype(bool) & (table["stage"] == "tuned")]
     for row in main[main["samples"] == "test"].itertuples():
         for column, words in _ERRORS.items():
             yield _row(row, row.name, f"{row.kind} {words}", getattr(row, column))

@@ -22,7 +22,7 @@ from tangentlm.tomihari.evidence import (
     printed_kernels,
     printed_ratio,
 )
-from tangentlm.tomihari.measurements import MAIN, SAME_RATE
+from tangentlm.tomihari.measurements import AT_FT_RATE, MAIN
 from tangentlm.tomihari.statistics import (
     at_large_norms,
     equal_loss_ratio,
@@ -59,9 +59,9 @@ class Claim:
     paper: Paper | None = None
 
 
-def _diff_ratio(role: str) -> Ours:
+def _diff_ratio(rate: str) -> Ours:
     return lambda e: log_ratio(
-        of_method(e.test, "Diff", "LP-FT", role), of_method(e.test, "Diff", "FT")
+        of_method(e.test, "Diff", "LP-FT", rate), of_method(e.test, "Diff", "FT")
     )
 
 
@@ -178,7 +178,7 @@ CLAIMS = (
     ),
     Claim(
         "4b the same at one rate", "the same, LP-FT at FT's rate", "our control",
-        _diff_ratio(SAME_RATE), -INFINITE, 0.0,
+        _diff_ratio(AT_FT_RATE), -INFINITE, 0.0,
     ),
     Claim(
         "4c the same at one training loss", "the same of training features, one rate",
@@ -187,7 +187,7 @@ CLAIMS = (
     Claim(
         "4d of it the norm", "log Diff of a random head at LP's norm / FT < 0", "our control",
         lambda e: log_ratio(
-            of_method(e.test, "Diff", "ft-from-random-at-lp-norm", None),
+            of_method(e.test, "Diff", "ft-from-random-at-lp-norm", AT_FT_RATE),
             of_method(e.test, "Diff", "FT"),
         ),
         -INFINITE, 0.0,
@@ -196,7 +196,7 @@ CLAIMS = (
         "4e of it the direction", "log Diff of LP's head at the initial norm / FT < 0",
         "our control",
         lambda e: log_ratio(
-            of_method(e.test, "Diff", "ft-from-lp-at-initial-norm", None),
+            of_method(e.test, "Diff", "ft-from-lp-at-initial-norm", AT_FT_RATE),
             of_method(e.test, "Diff", "FT"),
         ),
         -INFINITE, 0.0,

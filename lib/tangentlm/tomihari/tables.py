@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from IPython.display import HTML
 
+from tangentlm.params import TwoStageRun, load_study
 from tangentlm.report.run_tables import link_to_run
 from tangentlm.report.tables import searchable, table_of
 from tangentlm.tomihari import measurements
@@ -124,15 +125,19 @@ def number(mean: float, std: float) -> str:
     return f"{mean:.3g}{behind}"
 
 
-def hyperparameters() -> pd.DataFrame:
+def hyperparameters(study: str) -> pd.DataFrame:
     """Table 6 beside our rates: a row for each method and data set.
+
+    Args:
+        study: The study whose rates are ours.
 
     Returns:
         ``method``, ``data``, the paper's ``batch`` and ``rate``, and ours where we train on it.
     """
     paper = measurements.reported("tomihari_table6_hyperparameters")
+    tasks = {run.task for run in load_study(study) if isinstance(run, TwoStageRun)}
     ours = [
-        measurements.rate_of(dataset, method) if dataset in measurements.DATASETS else None
+        measurements.rate_of(dataset, method) if dataset in tasks else None
         for dataset, method in zip(paper["dataset"], paper["method"], strict=True)
     ]
     return pd.DataFrame(
