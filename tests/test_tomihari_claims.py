@@ -140,7 +140,8 @@ def test_words_of_the_controls():
     assert "by 0.5 of what FT does (95 % interval 0.4 to 0.6)" in text
     assert "LP-FT at FT's own rate: not run." in text
     assert opening(ratios, ["CB"]).count("of what FT does on CB") == 1
-    assert "Nothing was run" in opening(ratios, ["RTE"])
+    assert "too few seeds for a verdict" in opening(ratios, ["RTE"])
+    assert opening(ratios[ratios["ratio"].isna()], []) == "Nothing was run yet."
 
 
 def test_rates_are_in_the_paper_s_ratio():

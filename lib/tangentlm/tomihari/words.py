@@ -82,15 +82,19 @@ def opening(ratios: pd.DataFrame, learned: list[str]) -> str:
         learned: The data sets on which FT learns the task.
 
     Returns:
-        Text, with the numbers of the data sets on which FT learns.
+        Text, with the numbers of the data sets on which FT learns; of all, with a warning, where
+        that is known of none.
     """
-    found = {
-        number: ratios[(ratios["beside FT"] == CONTROLS[number]) & ratios["data"].isin(learned)]
-        for number in ("4a", "4b")
-    }
-    if all(rows.empty for rows in found.values()):
-        return "Nothing was run yet on which fine-tuning is known to learn its task."
-    return " ".join(filter(None, (_opening(number, rows) for number, rows in found.items())))
+    run = ratios.dropna(subset="ratio")
+    if run.empty:
+        return "Nothing was run yet."
+    known = run[run["data"].isin(learned)]
+    told = run if known.empty else known
+    sentences = [
+        _opening(number, told[told["beside FT"] == CONTROLS[number]]) for number in ("4a", "4b")
+    ]
+    warning = "There are too few seeds for a verdict yet." if known.empty else ""
+    return " ".join(filter(None, (*sentences, warning)))
 
 
 def _opening(number: str, rows: pd.DataFrame) -> str:
