@@ -176,6 +176,16 @@ for dataset in dict.fromkeys(ratios["data"].dropna()):
 # probe's norm and the residual before the first step are:
 
 # %% tags=["hide-input"]
+FACTS_OF_HEADS = {
+    "train": "train rows",
+    "initial_norm": "|V| at random",
+    "probe_norm": "|V| probed",
+    "tuned_norm": "|V| after",
+    "residual_random": "|delta|, random head",
+    "residual_probe": "|delta|, probed head",
+    "clipped_share": "share of clipped steps",
+    "best_epoch": "epoch kept",
+}
 if not all_runs.empty:
     display(
         readable(
@@ -191,18 +201,7 @@ if not all_runs.empty:
             ]
             .mean()
             .reset_index(),
-            {
-                "dataset": "data",
-                "name": "method",
-                "train": "train rows",
-                "initial_norm": "|V| at random",
-                "probe_norm": "|V| probed",
-                "tuned_norm": "|V| after",
-                "residual_random": "|delta|, random head",
-                "residual_probe": "|delta|, probed head",
-                "clipped_share": "share of clipped steps",
-                "best_epoch": "epoch kept",
-            },
+            {"dataset": "data", "name": "method"} | FACTS_OF_HEADS,
         )
     )
 else:
