@@ -190,15 +190,7 @@ if not all_runs.empty:
     display(
         readable(
             all_runs[all_runs["main"]]
-            .groupby(["dataset", "name"], sort=False)[
-                ["train", "initial_norm", "probe_norm", "tuned_norm"]
-                + [
-                    "residual_random",
-                    "residual_probe",
-                    "clipped_share",
-                    "best_epoch",
-                ]
-            ]
+            .groupby(["dataset", "name"], sort=False)[list(FACTS_OF_HEADS)]
             .mean()
             .reset_index(),
             {"dataset": "data", "name": "method"} | FACTS_OF_HEADS,
