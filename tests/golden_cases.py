@@ -272,6 +272,9 @@ def _decomposition() -> dict[str, Any]:
 
 
 _SMALL = {"task": "reviews", "model": "pocket-xs", "k": 2, "test_size": 10}
+_TWO_STAGES = {
+    "task": "topics", "model": "pocket-xs", "train_size": 24, "dev_size": 8, "test_size": 10,
+}  # fmt: skip
 CASES: tuple[Case, ...] = (
     EngineCase("sgd", lambda: _formula("sgd")),
     EngineCase("signgd", lambda: _formula("signgd")),
@@ -310,6 +313,18 @@ CASES: tuple[Case, ...] = (
     # What ten steps have taught is decided in the last digits of logits.
     RunCase("pretrain", "standard", {"steps": 10}, without=("held_out_accuracy", "tasks_table")),
     RunCase("probe", "pocket-xs", {"model": "pocket-xs", "k": 4, "test_size": 10}),
+    # With fewer samples than features Fisher's ratio is decided by directions of round-off.
+    RunCase(
+        "two_stage", "lp-ft",
+        {**_TWO_STAGES, "epochs": 2, "batch_size": 4, "start": "lp-at-initial-norm"},
+        without=("measured.FDR_shrunk", "measured.FDR_pinv", "measured.FDR_cross-fitted"),
+    ),
+    RunCase(
+        "two_stage", "lora",
+        {**_TWO_STAGES, "epochs": 1, "start": "random-scaled:2", "adaptation": "lora"},
+        without=("measured.FDR_shrunk", "measured.FDR_pinv", "measured.FDR_cross-fitted"),
+    ),
+    RunCase("head_kernels", "pocket-xs", _TWO_STAGES, without=("kernels.rank", "spectra.value")),
     # The distance by entries is decided by entries near zero; that of the norms stays.
     RunCase(
         "minilang", "trained", {"model": None, "steps": 10, "k": 1, "test_size": 10},

@@ -272,7 +272,7 @@ def test_shipped_study_loads(name):
 
 
 def test_paper_study_is_the_paper_s():
-    runs = load_study("paper")
+    runs = [run for run in load_study("paper") if isinstance(run, TaskRun)]
     assert {run.seed for run in runs} == set(FEW_SHOT_SEEDS) == {13, 21, 42, 87, 100}
     assert {run.k for run in runs} == {16, 64, 512}
     assert {run.grid for run in runs} == {"malladi"}
@@ -504,7 +504,7 @@ def test_identity_leaves_out_where_a_run_reads_and_writes():
 
 @pytest.mark.parametrize("experiment", RUNS)
 def test_run_cannot_be_changed(experiment):
-    run = make_run(experiment, {"task": "mr"} if issubclass(RUNS[experiment], TaskRun) else {})
+    run = make_run(experiment, {"task": "mr"} if "task" in RUNS[experiment].model_fields else {})
     with pytest.raises(ValueError, match="frozen"):
         run.seed = 3
 

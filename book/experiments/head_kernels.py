@@ -161,7 +161,6 @@ pd.DataFrame(proportions).round(4)
 # the others. Those come from one linearised step, without a kernel.
 
 # %%
-
 from tangentlm.batches import Labelled, select_rows
 from tangentlm.models.logits import logits_of
 from tangentlm.tomihari.components import ft_ratio_at
@@ -173,13 +172,8 @@ for direction, method, low_rank in (
     ("lp", "LP-FT", "LP-LoRA"),
 ):
     own = {"random": drawn, "lp": probe}[direction]
-    for at, start in (
-        ("own", direction),
-        (
-            "other",
-            {"random": "random-at-lp-norm", "lp": "lp-at-initial-norm"}[direction],
-        ),
-    ):
+    other = {"random": "random-at-lp-norm", "lp": "lp-at-initial-norm"}[direction]
+    for start in (direction, other):
         head = head_start(start, drawn, probe)
         head.put_in(shots.model)
         logits = logits_of(shots.model, train.batch).double().numpy()

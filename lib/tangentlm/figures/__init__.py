@@ -14,6 +14,7 @@ from tangentlm.figures.links import data_link
 from tangentlm.figures.matrices import heat_map, kernel_matrix, matrix_product, selection_grid
 from tangentlm.figures.power_laws import power_laws
 from tangentlm.figures.relations import relations
+from tangentlm.figures.scatter import scatter_panels
 from tangentlm.figures.style import COLOURS, INK, use_style
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "power_laws",
     "pretraining_curve",
     "relations",
+    "scatter_panels",
     "selection_grid",
     "spread_lines",
     "stacked_bars",

@@ -8,7 +8,7 @@ from tangentlm.models.few_shot import FewShot
 from tangentlm.models.heads import load_model
 from tangentlm.models.logits import pick_device
 from tangentlm.params import WholeTaskRun
-from tangentlm.tasks import load_task, load_whole
+from tangentlm.tasks import Example, load_task, load_whole
 from tangentlm.tasks.prompts import encode, labels_of
 
 
@@ -33,15 +33,18 @@ def whole_task(run: WholeTaskRun, shifted: tuple[str, ...] = ()) -> FewShot:
     """
     length = {} if run.max_length is None else {"max_length": run.max_length}
     task = load_task(run.task, **length)
-    sizes = {"test_size": run.test_size, "data": run.data}
-    split = load_whole(task, train_size=run.train_size, dev_size=run.dev_size, **sizes)
-    samples, parts = [], {}
+    split = load_whole(
+        task, train_size=run.train_size, dev_size=run.dev_size, test_size=run.test_size,
+        data=run.data,
+    )  # fmt: skip
+    samples: list[Example] = []
+    parts = {}
     of_parts = {"train": split.train, "dev": split.dev, "test": split.test}
     for name in shifted:
         other = load_task(name)
         if other.labels != task.labels:
             raise InputError(f"tasks {run.task} and {name} have other labels")
-        of_parts[name] = load_whole(other, **sizes).test
+        of_parts[name] = load_whole(other, test_size=run.test_size, data=run.data).test
     for name, rows in of_parts.items():
         parts[name] = slice(len(samples), len(samples) + len(rows))
         samples += rows

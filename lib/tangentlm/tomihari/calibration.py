@@ -9,6 +9,7 @@ in [0.01, 100]: a validation set that is classified without an error has none at
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ BINS = 15
 BOUNDS = (0.01, 100.0)
 """Of 1 / T."""
 RESAMPLES = 400
-_NORMS = {"ECE": "l1", "MCE": "max"}
+_NORMS: dict[str, Literal["l1", "max"]] = {"ECE": "l1", "MCE": "max"}
 
 
 def calibration_error(logits: ArrayLike, labels: ArrayLike, kind: str = "ECE") -> float:

@@ -29,8 +29,8 @@ def judge_claims(study: str) -> pd.DataFrame:
 
     Returns:
         ``claim``, ``says``, ``where``, ``least`` and ``most`` (between which it holds),
-        ``dataset``, ``seeds``, ``value`` (the mean), ``low``, ``high``, ``detectable`` and ``verdict``; a claim
-        without runs has one row, "not run".
+        ``dataset``, ``seeds``, ``value`` (the mean), ``low``, ``high``, ``detectable`` and
+        ``verdict``; a claim without runs has one row, "not run".
     """
     evidence = Evidence.of(study)
     rows: list[dict[str, object]] = []

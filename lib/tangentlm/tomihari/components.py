@@ -6,12 +6,13 @@ extractor's, F, grows with its square. So one F serves a head at every norm.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tangentlm.batches import Batch
+from tangentlm.finetune.adaptation import lora_targets
 from tangentlm.kernels import (
     Decomposition,
     Kernel,
@@ -56,7 +57,7 @@ class Between:
         }
 
 
-def full_components(model: LinearHeadModel, train: Mapping, test: Mapping) -> Between:  # type: ignore[type-arg]
+def full_components(model: LinearHeadModel, train: Batch, test: Batch) -> Between:
     """P and F of full fine-tuning; F is split into the weights that LoRA adapts, and the rest.
 
     Args:
@@ -67,8 +68,6 @@ def full_components(model: LinearHeadModel, train: Mapping, test: Mapping) -> Be
     Returns:
         Both kernels; the groups of F are ``"adapted"`` and ``"rest"``.
     """
-    from tangentlm.finetune.adaptation import lora_targets
-
     targets = tuple(f"{target}.weight" for target in lora_targets(model))
 
     def group(name: str) -> str:
@@ -81,7 +80,7 @@ def full_components(model: LinearHeadModel, train: Mapping, test: Mapping) -> Be
 
 
 def lora_components(
-    model: LinearHeadModel, full: Between, train: Mapping, test: Mapping, *,  # type: ignore[type-arg]
+    model: LinearHeadModel, full: Between, train: Batch, test: Batch, *,
     rank: int, alpha: float, seed: int,
 ) -> Between:  # fmt: skip
     """P and F of LoRA at its start; P is that of full fine-tuning (Proposition 4.4).
@@ -98,8 +97,6 @@ def lora_components(
     Returns:
         Both kernels.
     """
-    from tangentlm.finetune.adaptation import lora_targets
-
     A = draw_lora(model, lora_targets(model), rank=rank, seed=seed)
     first, second = (
         lora_entk_at_init(model, train, columns, A=A, alpha=alpha, progress=False)
@@ -176,7 +173,7 @@ def class_map(kernel: Kernel, labels: ArrayLike) -> list[dict[str, float]]:
     for a in np.unique(y):
         for b in np.unique(y):
             block = np.ix_(y == a, y == b)
-            row = {"first": int(a), "second": int(b)}
+            row: dict[str, float] = {"first": int(a), "second": int(b)}
             row["between"] = float(norms[block][other[block]].mean())
             row["diagonal"] = float(np.diag(norms)[y == a].mean()) if a == b else float("nan")
             rows.append(row)

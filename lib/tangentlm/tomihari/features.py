@@ -88,7 +88,7 @@ def fisher_ratio(features: ArrayLike, labels: ArrayLike, form: str = "shrunk") -
     the directions in which a class does not vary are those of the few samples.
 
     Example:
-        >>> fisher_ratio([[0.0], [2.0], [10.0], [12.0]], [0, 0, 1, 1], "trace")
+        >>> round(fisher_ratio([[0.0], [2.0], [10.0], [12.0]], [0, 0, 1, 1], "trace"), 6)
         25.0
 
     Args:

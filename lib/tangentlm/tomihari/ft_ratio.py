@@ -1,9 +1,9 @@
 """The FT ratio from one linearised step, where the kernel would be too large.
 
 sum_j (P + F)(x, x_j) delta_j is J(x) g: the change of f(x) along g = sum_j J(x_j)^T delta_j, which
-is minus the gradient of the summed cross-entropy. One backward pass gives g, and one forward-mode pass
-J(x) g for all x; with g of the feature extractor alone it is sum_j F(x, x_j) delta_j. That costs
-three passes a sample, where the kernel costs C of them and a product for every pair.
+is minus the gradient of the summed cross-entropy. One backward pass gives g, and one forward-mode
+pass J(x) g for all x; with g of the feature extractor alone it is sum_j F(x, x_j) delta_j. That
+costs three passes a sample, where the kernel costs C of them and a product for every pair.
 """
 
 from __future__ import annotations

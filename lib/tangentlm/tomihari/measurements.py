@@ -12,15 +12,16 @@ import pandas as pd
 from tangentlm.params import project_root
 from tangentlm.studies.collect import read_collected, read_collected_table
 
-DATASETS = {"cb": "CB", "rte": "RTE", "sst2": "SST-2", "amazon": "Amazon"}
-"""The paper's names of the tasks that the study trains on."""
+DATASETS = {"cb": "CB", "rte": "RTE", "sst2": "SST-2", "mrpc": "MRPC", "amazon": "Amazon"}
+"""The paper's names of the tasks that the studies train on."""
 SHIFTED = {"dynasent": "Dynasent", "semeval2016": "SemEval", "sst5_3way": "SST-5"}
 """Its names of the sets that models trained on Amazon are tested on, too."""
 METHODS = {"ft": "FT", "lp-ft": "LP-FT", "lora": "LoRA", "lp-lora": "LP-LoRA"}
+PAPER_MODEL = "roberta-base"
 FT_RATE, LORA_RATE = 5e-5, 1e-3
 """Our rates, chosen on validation."""
-MAIN, SAME_RATE = "main", "same rate"
-"""What a run is: a number of the paper's tables, or LP-FT at FT's rate where that is another."""
+MAIN, AT_FT_RATE = "main", "at_ft_rate"
+"""Columns of runs: is it one of the paper's tables, and has it the rate of FT?"""
 
 
 def reported(name: str = "tomihari") -> pd.DataFrame:
@@ -40,8 +41,8 @@ def reported(name: str = "tomihari") -> pd.DataFrame:
     return table
 
 
-def rate_of(task: str, method: str) -> float:
-    """The rate at which our runs stand for the paper's.
+def rate_of(task: str, method: str, model: str = "minilm") -> float:
+    """The rate at which a run stands for the paper's.
 
     Example:
         >>> rate_of("cb", "LP-FT"), rate_of("sst2", "LP-FT")
@@ -50,17 +51,18 @@ def rate_of(task: str, method: str) -> float:
     Args:
         task: Our name of the task.
         method: The paper's name of the method.
+        model: Our name of the model; the paper's own has the paper's rates.
 
     Returns:
         The learning rate.
     """
+    rates = reported("tomihari_table6_hyperparameters").set_index(["dataset", "method"])
+    paper = rates["learning_rate"].astype(float)
+    if model == PAPER_MODEL:
+        return float(paper[task, method])
     if "LoRA" in method:
         return LORA_RATE
-    if method == "FT":
-        return FT_RATE
-    rates = reported("tomihari_table6_hyperparameters").set_index(["dataset", "method"])
-    paper = {of: float(rates.loc[(task, of), "learning_rate"]) for of in ("FT", "LP-FT")}
-    return float(f"{FT_RATE * paper['LP-FT'] / paper['FT']:.3g}")
+    return float(f"{FT_RATE * paper[task, method] / paper[task, 'FT']:.3g}")
 
 
 def runs(study: str) -> pd.DataFrame:
@@ -71,7 +73,8 @@ def runs(study: str) -> pd.DataFrame:
 
     Returns:
         Its collected rows with ``dataset``, ``name`` (the paper's name of the method, or that of
-        the start) and ``role``: ``MAIN``, ``SAME_RATE`` or empty. Without rows where nothing was run.
+        the start), and whether the rate is the ``main`` one and whether it is that of FT
+        (``at_ft_rate``); none where nothing was run.
     """
     table = read_collected(study, "two_stage")
     if table.empty:
@@ -81,19 +84,14 @@ def runs(study: str) -> pd.DataFrame:
         dataset=known["task"].map(DATASETS),
         name=[METHODS.get(method, method) for method in known["method"]],
     )
+    facts = list(named[["task", "model", "name", "learning_rate"]].itertuples(index=False))
     return named.assign(
-        role=[
-            _role(*row) for row in named[["task", "name", "learning_rate"]].itertuples(index=False)
-        ]
+        main=[
+            name in METHODS.values() and rate == rate_of(task, name, model)
+            for task, model, name, rate in facts
+        ],
+        at_ft_rate=[rate == rate_of(task, "FT", model) for task, model, _, rate in facts],
     )
-
-
-def _role(task: str, name: str, rate: float) -> str:
-    if name not in METHODS.values():
-        return ""
-    if rate == rate_of(task, name):
-        return MAIN
-    return SAME_RATE if name == "LP-FT" and rate == FT_RATE else ""
 
 
 def measured(study: str) -> pd.DataFrame:
@@ -103,8 +101,8 @@ def measured(study: str) -> pd.DataFrame:
         study: Its name.
 
     Returns:
-        The collected table with ``task``, ``seed``, ``name``, ``role``, ``rate`` and ``dataset``,
-        the paper's name of the test set.
+        The collected table with ``task``, ``seed``, ``name``, ``start``, ``main``, ``at_ft_rate``
+        and ``dataset``, the paper's name of the test set.
     """
     return _with_facts(study, "measured")
 
@@ -137,8 +135,8 @@ def _with_facts(study: str, table: str) -> pd.DataFrame:
     rows, of_runs = read_collected_table(study, f"two_stage-{table}"), runs(study)
     if rows.empty or of_runs.empty:
         return pd.DataFrame()
-    facts = of_runs[["run", "task", "seed", "dataset", "name", "role", "learning_rate", "start"]]
-    both = rows.merge(facts.rename(columns={"learning_rate": "rate"}), on="run")
+    facts = of_runs[["run", "task", "seed", "dataset", "name", "start", MAIN, AT_FT_RATE]]
+    both = rows.merge(facts, on="run")
     if "samples" in both:
         both["dataset"] = both["samples"].map(SHIFTED).fillna(both["dataset"])
     return both

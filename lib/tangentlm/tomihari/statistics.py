@@ -14,8 +14,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import spearmanr, t
 
 from tangentlm.analysis.intervals import MIN_COUNT
-from tangentlm.tomihari import measurements
-from tangentlm.tomihari.measurements import MAIN, SAME_RATE
+from tangentlm.tomihari.measurements import AT_FT_RATE, MAIN
 
 _KEYS = ["dataset", "seed"]
 _ALPHA, _POWER = 0.975, 0.8
@@ -55,32 +54,22 @@ def frame(values: pd.Series) -> pd.DataFrame:
     return present.rename("value").reset_index()
 
 
-def of_method(table: pd.DataFrame, column: str, name: str, role: str | None = MAIN) -> pd.Series:
+def of_method(table: pd.DataFrame, column: str, name: str, rate: str = MAIN) -> pd.Series:
     """A column of the runs of a method.
 
     Args:
         table: From ``tangentlm.tomihari.measurements``.
         column: Which.
         name: The method.
-        role: Which of its rates; ``None`` for any.
+        rate: At which rate, ``MAIN`` or ``AT_FT_RATE``.
 
     Returns:
         Values with the index ``dataset``, ``seed``.
     """
     if table.empty:
         return pd.Series(dtype=float, index=pd.MultiIndex.from_tuples([], names=_KEYS))
-    chosen = table["name"] == name
-    if role == SAME_RATE:  # where the paper's ratio of rates is 1, that run is the main one
-        chosen &= (table["role"] == SAME_RATE) | (
-            (table["role"] == MAIN)
-            & (
-                table["learning_rate" if "learning_rate" in table else "rate"]
-                == measurements.FT_RATE
-            )
-        )
-    elif role is not None:
-        chosen &= table["role"] == role
-    return table[chosen].drop_duplicates(_KEYS).set_index(_KEYS)[column]
+    chosen = table[(table["name"] == name) & table[rate].astype(bool)]
+    return chosen.drop_duplicates(_KEYS).set_index(_KEYS)[column]
 
 
 def log_ratio(first: pd.Series, second: pd.Series) -> pd.Series:
@@ -148,7 +137,7 @@ def equal_loss_ratio(traces: pd.DataFrame) -> pd.Series:
     """
     values = {}
     if not traces.empty:
-        same = traces[traces["rate"] == measurements.FT_RATE]
+        same = traces[traces[AT_FT_RATE].astype(bool)]
         for key, rows in same.groupby(_KEYS):
             both = [rows[rows["name"] == name].sort_values("epoch") for name in ("LP-FT", "FT")]
             if all(len(one) for one in both):
@@ -170,7 +159,7 @@ def norm_rises(traces: pd.DataFrame) -> pd.Series:
     """
     if traces.empty:
         return of_method(traces, "epoch", "FT")
-    chosen = traces[(traces["name"] == "FT") & (traces["role"] == MAIN)]
+    chosen = traces[(traces["name"] == "FT") & traces[MAIN].astype(bool)]
     return chosen.groupby(_KEYS)[["epoch", "weight_norm"]].apply(
         lambda rows: float(spearmanr(rows["epoch"], rows["weight_norm"]).statistic)
     )
@@ -196,7 +185,7 @@ def norm_scaling(table: pd.DataFrame, study_runs: pd.DataFrame) -> pd.DataFrame:
     base = both["start"].str.extract(r"^(random|lp)(-scaled:.+)?$")
     chosen = both.assign(head=base[0], scaled=base[1].notna(), norm=both["start_norm"])
     chosen = chosen[chosen["head"].notna() & (chosen["adaptation"] == "full")]
-    return chosen[chosen["rate"] == measurements.FT_RATE][columns].reset_index(drop=True)
+    return chosen[chosen[AT_FT_RATE].astype(bool)][columns].reset_index(drop=True)
 
 
 def slopes(scaling: pd.DataFrame, head: str) -> pd.Series:
