@@ -234,42 +234,17 @@ KINDS = {
     "number of samples": "which samples and seeds",
     "padding": "which samples and seeds",
 }
-
-
-def options_figure(options):
-    """A panel of rows for each kind of choices, on one axis of factors of ten."""
-    from tangentlm.figures.style import COLOURS, subplots
-
-    kinds = list(dict.fromkeys(KINDS.values()))
-    shown = options.assign(kind=options["option"].map(KINDS))
-    heights = [int((shown["kind"] == kind).sum()) for kind in kinds]
-    figure, axes = subplots(
-        len(kinds),
-        1,
-        figsize=(7.4, 0.8 + 0.24 * sum(heights)),
-        sharex=True,
-        gridspec_kw={"height_ratios": heights},
-    )
-    for kind, one in zip(kinds, axes, strict=True):
-        part = shown[shown["kind"] == kind].iloc[::-1]
-        part = part.sort_values(
-            "option", key=lambda s: -s.map(list(KINDS).index), kind="stable"
-        )
-        colours = [
-            COLOURS[list(KINDS).index(o) % len(COLOURS)] for o in part["option"]
-        ]
-        places = np.arange(len(part))
-        one.hlines(places, part["low"], part["high"], colors=colours, linewidth=1.4)
-        one.scatter(part["median"], places, color=colours, s=18, zorder=3)
-        one.set_yticks(places, part["option"] + ": " + part["value"], fontsize=7)
-        one.set_title(kind, fontsize=9, loc="left")
-        one.set_xscale("log")
-    axes[-1].set_xlabel("condition number")
-    return figure
-
-
-figure = options_figure(options)
-figure
+shown = options.assign(
+    kind=options["option"].map(KINDS),
+    row=options["option"] + ": " + options["value"],
+    value=options["median"],
+)
+shown = shown.sort_values(
+    "option", key=lambda o: o.map(list(KINDS).index), kind="stable"
+)
+figures.ranges(
+    shown, panel="kind", group="option", label="condition number", xscale="log"
+)
 
 # %% tags=["remove-input"]
 figures.data_link(options, "kappa-options")
@@ -455,7 +430,6 @@ figures.relations(
     panel="panel",
     label="tokens of a text",
     joined=True,
-    xscale="log",
     yscale="log",
 )
 
