@@ -77,7 +77,8 @@ def kernel_by_layer(
         below = layer if layer.endswith(".") else f"{layer}.lora_B."
         owners |= {name: layer for name, _ in model.named_parameters() if name.startswith(below)}
     return entk(
-        model, rows, formula=formula, outputs=outputs, parameters=list(owners), by=owners.get,
+        model, rows, formula=formula, outputs=outputs, parameters=list(owners),
+        by=lambda name: owners[name],
         precision=precision, memory=memory, progress=False,
     )  # fmt: skip
 
