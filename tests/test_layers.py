@@ -45,6 +45,7 @@ def test_the_rooms_are_in_order(package):
         ("kernels/tiles.py", "from tangentlm.params import digest", "The kernels know"),
         ("params/base.py", "import torch", "Parameters are read without torch"),
         ("tasks/splits.py", "def f():\n    import tangentlm.studies", "A room imports only"),
+        ("afzal/tables.py", "from tangentlm.malladi import tables", "A room imports only"),
         ("newroom.py", "", "A room imports only"),
     ],
 )

@@ -1,8 +1,8 @@
 """What Rahimi Afzal et al. claim, and what numbers say: the paper's own, or ours.
 
 The statistics, their thresholds and the level were set before the runs of the study, but after one
-trial on CoLA. A rank correlation decides where its exact p value is below ``LEVEL``: the claim holds if the sign is the
-claimed one and fails if it is the other; else it is undecided.
+trial on CoLA. A rank correlation decides where its exact p value is below ``LEVEL``: the claim
+holds if the sign is the claimed one and fails if it is the other; else it is undecided.
 """
 
 from __future__ import annotations

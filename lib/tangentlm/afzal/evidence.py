@@ -47,17 +47,17 @@ def rank_correlations(table: pd.DataFrame | None = None) -> pd.DataFrame:
     rows = []
     for name, (words, sign) in OUTCOMES.items():
         pairs = [(part[_KAPPA].to_numpy(), part[name].to_numpy()) for part in by_task]
-        means = [
+        means = (
             [np.log(kappa).mean() for kappa, _ in pairs],
             [outcome.mean() for _, outcome in pairs],
-        ]
+        )
         rows.append(
             {
                 "outcome": words, "claimed": sign,
                 **{part["task"].iloc[0]: kendall_tau(part[_KAPPA], part[name]) for part in by_task},
                 "mean": mean_tau(pairs), "p": exact_stratified_p(pairs),
                 "pooled": kendall_tau(paper[_KAPPA], paper[name]),
-                "across": kendall_tau(*means), "p_across": exact_stratified_p([(*means,)]),
+                "across": kendall_tau(*means), "p_across": exact_stratified_p([means]),
                 "between": share_between([outcome for _, outcome in pairs]),
             }
         )  # fmt: skip

@@ -1,8 +1,8 @@
 """The ledger: every number of the paper beside ours.
 
 The paper gives no spread, and its seeds of head and samples are not known. So a condition number of
-ours counts as the same where the paper's lies within our range over heads and draws. That rule was set
-before the runs of the study. Counts of parameters have to agree exactly.
+ours counts as the same where the paper's lies within our range over heads and draws. That rule was
+set before the runs of the study. Counts of parameters have to agree exactly.
 """
 
 from __future__ import annotations

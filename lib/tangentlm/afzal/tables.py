@@ -24,6 +24,9 @@ def table_1(ledger: pd.DataFrame) -> pd.DataFrame:
     keys = ["title", "choice"]
     wide = first.set_index([*keys, "quantity"])["paper"].unstack(sort=False)
     kappa = first[first["quantity"] == KAPPA].set_index(keys)
+    digits = dict.fromkeys(_LOSSES, "{:.4f}") | {"evaluation accuracy": "{:.2f}", KAPPA: "{:,.10g}"}
+    for quantity, form in digits.items():
+        wide[quantity] = wide[quantity].map(form.format)  # as printed
     table = wide.reset_index().rename(columns={"title": "task", "choice": "layers", KAPPA: "paper"})
     ours = [in_words(*kappa.loc[key, ["ours", "low", "high"]]) for key in wide.index]
     return table.assign(ours=ours, **{"ours, losses": NOT_RUN})[

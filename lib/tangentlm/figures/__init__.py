@@ -13,6 +13,7 @@ from tangentlm.figures.curves import lines, pretraining_curve, training_curves
 from tangentlm.figures.links import data_link
 from tangentlm.figures.matrices import heat_map, kernel_matrix, matrix_product, selection_grid
 from tangentlm.figures.power_laws import power_laws
+from tangentlm.figures.ranges import ranges
 from tangentlm.figures.relations import relations
 from tangentlm.figures.scatter import scatter_panels
 from tangentlm.figures.style import COLOURS, INK, use_style
@@ -32,6 +33,7 @@ __all__ = [
     "point_panels",
     "power_laws",
     "pretraining_curve",
+    "ranges",
     "relations",
     "scatter_panels",
     "selection_grid",

@@ -25,7 +25,7 @@ def with_lora(model: nn.Module, A: Mapping[str, Tensor], alpha: float) -> nn.Mod
         >>> layers = projection_layers(model, layers=[0, 3], projections=["key"])
         >>> network = with_lora(model, draw_lora(model, layers, rank=8, seed=0), alpha=8.0)
         >>> sum(p.numel() for p in network.parameters() if p.requires_grad)
-        4096
+        2048
 
     Args:
         model: The model; changed in place. Nothing but the new matrices is trained afterwards.
@@ -77,7 +77,8 @@ def kernel_by_layer(
         below = layer if layer.endswith(".") else f"{layer}.lora_B."
         owners |= {name: layer for name, _ in model.named_parameters() if name.startswith(below)}
     return entk(
-        model, rows, formula=formula, outputs=outputs, parameters=list(owners), by=owners.get,
+        model, rows, formula=formula, outputs=outputs, parameters=list(owners),
+        by=lambda name: owners[name],
         precision=precision, memory=memory, progress=False,
     )  # fmt: skip
 
