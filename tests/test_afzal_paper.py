@@ -11,7 +11,7 @@ from tangentlm.afzal import claims, ledger, measurements, tables
 from tangentlm.afzal.evidence import accuracy_ranges, falling, rank_correlations
 from tangentlm.afzal.measurements import CHOICES
 from tangentlm.analysis.rank_correlation import kendall_tau
-from tangentlm.analysis.verdicts import DIFFERS, FAILS, HOLDS, NOT_RUN, REPRODUCED, UNDECIDED
+from tangentlm.analysis.verdicts import COMPATIBLE, DIFFERS, FAILS, HOLDS, NOT_RUN, UNDECIDED
 from tangentlm.errors import InputError
 from tangentlm.studies.collect import results_folder
 
@@ -132,7 +132,7 @@ def test_added_layers_are_counted():
 def test_a_condition_number_is_reproduced_within_our_range(monkeypatch):
     inside, outside = made_up(), made_up()
     inside["kappa"] = np.where(inside["draw"] == 0, 1.0, 20_000.0)
-    for measured, expected in ((inside, REPRODUCED), (outside, DIFFERS)):
+    for measured, expected in ((inside, COMPATIBLE), (outside, DIFFERS)):
         monkeypatch.setattr(ledger, "kappas", lambda _study, m=measured: m)
         monkeypatch.setattr(ledger, "seconds", lambda _study: pd.DataFrame())
         rows = ledger.compare().set_index(["title", "choice", "quantity"])
@@ -141,7 +141,7 @@ def test_a_condition_number_is_reproduced_within_our_range(monkeypatch):
         assert first["reason"] == "another model: minilm"
     assert rows.loc[("SST-2", CHOICES[0], "condition number"), "verdict"] == NOT_RUN
     assert rows.loc[("CoLA", CHOICES[0], "train loss"), "verdict"] == NOT_RUN
-    assert rows.loc[("all", CHOICES[4], "parameters (M)"), "verdict"] == REPRODUCED
+    assert rows.loc[("all", CHOICES[4], "parameters (M)"), "verdict"] == COMPATIBLE
 
 
 def test_our_seconds_decide_nothing(monkeypatch):

@@ -87,7 +87,7 @@ def test_tasks_are_the_14_of_malladi_and_the_bundled():
     assert list_tasks() == sorted(list_tasks())
 
 
-FROM_A_FOLDER = {"amazon", "dynasent", "semeval2016", "sst5_3way"}
+FROM_A_FOLDER = {"amazon", "dynasent", "semeval2016", "sst5_3way", "yelp"}
 """Tasks whose rows are on no hub in the form that is meant."""
 
 
@@ -361,5 +361,5 @@ def test_the_study_has_every_searched_prompt_that_its_model_can_answer(experimen
 
 
 def test_the_probe_asks_the_tasks_that_were_there_when_it_ran():
-    later = {"amazon", "cb", "dynasent", "semeval2016", "sst5_3way"}
+    later = {"amazon", "cb", "cola", "dynasent", "imdb", "semeval2016", "sst5_3way", "yelp"}
     assert set(list_tasks()) - set(probed_tasks()) == later

@@ -188,11 +188,11 @@ pairs.style.hide().format(precision=0)
 # %%
 from tangentlm.pretrain.card import Findings, save_masked_lm, write_card
 from tangentlm.pretrain.downstream import downstream
-from tangentlm.tasks import list_tasks
+from tangentlm.tasks import probed_tasks
 
 folder = run.output_folder() / "model"
 save_masked_lm(masked_lm, tokenizer, folder)
-tasks = downstream(str(folder), list_tasks())
+tasks = downstream(str(folder), probed_tasks())
 tasks.style.hide().format(precision=1, na_rep="")
 
 # %% [markdown]

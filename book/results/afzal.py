@@ -310,7 +310,7 @@ readable(
 # %% [markdown]
 # ## The ledger
 #
-# One row for each of the paper's numbers. A condition number counts as reproduced where the paper's lies within our
+# One row for each of the paper's numbers. A condition number counts as compatible where the paper's lies within our
 # range over heads and draws, and of another model that would be chance; a count of parameters where it agrees exactly.
 
 # %% tags=["hide-input"]

@@ -586,7 +586,7 @@ readable(dataset_sizes(STUDY))
 # %% [markdown]
 # ## Ledger
 #
-# Every number that the paper prints in Tables 1, 2 and 8 to 16, 633 in all, and ours. "reproduced" means that the difference lies within Welch's 95 % interval
+# Every number that the paper prints in Tables 1, 2 and 8 to 16, 633 in all, and ours. "compatible" means that the difference lies within Welch's 95 % interval
 # and half a percent for rounding; it is no surprise that most differ, since the model is another. The first column is the number of the table.
 
 # %% tags=["hide-input"]

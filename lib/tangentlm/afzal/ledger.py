@@ -10,7 +10,7 @@ from __future__ import annotations
 import pandas as pd
 
 from tangentlm.afzal.measurements import kappas, seconds, spread_of
-from tangentlm.analysis.verdicts import DIFFERS, NOT_RUN, REPRODUCED, UNDECIDED
+from tangentlm.analysis.verdicts import COMPATIBLE, DIFFERS, NOT_RUN, UNDECIDED
 from tangentlm.params import project_root
 
 PAPER_MODEL = "roberta-base"
@@ -130,7 +130,7 @@ def compare(study: str = "afzal") -> pd.DataFrame:
 def _judge_kappas(both: pd.DataFrame, model: str) -> None:
     here = (both["quantity"] == KAPPA) & both["ours"].notna()
     inside = both["paper"].between(both["low"], both["high"])
-    both.loc[here, "verdict"] = inside[here].map({True: REPRODUCED, False: DIFFERS})
+    both.loc[here, "verdict"] = inside[here].map({True: COMPATIBLE, False: DIFFERS})
     both.loc[here, "reason"] = "" if model == PAPER_MODEL else f"another model: {model}"
 
 
@@ -144,7 +144,7 @@ def _judge_counts(both: pd.DataFrame) -> None:
     for quantity, (value, unit) in counted.items():
         row = both["quantity"] == quantity
         agrees = ((value - both.loc[row, "paper"]).between(0, unit)).all()
-        both.loc[row, ["ours", "verdict"]] = [value, REPRODUCED if agrees else DIFFERS]
+        both.loc[row, ["ours", "verdict"]] = [value, COMPATIBLE if agrees else DIFFERS]
         both.loc[row, "reason"] = "counted from the shapes of RoBERTa-base and its head"
 
 

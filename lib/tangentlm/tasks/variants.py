@@ -8,7 +8,7 @@ from typing import Any
 
 from tangentlm.errors import InputError
 from tangentlm.params import Prompt, TaskRun, project_root
-from tangentlm.tasks.task import Task, list_tasks, load_task
+from tangentlm.tasks.task import Task, load_task, probed_tasks
 
 PRINTED_SPLIT = 42
 """The split of Table E.1 of Gao et al. (2021), whose top results Malladi et al. take."""
@@ -69,7 +69,7 @@ def searched_label_words() -> list[str]:
     Returns:
         Sorted words.
     """
-    titles = {load_task(name).title.casefold() for name in list_tasks()}
+    titles = {load_task(name).title.casefold() for name in probed_tasks()}
     best = (r for r in _search_results() if r["rank"] == "1" and r["task"].casefold() in titles)
     return sorted({word for row in best for word in json.loads(row["label_words"]).values()})
 

@@ -13,8 +13,9 @@ from typing import Any
 
 import pandas as pd
 
-from tangentlm.analysis.intervals import MIN_COUNT, interval_of_difference
-from tangentlm.analysis.verdicts import DIFFERS, NOT_RUN, REPRODUCED, UNDECIDED
+from tangentlm.analysis.estimates import MIN_COUNT
+from tangentlm.analysis.intervals import interval_of_difference
+from tangentlm.analysis.verdicts import COMPATIBLE, DIFFERS, NOT_RUN, UNDECIDED
 from tangentlm.tomihari import measurements
 from tangentlm.tomihari.measurements import MAIN
 
@@ -135,5 +136,5 @@ def _verdict(row: dict[Any, Any]) -> dict[str, object]:
         0.0, (row["paper_std"], row["ours_std"]), (PAPER_SEEDS, int(row["seeds"]))
     )
     tolerance = width.high + ROUNDING * abs(row["paper_mean"])
-    verdict = REPRODUCED if abs(difference) <= tolerance else DIFFERS
+    verdict = COMPATIBLE if abs(difference) <= tolerance else DIFFERS
     return {"difference": difference, "tolerance": tolerance, "verdict": verdict}

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.stats import spearmanr, t
 
-from tangentlm.analysis.intervals import MIN_COUNT
+from tangentlm.analysis.estimates import MIN_COUNT
 from tangentlm.tomihari.measurements import AT_FT_RATE, MAIN
 
 _KEYS = ["dataset", "seed"]
