@@ -128,7 +128,7 @@ def test_runs_are_listed_with_their_state(root, capsys):
     ("arguments", "message"),
     [
         (["taks"], "unknown kind 'taks'; did you mean 'tasks'?"),
-        (["runs"], "which study's runs? One of lab, "),
+        (["runs"], "which study's runs? One of afzal, lab, "),
         (["runs", "pokcet"], "unknown study 'pokcet'; did you mean 'pocket'?"),
         (["parameters", "kernal"], "unknown experiment 'kernal'; did you mean 'kernel'?"),
         (["tasks", "sst2"], "'sst2': only 'parameters' and 'runs' are listed by a name"),
@@ -270,7 +270,7 @@ def test_a_number_of_jobs_that_is_none_is_refused(jobs, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["mien", NAME], "unknown study 'mien'; did you mean 'mine'?"),
+        (["minee", NAME], "unknown study 'minee'; did you mean 'mine'?"),
         (["mine", NAME + "d"], f"'{NAME}d'; did you mean '{NAME}'?"),
         (["mine", NAME], f"mine/{NAME} was not collected, so there is nothing to compare with"),
     ],

@@ -22,6 +22,13 @@ def constant_kernel(rows: Batch, columns: Batch | None = None, *, outputs: int =
     Regression with it moves every sample's output by the same amount, so all that it can learn is
     how often a label comes.
 
+    Example:
+        >>> import torch
+        >>> batch = {"input_ids": torch.tensor([[3, 4], [3, 5]])}
+        >>> constant_kernel(batch).values[:, 0, :, 0]
+        array([[1., 1.],
+               [1., 1.]])
+
     Args:
         rows: The N rows; only their number counts.
         columns: The M columns; by default the rows.

@@ -71,7 +71,9 @@ class TileStore:
         path.mkdir(parents=True, exist_ok=True)
         manifest = path / "manifest.json"
         if not manifest.exists():
-            if any(path.iterdir()) and not list(path.glob("*.part")):
+            is_used = any(path.iterdir()) and not list(path.glob("*.part"))
+            # Another process may have begun the same store between these looks.
+            if is_used and not manifest.exists():
                 raise InputError(f"cache {path} holds other files; give a folder of its own")
             rows, columns = plan()
             new = {"identity": dict(identity), "rows": rows, "columns": columns}
