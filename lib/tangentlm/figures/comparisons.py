@@ -57,7 +57,7 @@ def claim_panels(tested: pd.DataFrame, label: str) -> Figure:
     """The statistic of each claim on each task, a panel a claim; where it holds the ground is grey.
 
     Args:
-        tested: From ``claims.judge_claims``; claims without runs are left out.
+        tested: From ``tangentlm.malladi.judging.judge_claims``; claims without runs are left out.
         label: What stands at the vertical axes.
 
     Returns:
