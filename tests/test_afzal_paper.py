@@ -129,7 +129,7 @@ def test_added_layers_are_counted():
     assert (claims.added_layers(made_up(growth=-0.1))["largest"] == 100).any()
 
 
-def test_a_condition_number_is_reproduced_within_our_range(monkeypatch):
+def test_a_condition_number_is_compatible_within_our_range(monkeypatch):
     inside, outside = made_up(), made_up()
     inside["kappa"] = np.where(inside["draw"] == 0, 1.0, 20_000.0)
     for measured, expected in ((inside, COMPATIBLE), (outside, DIFFERS)):

@@ -308,3 +308,9 @@ def test_a_setting_of_names_has_its_names_and_no_lines():
     (axes,) = figures.spread_lines(table, "task", "y", "m", labels=("task", "y")).axes
     assert [text.get_text() for text in axes.get_xticklabels()] == ["a", "b"]
     assert {line.get_linestyle() for line in axes.lines if len(line.get_xdata()) == 2} <= {"None"}
+
+
+def test_twelve_groups_look_different():
+    table = pd.DataFrame({"x": range(12), "y": range(12), "g": list("abcdefghijkl"), "p": "one"})
+    (axes,) = figures.relations(table, "x", "y", "g", panel="p", label="x").axes
+    assert len({(line.get_color(), line.get_marker()) for line in axes.lines}) == 12

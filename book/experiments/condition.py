@@ -72,6 +72,7 @@ the_pool = load_pool(
     pads=run.pads,
     max_length=run.max_length,
     data=run.data,
+    device=run.device,
 )
 subsets = paper_subsets(the_pool, run.layers)
 names = list(dict.fromkeys(name for some in subsets.values() for name in some))

@@ -20,9 +20,9 @@ def kappas(study: str = STUDY) -> pd.DataFrame:
 
     Returns:
         A row a choice of layers, head and draw: ``task`` and its ``title``, ``model``, ``formula``,
-        ``pads``, ``run``, ``kernel`` (the choice with our layers), ``choice`` (the paper's words
-        for it), ``head``, ``draw``, ``kappa``, ``largest``, ``smallest``, ``trace`` and
-        ``mean_tokens``; empty where nothing was run.
+        ``pads``, ``samples``, ``sigma``, ``run``, ``kernel`` (the choice with our layers),
+        ``choice`` (the paper's words for it), ``head``, ``draw``, ``kappa``, ``largest``,
+        ``smallest``, ``trace`` and ``mean_tokens``; empty where nothing was run.
     """
     rows, runs = read_collected_table(study, "condition-kappa"), read_collected(study, "condition")
     if rows.empty or runs.empty:

@@ -14,6 +14,7 @@ from tangentlm.finetune.chosen_lora import kernel_by_layer, with_lora
 from tangentlm.kernels import Kernel, draw_lora
 from tangentlm.models.checkpoints import load_tokenizer
 from tangentlm.models.classification_head import ClassificationModel, load_classification_model
+from tangentlm.models.logits import pick_device
 from tangentlm.models.projections import projection_layers
 from tangentlm.tasks import load_task
 from tangentlm.tasks.pools import draw_rows
@@ -77,6 +78,7 @@ class Pool:
 def load_pool(
     task: str, model: str = "pocket", *, size: int, seed: int, rank: int = 8, alpha: float = 8.0,
     pads: str = "masked", max_length: int | None = None, data: str | Path | None = None,
+    device: str = "auto",
 ) -> Pool:  # fmt: skip
     """Draw samples of a task and put LoRA and a head on a model.
 
@@ -95,6 +97,7 @@ def load_pool(
         pads: One of ``PADS``; attended padding fills every row up to ``max_length``.
         max_length: Longer texts are cut to so many tokens; the task's own by default.
         data: A data folder; the variable ``TANGENTLM_DATA`` by default.
+        device: Where the model is, as ``pick_device`` reads it.
 
     Returns:
         The pool.
@@ -108,6 +111,7 @@ def load_pool(
     network = load_classification_model(model, _OUTPUTS)
     names = projection_layers(network, projections=("query", "key", "value"))
     with_lora(network, draw_lora(network, names, rank=rank, seed=seed), alpha)
+    network.to(pick_device(device))
     return Pool(network, with_pads(batch, pads, max_length if pads == "attended" else None))
 
 

@@ -97,7 +97,9 @@ class Estimate:
 
     @property
     def half(self) -> float:
-        """Half the width of the 95 % interval, from however few values."""
+        """Half the width of the 95 % interval, from two values on; NaN of one."""
+        if math.isnan(self.variance):
+            return math.nan
         quantile = float(t.ppf((1 + LEVEL) / 2, self.freedom))
         return quantile * math.sqrt(self.variance)
 

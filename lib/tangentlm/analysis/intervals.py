@@ -12,18 +12,13 @@ A mean whose test rows count, too, is an ``Estimate``.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.stats import binomtest, pearsonr, t
+from scipy.stats import binomtest, pearsonr
 
-from tangentlm.analysis.estimates import LEVEL, Estimate
+from tangentlm.analysis.estimates import LEVEL, Estimate, Source
 from tangentlm.analysis.verdicts import Interval
-
-_QUANTILE = 0.975
-"""Of Student's t; half of what lies outside the interval is above it."""
 
 
 def interval_of_mean(values: ArrayLike) -> Interval:
@@ -71,14 +66,8 @@ def interval_of_difference(
         variance, and t the quantile of Student's t with Welch's degrees of freedom. Where both
         standard deviations are zero it has no width.
     """
-    parts = [std**2 / count for std, count in zip(stds, counts, strict=True)]
-    variance = sum(parts)
-    if not variance:
-        return Interval(difference, difference, difference)
-    freedom = variance**2 / sum(
-        part**2 / (count - 1) for part, count in zip(parts, counts, strict=True)
-    )
-    half = float(t.ppf(_QUANTILE, freedom)) * math.sqrt(variance)
+    parts = zip(stds, counts, strict=True)
+    half = Estimate(difference, tuple(Source(std**2 / n, n) for std, n in parts)).half
     return Interval(difference, difference - half, difference + half)
 
 

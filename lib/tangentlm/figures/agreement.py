@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from tangentlm.errors import InputError
-from tangentlm.figures.style import COLOURS, INK, MARKERS, subplots
+from tangentlm.figures.style import INK, look_of, subplots
 
 
 def agreement(
@@ -40,10 +40,7 @@ def agreement(
         one.plot([low, high], [low, high], color=INK, linewidth=0.8)
         for number, member in enumerate(groups):
             rows = table[(table[panel] == name) & (table[group] == member)]
-            # Beyond as many groups as colours, a colour comes again with another marker.
-            marker = MARKERS[(number + number // len(COLOURS)) % len(MARKERS)]
-            style = {"marker": marker, "color": COLOURS[number % len(COLOURS)]}
-            one.scatter(rows[x], rows[y], s=22, alpha=0.8, label=member, **style)
+            one.scatter(rows[x], rows[y], s=22, alpha=0.8, label=member, **look_of(number))
         one.set_title(name, fontsize=10)
         one.set_xlabel(labels[0])
         one.set_aspect("equal")

@@ -9,7 +9,7 @@ from pandas.api.types import is_numeric_dtype
 
 from tangentlm.analysis.verdicts import Interval
 from tangentlm.errors import InputError
-from tangentlm.figures.style import COLOURS, INK, MARKERS, subplots
+from tangentlm.figures.style import COLOURS, INK, look_of, subplots
 
 
 def point_panels(table: pd.DataFrame, label: str) -> Figure:
@@ -40,11 +40,11 @@ def point_panels(table: pd.DataFrame, label: str) -> Figure:
                 [tasks.index(task) + shift for task in rows["task"]],
                 rows["value"],
                 yerr=[rows["value"] - rows["low"], rows["high"] - rows["value"]],
-                fmt=MARKERS[number % len(MARKERS)],
+                linestyle="none",
                 markersize=4,
-                color=COLOURS[number % len(COLOURS)],
                 capsize=2,
                 label=method,
+                **look_of(number),
             )
         one.set_title(name, fontsize=10)
         one.set_ylabel(label)
@@ -57,7 +57,7 @@ def claim_panels(tested: pd.DataFrame, label: str) -> Figure:
     """The statistic of each claim on each task, a panel a claim; where it holds the ground is grey.
 
     Args:
-        tested: From ``claims.judge_claims``; claims without runs are left out.
+        tested: From ``tangentlm.malladi.judging.judge_claims``; claims without runs are left out.
         label: What stands at the vertical axes.
 
     Returns:
@@ -109,11 +109,10 @@ def spread_lines(
             yerr=of_x.std().fillna(0),
             # Between names there is no line to draw.
             linestyle="-" if is_numeric_dtype(table[x]) else "none",
-            marker=MARKERS[number % len(MARKERS)],
             markersize=4,
             capsize=3,
-            color=COLOURS[number % len(COLOURS)],
             label=method,
+            **look_of(number),
         )
     names = [value if isinstance(value, str) else f"{value:g}" for value in places]
     axes.set_xticks(range(len(places)), names)
@@ -159,10 +158,9 @@ def unit_lines(
         here = table[table[panel] == name]
         for number, (method, rows) in enumerate(here.groupby(by, sort=False)):
             lines = rows.pivot_table(index=x, columns=unit, values=y)
-            colour = COLOURS[number % len(COLOURS)]
-            one.plot(lines.index, lines, color=colour, linewidth=0.7, alpha=0.35)
-            marker = MARKERS[number % len(MARKERS)]
-            one.plot(lines.mean(axis=1), color=colour, marker=marker, linewidth=2.4, label=method)
+            look = look_of(number)
+            one.plot(lines.index, lines, color=look["color"], linewidth=0.7, alpha=0.35)
+            one.plot(lines.mean(axis=1), linewidth=2.4, label=method, **look)
         one.set_xscale("log", base=2)
         one.set_xticks(sorted(table[x].unique()), [f"{v:g}" for v in sorted(table[x].unique())])
         one.minorticks_off()

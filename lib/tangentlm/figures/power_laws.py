@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from tangentlm.errors import InputError
-from tangentlm.figures.style import COLOURS, INK, MARKERS, subplots
+from tangentlm.figures.style import INK, look_of, subplots
 
 
 def power_laws(
@@ -51,12 +51,11 @@ def power_laws(
         one.set(yscale="log", xlabel=labels[0])
         one.set_title(name, fontsize=10)
         for kind, rows in table[table[panel] == name].groupby(by, sort=False):
-            number = kinds.index(kind)
-            colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+            look = look_of(kinds.index(kind))
             seeds = rows.pivot_table(index=x, columns="seed", values=y)
             mean = np.exp(np.log(seeds).mean(axis=1))
-            one.plot(seeds, color=colour, linewidth=0.7, alpha=0.3)
-            one.plot(mean, color=colour, marker=marker, markersize=4, linewidth=0, label=kind)
+            one.plot(seeds, color=look["color"], linewidth=0.7, alpha=0.3)
+            one.plot(mean, markersize=4, linewidth=0, label=kind, **look)
             if (name, kind) in slopes:
                 guide = mean.iloc[-1] * (mean.index / mean.index[-1]) ** slopes[name, kind]
                 one.plot(mean.index, guide, color=INK, linewidth=1, linestyle="--")

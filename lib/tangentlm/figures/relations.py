@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from tangentlm.errors import InputError
-from tangentlm.figures.style import COLOURS, MARKERS, subplots
+from tangentlm.figures.style import look_of, subplots
 
 
 def relations(
@@ -51,8 +51,7 @@ def relations(
             rows = table[(table[panel] == name) & (table[group] == member)].sort_values(x)
             one.plot(
                 rows[x], rows[y], linestyle="-" if joined else "none", linewidth=0.9, markersize=5,
-                marker=MARKERS[number % len(MARKERS)], color=COLOURS[number % len(COLOURS)],
-                label=member,
+                label=member, **look_of(number),
             )  # fmt: skip
         one.set(xlabel=label, ylabel=name, **axis)
     axes[0, -1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))

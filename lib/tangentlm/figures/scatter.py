@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from tangentlm.errors import InputError
-from tangentlm.figures.style import COLOURS, MARKERS, subplots
+from tangentlm.figures.style import look_of, subplots
 
 
 def scatter_panels(table: pd.DataFrame, names: Mapping[int, str]) -> Figure:
@@ -31,8 +31,7 @@ def scatter_panels(table: pd.DataFrame, names: Mapping[int, str]) -> Figure:
     figure, axes = subplots(1, len(panels), figsize=(3.4 * len(panels), 3.2), squeeze=False)
     for panel, one in zip(panels, axes[0], strict=True):
         for label, rows in table[table["panel"] == panel].groupby("label"):
-            place = int(str(label)) % len(COLOURS)
-            style = {"marker": MARKERS[place % len(MARKERS)], "color": COLOURS[place]}
+            style = look_of(int(str(label)))
             of_head = rows["is_row"].astype(bool)
             one.scatter(
                 rows["x"][~of_head], rows["y"][~of_head], s=14, alpha=0.7,

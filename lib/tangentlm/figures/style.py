@@ -18,6 +18,22 @@ MARKERS = "os^Dv*"
 """As many as colours, for those who see none."""
 
 
+def look_of(number: int) -> dict[str, str]:
+    """Colour and marker of a group of points.
+
+    Args:
+        number: Its place among the groups, from 0.
+
+    Returns:
+        Arguments of matplotlib's. Beyond as many groups as colours, a colour comes again with
+        another marker.
+    """
+    again = number // len(COLOURS)
+    return {
+        "color": COLOURS[number % len(COLOURS)], "marker": MARKERS[(number + again) % len(MARKERS)],
+    }  # fmt: skip
+
+
 def use_style() -> None:
     """Vector figures on a transparent ground, and whole texts in tables, for a notebook."""
     set_matplotlib_formats("svg")

@@ -17,6 +17,7 @@ from torch.func import functional_call
 
 from tangentlm.batches import Batch
 from tangentlm.errors import InputError
+from tangentlm.finetune.chosen_lora import with_lora
 from tangentlm.kernels import (
     Kernel,
     draw_lora,
@@ -172,21 +173,11 @@ def _head_trained_outright(model: TaskModel, train_head: bool) -> list[str]:
 
 
 def _with_lora(model: TaskModel, rank: int, alpha: float, seed: int, train_head: bool) -> nn.Module:
-    from peft import LoraConfig, inject_adapter_in_model
-
     outright = _head_trained_outright(model, train_head)
-    targets = lora_targets(model)
-    start = draw_lora(model, targets, rank=rank, seed=seed)
-    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets, lora_dropout=0.0)
-    was_training = model.training
-    inject_adapter_in_model(config, _body(model))
+    with_lora(model, draw_lora(model, lora_targets(model), rank=rank, seed=seed), alpha)
     for name in outright:
         model.get_parameter(name).requires_grad_(True)
-    for name, matrix in start.items():
-        layer: Any = model.get_submodule(name)
-        with torch.no_grad():
-            layer.lora_A["default"].weight.copy_(matrix)
-    return model.train(was_training)  # PEFT's own layers come in training mode
+    return model
 
 
 class IntrinsicModel(nn.Module):

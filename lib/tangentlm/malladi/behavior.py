@@ -17,10 +17,8 @@ from tangentlm.malladi.claims import PROPERTIES_OF, Claim
 from tangentlm.malladi.estimating import Found, of_paper, of_runs
 from tangentlm.malladi.judging import all_of, power
 from tangentlm.malladi.ledger import reported
-from tangentlm.malladi.properties import majority
+from tangentlm.malladi.properties import COUNTED, majority
 
-COUNTED = (16, 64)
-"""The k of Table 1."""
 DRAWS = 4000
 NAMES = ("solves", "linear", "fixed")
 SHOWS, DOES_NOT = "shows it", "does not"

@@ -21,7 +21,6 @@ LINEAR = 0.5
 """The share of the improvement from which the Taylor model follows fine-tuning."""
 FIXED = 2.0
 """The mean relative distance of the kernel's entries below which features are fixed."""
-MANUAL_PROMPT = {"setting": "prompt", "prompt": "manual"}
 SENTIMENT = ("SST-2", "MR", "CR")
 PROMPTED = (*SENTIMENT, "QNLI", "RTE", "QQP")
 """The tasks of Figure 1."""

@@ -137,7 +137,8 @@ def headlines(
         ``claim``, ``says``, ``where``, ``unit``; for the paper ``paper`` (the mean over tasks),
         ``paper_low``, ``paper_high`` and ``paper_verdict``; for ours ``value``, ``low``, ``high``,
         ``half``, ``margin``, ``splits_to_decide``, ``p``, ``p_together`` (Holm, over claims),
-        ``verdict``, ``tasks`` (how many) and on how many of them it ``holds`` and ``fails`` alone.
+        ``verdict``, how many ``tasks`` and ``settings`` (tasks and k) there are, and on how many of
+        the settings it ``holds`` and ``fails`` alone.
     """
     rows: list[dict[str, object]] = []
     for claim in claims:

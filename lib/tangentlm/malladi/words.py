@@ -208,7 +208,7 @@ def _of(gap: Estimate) -> str:
 def what_was_found(
     table: pd.DataFrame, learned: Collection[Setting], baselines: pd.DataFrame
 ) -> str:
-    """Three sentences: the gap, what knows less, and what is left open.
+    """Three sentences: the gap, what knows less, and what more test rows alone would decide.
 
     Args:
         table: From ``measurements``.
@@ -228,8 +228,11 @@ def what_was_found(
     if control["verdict"] == NOT_RUN:
         second = "Beside baselines that know less it has not been set on such a task."
     open_ones = claims["how sure"].str.contains("more test rows").sum()
+    if not open_ones:
+        return f"{first} {second}"
+    wait = "claim waits" if open_ones == 1 else "claims wait"
     third = (
-        f"What is undecided is not settled by more splits alone: {open_ones} claims wait for more "
+        f"What is undecided is not settled by more splits alone: {open_ones} {wait} for more "
         "test rows."
     )
     return f"{first} {second} {third}"

@@ -33,7 +33,8 @@ class FewShot:
         model: ``model(**batch) -> (N, C)``, in eval mode, on its device.
         batch: All samples, train, dev and test one after another.
         labels: Their labels; of train and dev in another order if the run's are shuffled.
-        parts: Where ``"train"``, ``"dev"`` and ``"test"`` lie in the batch.
+        parts: Where ``"train"``, ``"dev"`` and ``"test"`` lie in the batch; of a whole task also
+            the test rows of shifted tasks, by their names.
     """
 
     task: Task
@@ -48,7 +49,7 @@ class FewShot:
         """The samples of one part, without the padding that only others need.
 
         Args:
-            name: ``"train"``, ``"dev"`` or ``"test"``.
+            name: One of ``parts``.
 
         Returns:
             Batch and labels.

@@ -21,10 +21,11 @@ import torch
 from torch import Tensor
 
 from tangentlm.batches import Labelled
-from tangentlm.errors import InputError
+from tangentlm.errors import InputError, unknown_name
 from tangentlm.models.heads import LinearHeadModel
 from tangentlm.models.linear_probe import fit_linear_probe
 from tangentlm.params import scaled_start
+from tangentlm.params.two_stage_runs import STARTS
 
 INITIAL_STD = 0.02
 """Of the entries of a random head, as RoBERTa's configuration has it."""
@@ -168,7 +169,7 @@ def head_start(name: str, drawn: Head, probe: Head) -> Head:
         return probe.at_norm(drawn.norm)
     scaled = scaled_start(name)
     if scaled is None:
-        raise InputError(f"unknown start of the head {name!r}")
+        raise unknown_name("start of the head", name, STARTS)
     base, how, number = scaled
     if how == "times":
         return own[base].times(number)

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from tangentlm.errors import InputError
+from tangentlm.errors import unknown_name
 
 Optimizer = Literal["sgd", "signgd", "adam"]
 Triple = tuple[float, float, float]
@@ -156,7 +156,7 @@ def train(
         InputError: If the optimizer is not known.
     """
     if optimizer not in MUP:
-        raise InputError(f"unknown optimizer {optimizer!r}; known are {', '.join(MUP)}")
+        raise unknown_name("optimizer", optimizer, MUP)
     groups = [{"params": [M], "lr": eta} for M, eta in zip(network, rates, strict=True)]
     adam = torch.optim.Adam(groups, eps=1e-16) if optimizer == "adam" else None
     chis = []

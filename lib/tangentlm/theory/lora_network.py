@@ -13,8 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tangentlm.errors import InputError
-from tangentlm.theory.linear_networks import LinearNetwork, Optimizer
+from tangentlm.errors import unknown_name
+from tangentlm.theory.linear_networks import MUP, LinearNetwork, Optimizer
 
 
 class LoraNetwork(NamedTuple):
@@ -101,8 +101,8 @@ def train_lora(
     Raises:
         InputError: If the optimizer is not known.
     """
-    if optimizer not in ("sgd", "signgd", "adam"):
-        raise InputError(f"unknown optimizer {optimizer!r}; known are sgd, signgd, adam")
+    if optimizer not in MUP:
+        raise unknown_name("optimizer", optimizer, MUP)
     (U, _, V), A, B = network
     adam = torch.optim.Adam([A, B], lr=rate, eps=1e-30) if optimizer == "adam" else None
     chis = []
