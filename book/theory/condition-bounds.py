@@ -175,7 +175,8 @@ slopes = {
 assert np.isclose(slopes["top eigenvector"], -2)
 assert slopes["random"] < 0
 print(
-    "slope of log risk over log kappa:", {k: round(v, 2) for k, v in slopes.items()}
+    "slope of log risk over log kappa:",
+    ", ".join(f"{name} {value:.2f}" for name, value in slopes.items()),
 )
 
 # %% [markdown]
