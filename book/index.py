@@ -32,7 +32,7 @@ learned = learned_settings("pocket")
 baselines = baseline_scores("pocket")
 Markdown(what_was_found(measurements("pocket"), learned, baselines))
 
-# %% mystnb={"figure": {"caption": "Kernel regression over SGD fine-tuning, in percent of the test set; on the line both are equal. Of our models a point a task, k and split, of RoBERTa-base the means that the paper prints."}, "image": {"alt": "Scatter plots, a panel for each model, of the score of kernel regression over that of fine-tuning, with the diagonal and baselines that know less."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Kernel regression over SGD fine-tuning, in percent of the test set. On the line both are equal. For our models each point is one task, k and split; for RoBERTa-base it is a mean that the paper prints."}, "image": {"alt": "Scatter plots, a panel for each model, of the score of kernel regression over that of fine-tuning, with the diagonal and baselines that know less."}} tags=["hide-input"]
 points = kernel_over_tuning(
     {"pocket": "pocket (ours)", "real": "SmolLM2-135M (ours)"},
     {"pocket": learned},
@@ -52,14 +52,14 @@ from tangentlm.report.notes import code_switch
 code_switch()
 
 # %% [markdown]
-# {doc}`Twelve claims, with how sure one can be of each <results/malladi>`, are the first page to read.
+# The first page to read is {doc}`twelve claims, and how sure one can be of each <results/malladi>`.
 #
-# This book answers with code that you can run. It reproduces, table by table, three papers:
-# {cite:t}`malladi2023kernel`, {cite:t}`tomihari2024understanding` and {cite:t}`afzal2024spectrum`.
-# It says where they hold, where they do not, and where paper and code disagree. What stands so far
-# is the first part: prompted few-shot fine-tuning, its kernel, and the comparison of the two on
-# real English, with a small language model that comes with the book; and a lab, in which models are
-# pre-trained from scratch, down to a language whose truth is known.
+# This book answers with code that you can run. It sets three papers beside our own runs, table by
+# table: {cite:t}`malladi2023kernel`, {cite:t}`tomihari2024understanding` and
+# {cite:t}`afzal2024spectrum`. It says where they hold, where they do not, and where paper and code
+# disagree. Our models are smaller than the papers' RoBERTa-base, and each result page says what was
+# run and what was not. There is also a lab, in which models are pre-trained from scratch, down to a
+# language whose truth is known.
 #
 # ::::{grid} 1 2 2 2
 # :gutter: 3
@@ -67,7 +67,21 @@ code_switch()
 # :::{grid-item-card} You want the results
 # :link: results/malladi
 # :link-type: doc
-# Twelve claims, the paper and ours, how sure one can be; every number with spread, seeds and its runs.
+# Twelve claims of Malladi et al., the paper's numbers beside ours, and how sure one can be. Every
+# number has its spread, its seeds and a link to its runs.
+# :::
+#
+# :::{grid-item-card} You train a classifier
+# :link: results/tomihari
+# :link-type: doc
+# Tomihari and Sato: does fine-tuning move the features less when the linear head is fitted first?
+# Is it the learning rate, the norm of the head, or its direction?
+# :::
+#
+# :::{grid-item-card} You want a forecast
+# :link: results/afzal
+# :link-type: doc
+# Rahimi Afzal et al.: can the condition number of the kernel tell before training how it will end?
 # :::
 #
 # :::{grid-item-card} You want to understand
@@ -98,7 +112,7 @@ code_switch()
 # :::{grid-item-card} You want to check a number
 # :link: runs
 # :link-type: doc
-# Every run with its parameters, seconds, device and versions; the executed notebooks are pages.
+# Every run with its parameters, seconds, device and versions. The executed notebooks are pages.
 # :::
 # ::::
 #

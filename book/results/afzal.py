@@ -14,10 +14,10 @@
 # %% [markdown]
 # # Rahimi Afzal et al.: paper beside ours
 #
-# Can the condition number of the kernel at the start anticipate fine-tuning? {cite:t}`afzal2024spectrum` say so, from
-# four tasks and four choices of layers with RoBERTa-base. Their own table does not show it: within a task, where only
-# the layers change, condition number and outcome do not go together beyond chance, and between four tasks nothing can
-# be told from chance.
+# Does the condition number of the kernel before training tell how fine-tuning will end? {cite:t}`afzal2024spectrum`
+# say that it does, from four tasks and four choices of the layers that LoRA adapts, with RoBERTa-base. Their own
+# table does not show it. Within a task, where only the layers change, condition number and outcome do not go
+# together beyond chance. And four tasks are too few to tell any order from chance.
 
 # %% tags=["hide-input"]
 import pandas as pd
@@ -56,7 +56,7 @@ display(
     )
 )
 
-# %% mystnb={"figure": {"caption": "All 16 rows of the paper's Table 1: what came out of fine-tuning over the condition number before it, both as printed; of the outcome the mean of its task is taken off, so that only the choice of layers is left.", "name": "fig-afzal-within"}, "image": {"alt": "Three panels of points over a logarithmic condition number from ten to ten thousand, four tasks in colours; in no panel do the points rise or fall together."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "All 16 rows of the paper's Table 1: what came out of fine-tuning over the condition number before it, both as printed. From each outcome the mean of its task is subtracted, so that only the choice of layers is left.", "name": "fig-afzal-within"}, "image": {"alt": "Three panels of points over a logarithmic condition number from ten to ten thousand, four tasks in colours; in no panel do the points rise or fall together."}} tags=["hide-input"]
 figures.relations(
     within_tasks(),
     "kappa",
@@ -71,12 +71,15 @@ figures.relations(
 figures.data_link(within_tasks(), "afzal-within-tasks")
 
 # %% [markdown]
-# **Read this first.** What the paper prints is beside what we ran, and that is not RoBERTa-base: our model is `minilm`,
-# a sentence encoder of six layers, whose layers 0, 3 and 5 stand for the paper's 0, 5 and 11. We computed condition
-# numbers and did not fine-tune. Whether *anything* that is known before training anticipates fine-tuning is a question
-# for a study of its own, which has not been run.
+# **Read this first.** What the paper prints is beside what we ran, and that is not RoBERTa-base: our model is
+# `minilm`, a sentence encoder of six layers, whose layers 0, 3 and 5 stand for the paper's 0, 5 and 11. We computed
+# condition numbers and did not fine-tune. Whether *anything* that is known before training anticipates fine-tuning
+# is a question for a study of its own, which has not been run.
 #
-# **You will learn** which claims of the paper hold, which its own numbers contradict, and what orders its tasks.
+# The condition number is the largest eigenvalue of the kernel over its smallest, after $\sigma = 10^{-4}$ is added to
+# both.
+#
+# **You will learn** which claims of the paper hold, which its own numbers contradict, and what may order its tasks.
 #
 # **You need** {doc}`/book/theory/condition-number` for what the number depends on, and
 # {doc}`/book/theory/condition-bounds` for Theorem 1.
@@ -93,8 +96,9 @@ readable(judge_claims(measured))
 # %% [markdown]
 # ## Table 1: condition number and outcome
 #
-# Ours is the median over random heads and draws of 32 samples, with the range in brackets: padding masked, the kernel
-# of the difference of the logits, the head outside the kernel, no dropout. Layers are the paper's; ours stand for them.
+# Ours is the median over random heads and draws of 32 samples, with the range in brackets. Padding is masked, the
+# kernel is that of the difference of the logits, the head is outside the kernel, and there is no dropout. The table
+# names the paper's layers; ours stand for them.
 
 # %% tags=["hide-input"]
 readable(table_1(ledger))
@@ -126,8 +130,9 @@ readable(accuracy_ranges())
 #
 # ### Adding layers
 #
-# With the same samples, head and $A$ all eigenvalues can only grow as layers are added ({eq}`eq-loewner`). In our runs
-# that is so in every case; the condition number falls at times, because the smallest eigenvalue is not nothing:
+# With the same samples, head and LoRA matrices $A$, all eigenvalues can only grow as layers are
+# added ({eq}`eq-loewner`). In our runs the largest one never falls. The condition number falls at times, because
+# the smallest eigenvalue is not negligible beside $\sigma$:
 
 # %% tags=["hide-input"]
 masked = (
@@ -156,8 +161,8 @@ else:
 # %% [markdown]
 # ## Figure 1
 #
-# Panel (a), the convergence over steps, has no printed numbers. Panels (b) and (c) are four points each, one a task, at
-# one choice of layers.
+# Panel (a), the convergence over steps, has no printed numbers. Panels (b) and (c) are four points each, one a
+# task, at one choice of layers.
 
 # %% mystnb={"figure": {"caption": "Panels (b) and (c) of the paper's Figure 1, from its Table 1. RoBERTa-base; ours is not run.", "name": "fig-afzal-figure-1"}, "image": {"alt": "Two panels with four points each: train loss over the condition number of queries and values, evaluation accuracy over that of keys."}} tags=["hide-input"]
 figures.relations(
@@ -272,9 +277,9 @@ figures.data_link(padding, "afzal-padding")
 # %% [markdown]
 # ## Table 2: what it costs
 #
-# The paper's seconds grow with the size of the data set, though a kernel of 32 samples does not. Ours are of a pool of
-# samples and one head, on one core that other work shared, so they are upper ends: of the keys alone, and of one pass
-# that serves all five choices of layers.
+# The paper's seconds grow with the size of the data set, though a kernel of 32 samples does not. Ours are of a pool
+# of samples and one head, on one core that other work shared, so they are upper ends: of the keys alone, and of one
+# pass that serves all five choices of layers.
 
 # %% tags=["hide-input"]
 readable(
@@ -295,8 +300,8 @@ readable(
 # %% [markdown]
 # ## Table 3: the training
 #
-# The settings of the paper's fine-tuning, which nobody has run with this book. The kernels have its rank and alpha (8),
-# length (512), number of samples (32) and $\sigma$ ($10^{-4}$).
+# The settings of the paper's fine-tuning, which nobody has run with this book. The kernels have its rank and
+# alpha (8), length (512), number of samples (32) and $\sigma$ ($10^{-4}$).
 
 # %% tags=["hide-input"]
 third = ledger[ledger["table"] == "Table 3"]
@@ -311,7 +316,8 @@ readable(
 # ## The ledger
 #
 # One row for each of the paper's numbers. A condition number counts as compatible where the paper's lies within our
-# range over heads and draws, and of another model that would be chance; a count of parameters where it agrees exactly.
+# range over heads and draws, and of another model that would be chance; a count of parameters where it agrees
+# exactly.
 
 # %% tags=["hide-input"]
 verdicts = ledger["verdict"].value_counts()
@@ -363,7 +369,8 @@ readable(study_progress(["afzal"]))
 #
 # - One model, and not the paper's. Its fine-tuning was not run, so nothing here says what MiniLM's condition number
 #   anticipates.
-# - The exact p values are of the paper's 16 rows. They tell that the table shows nothing, not that there is nothing.
+# - The exact p values are those of the paper's 16 rows. They say that this table does not show a relation. They do
+#   not say that there is none.
 # - Of padding that is read there is one head and one draw a task.
 # - The evaluation sets' sizes are those of the usual sets.
 #

@@ -35,7 +35,7 @@ baselines = baseline_scores("pocket")
 claims = claims_in_words(measured, learned, baselines)
 Markdown(f"**{in_one_sentence(measured, learned, claims)}**")
 
-# %% mystnb={"figure": {"caption": "Kernel regression over SGD fine-tuning, in percent of the test set (F1 for MRPC and QQP); on the line both are equal. Of our models a point a task, k and split; of RoBERTa-base a point a task and k, the means that the paper prints. Squares are tasks that the model does not learn; the other marks are baselines that know less."}, "image": {"alt": "Scatter plots, a panel for each model, of the score of kernel regression over that of fine-tuning, with the diagonal; markers for the kernel, for the model before training, for a bag of words and for the kernel of the head."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Kernel regression over SGD fine-tuning, in percent of the test set (F1 for MRPC and QQP). On the line both are equal. For our models each point is one task, k and split; for RoBERTa-base it is the mean of a task and k that the paper prints. Squares are tasks that the model does not learn; the other marks are baselines that know less."}, "image": {"alt": "Scatter plots, a panel for each model, of the score of kernel regression over that of fine-tuning, with the diagonal; markers for the kernel, for the model before training, for a bag of words and for the kernel of the head."}} tags=["hide-input"]
 points = kernel_over_tuning(
     {"pocket": "pocket (ours)", "real": "SmolLM2-135M (ours)"},
     {"pocket": learned},
@@ -65,8 +65,11 @@ readable(
 )
 
 # %% [markdown]
-# Numbers are means over tasks with their 95 % interval, in points; {ref}`malladi-rules` says what each claim
-# means and how it is judged. Every number below is a mean of runs, and leads to them.
+# A task has $k$ training examples of each class. "SGD" and "Adam" are fine-tuning; "K-SGD" is kernel regression
+# with the {term}`eNTK`, "K-SignGD" and "K-A-SignGD" are regressions with the two kernels that the paper offers for
+# Adam, with the signs of both gradients or of one. Numbers are means over tasks with their 95 % interval, in
+# points. {ref}`malladi-rules` says what each claim means and how it is judged. Every number below is a mean of runs,
+# and leads to them.
 
 # %% tags=["remove-input"]
 code_switch()
@@ -96,8 +99,8 @@ code_switch()
 #   Where records say which rows each run told rightly, rows are *paired*; elsewhere each score has the variance of
 #   a share (*binomial*), which makes a difference look less certain than it is.
 # - **All tasks together.** The mean is over these tasks and no others; for a task with several k first over k.
-# - **Many claims.** Of twenty true statements one fails by chance. Beside each p-value stands that of all
-#   claims judged together (Holm).
+# - **Many claims.** Even if no claim were right, one in twenty would pass a test at 5 % by chance. So beside each
+#   p-value stands the one for all claims judged together ({term}`Holm correction`).
 # - **Power.** Half of the interval's width, the distance of the mean to the nearest bound (its *margin*), and
 #   how many splits would decide if mean and spread stayed as they are.
 
@@ -118,11 +121,11 @@ readable(
 # %% [markdown]
 # ### Where the model learns anything
 #
-# Where fine-tuning learns nothing, a kernel that matches it says nothing. So a task counts where the dev rows, which
-# judge no claim, say that it was learned: the chance of so many right answers by luck, times the number of
-# learning rates and steps that dev chose from, over splits together (Fisher) and over tasks together (Holm).
-# Luck is as good as the model before, or as always the same answer. Of tasks scored by F1 the records do not
-# say how many dev rows were right; they count as not learned.
+# Where fine-tuning learns nothing, a kernel that matches it says nothing. So a task counts only where the dev rows,
+# which judge no claim, say that it was learned. We compute the chance of so many right answers by luck, times the
+# number of learning rates and steps that dev chose from. Fisher's method joins the splits, Holm's correction the
+# tasks. Luck means to be right as often as the model before training, or as one constant answer. Of tasks scored by
+# F1 the records do not say how many dev rows were right; they count as not learned.
 
 # %% tags=["hide-input"]
 readable(
@@ -334,10 +337,10 @@ figures.data_link(counts, "malladi-table-1")
 # %% [markdown]
 # ## Tables 3 and 4: tasks, prompts, grids
 #
-# What to see: with which rows, words and values all that follows was made. Tables 2 and 3 of the first version. The prompts are the paper's. The rows that we could get are fewer
-# for some tasks; a k-shot split takes 2k rows of every class, so the rarest class says which k there can
-# be (CR has none for k = 512; for TREC and k = 64 dev has what is left of the rarest class). A test set
-# of the study *pocket* has at most 500 rows.
+# What to see: the rows, words and values with which all that follows was made. In the first version these are
+# Tables 2 and 3. The prompts are the paper's. The rows that we could get are fewer for some tasks; a k-shot split
+# takes 2k rows of every class, so the rarest class says which k there can be (CR has none for k = 512; for TREC and
+# k = 64 dev has what is left of the rarest class). A test set of the study *pocket* has at most 500 rows.
 
 # %% tags=["hide-input"]
 from tangentlm.malladi.setup import grid_values, tasks_and_prompts
@@ -376,12 +379,12 @@ readable(
 # ## Table 2: prompt-based fine-tuning and its kernels
 #
 # What to see: the kernel is a few points behind fine-tuning where there is something to learn, and far behind on
-# TREC, in the paper as here. Test performance, mean over five splits, standard deviation in brackets (Table 4 of the first version).
-# F1 for MRPC and QQP. Our splits for k = 16 are those of LM-BFF, but for AG News, which they leave out; that and
-# k = 64 are our own. A few rows of LM-BFF's splits are also in the test sets: of MPQA 45 over all five splits,
-# of TREC 6, of QQP one. "=" marks a difference that is compatible with none (its tolerance is in the
-# ledger below), "≠" one that is not; fewer than three splits have no mark. A number of ours links to
-# its first run in {doc}`/book/runs`, where those of the other splits stand below it.
+# TREC, in the paper as here. Test performance, mean over five splits, standard deviation in brackets (Table 4 of
+# the first version). F1 for MRPC and QQP. Our splits for k = 16 are those of LM-BFF, but for AG News, which they
+# leave out; that and k = 64 are our own. A few rows of LM-BFF's splits are also in the test sets: of MPQA 45 over
+# all five splits, of TREC 6, of QQP one. "=" marks a difference that is compatible with none (its tolerance is in
+# the ledger below), "≠" one that is not; fewer than three splits have no mark. A number of ours links to its first
+# run in {doc}`/book/runs`, where those of the other splits stand below it.
 #
 # The authors published their kernels of RoBERTa-base. Whoever has the archives in a folder fills the kernel rows with
 # our solvers by `tangentlm published FOLDER`, in minutes and without a GPU.
@@ -411,9 +414,9 @@ table_of_paper("Table 2b: pairs of sentences", "Table 2b")
 # %% [markdown]
 # ### The gap between the kernel and fine-tuning
 #
-# What to see: of the tasks that are learned, where the whole interval lies on one side of zero. The same splits serve both methods, so the
-# gap is paired: the kernel's score less that of fine-tuning with SGD, with its 95 % interval over splits and
-# test rows.
+# What to see: for which of the learned tasks the whole interval lies on one side of zero. The same splits serve
+# both methods, so the gap is paired: the kernel's score less that of fine-tuning with SGD, with its 95 % interval
+# over splits and test rows.
 
 # %% tags=["hide-input"]
 import pandas as pd
@@ -449,8 +452,8 @@ figures.data_link(points, "methods-by-task")
 # ## Table 5 and Figure 2: does the Taylor model follow?
 #
 # What to see: on TREC, and in the paper on AG News, the Taylor model is far from fine-tuning though the kernel
-# regression is near. Zero-shot, the first-order Taylor model at the parameters that Adam found, and Adam itself (Table 8 of
-# the first version). Here MRPC and QQP are in accuracy, as in the paper.
+# regression is near. Zero-shot, the first-order Taylor model at the parameters that Adam found, and Adam
+# itself (Table 8 of the first version). Here MRPC and QQP are in accuracy, as in the paper.
 
 # %% tags=["hide-input"]
 table_of_paper("Table 5", "Table 5")
@@ -492,9 +495,10 @@ table_of_paper(
 # %% [markdown]
 # ## Table 7: fixed features
 #
-# What to see: how seldom the paper's bound of 2.0 rules anything out (counted below). The mean of $|\mathcal{K}_{\mathrm{FT}} - \mathcal{K}_0| / |\mathcal{K}_0|$ over the entries of the training kernel.
-# The paper's Table 7a, for single sentences, lost a column in the text that we have; the first version's
-# Table 6 has all tasks, for Adam.
+# What to see: how seldom the paper's bound of 2.0 rules anything out (counted below). The mean of
+# $|\mathcal{K}_{\mathrm{FT}} - \mathcal{K}_0| / |\mathcal{K}_0|$ over the entries of the training kernel. The
+# paper's Table 7a, for single sentences, lost a column in the text that we have; the first version's Table 6 has
+# all tasks, for Adam.
 
 # %% tags=["hide-input"]
 from tangentlm.malladi.claims import FIXED
@@ -543,8 +547,9 @@ figures.data_link(moved, "malladi-distances")
 # %% [markdown]
 # ## Table 8: the output derivative
 #
-# What to see: tasks that the model knows from its pre-training begin nearer to their solution. The mean of $1 - p_y$ before fine-tuning. RoBERTa-large is wider *and* deeper; for models that differ in
-# width alone see {doc}`/book/results/natural-tasks`.
+# What to see: tasks that the model knows from its pre-training begin nearer to their solution. The mean of
+# $1 - p_y$ before fine-tuning. RoBERTa-large is wider *and* deeper; for models that differ in width alone see
+# {doc}`/book/results/natural-tasks`.
 
 # %% tags=["hide-input"]
 table_of_paper("Table 8", "Table 8")
@@ -552,9 +557,9 @@ table_of_paper("Table 8", "Table 8")
 # %% [markdown]
 # ## Table 9: other prompts
 #
-# What to see: whether the gap between kernel and fine-tuning grows from "manual" to "null". "search" has templates and label words that {cite:t}`gao2021making` found by search, those of each split;
-# "null" has the mask after the text and nothing more. A searched label word that is not one token of our
-# model cannot be run with it.
+# What to see: whether the gap between kernel and fine-tuning grows from "manual" to "null". "search" has templates
+# and label words that {cite:t}`gao2021making` found by search, those of each split; "null" has the mask after the
+# text and nothing more. A searched label word that is not one token of our model cannot be run with it.
 
 # %% tags=["hide-input"]
 table_of_paper("Table 9", "Table 9")
@@ -562,8 +567,8 @@ table_of_paper("Table 9", "Table 9")
 # %% [markdown]
 # ## Table 10: SignGD
 #
-# What to see: sign descent fine-tunes about as well as Adam, and the kernel of both signs (K-SignGD) stands for it better than the
-# one of one sign (K-A-SignGD), above all on TREC in the paper.
+# What to see: sign descent fine-tunes about as well as Adam, and the kernel of both signs (K-SignGD) stands for it
+# better than the one of one sign (K-A-SignGD), above all on TREC in the paper.
 
 # %% tags=["hide-input"]
 table_of_paper("Table 10", ["Table 10a", "Table 10b"])
@@ -571,8 +576,8 @@ table_of_paper("Table 10", ["Table 10a", "Table 10b"])
 # %% [markdown]
 # ## Table 12: LoRA
 #
-# What to see: full fine-tuning and LoRA side by side, and their kernels. $r = 8$, $\alpha = 16$, on queries and values. (`pocket` keeps queries, keys and values in one matrix; LoRA
-# adapts it whole.)
+# What to see: full fine-tuning and LoRA side by side, and their kernels. $r = 8$, $\alpha = 16$, on queries and
+# values. (`pocket` keeps queries, keys and values in one matrix; LoRA adapts it whole.)
 
 # %% tags=["hide-input"]
 table_of_paper("Table 12", "Table 12")
@@ -580,10 +585,10 @@ table_of_paper("Table 12", "Table 12")
 # %% [markdown]
 # ## What the paper leaves open about the solver
 #
-# What to see: how many points the ambiguities are worth. The papers do not say whether least squares or which logistic
-# loss, nor whether the targets of several classes are centred ({doc}`/book/theory/solvers`); here are all of them on the same
-# kernels, as points beside least squares with one-hot targets, mean over tasks and splits. With an untied decoder the
-# kernel has one weight more.
+# What to see: how many points each ambiguity is worth. The papers do not say whether least squares or which
+# logistic loss, nor whether the targets of several classes are centred ({doc}`/book/theory/solvers`); here are all
+# of them on the same kernels, as points beside least squares with one-hot targets, mean over tasks and splits. With
+# an untied decoder the kernel has one weight more.
 
 # %% tags=["hide-input"]
 from tangentlm.malladi.solving import solver_points
@@ -634,9 +639,10 @@ figures.data_link(ledger.drop(columns="runs"), "malladi-ledger")
 # %% [markdown]
 # ## What was run
 #
-# The study *pocket* is planned for what can be decided. Where fine-tuning learns nothing there is nothing to compare, so
-# only SST-2, Subj, TREC and AG News have five splits in every method and the null baselines; of the other tasks the plan has
-# the runs that were made before this was known. Hours are those of the runs one by one; two or more may have run side by side.
+# The study *pocket* is planned for what can be decided. Where fine-tuning learns nothing there is nothing to
+# compare, so only SST-2, Subj, TREC and AG News have five splits in every method and the null baselines; of the
+# other tasks the plan has the runs that were made before this was known. Hours are those of the runs one by one;
+# two or more may have run side by side.
 
 # %% tags=["hide-input"]
 from tangentlm.studies.progress import study_progress

@@ -14,26 +14,10 @@
 # %% [markdown]
 # # A language whose truth is known
 #
-# Malladi et al. say that prompts matter because they make a task look like pre-training, and that
+# {cite:t}`malladi2023kernel` say that prompts matter because they make a task look like pre-training, and that
 # kernel behaviour follows. With public models nobody can test the "because": their pre-training text
 # is too large to know, and prompts that fit it differ from others in many ways. So make a language in
 # which the difference is known.
-#
-# **You will learn** what happens to the output derivative, the kernel, linearization and fixed
-# features when the same model is asked the same questions with a prompt that its pre-training
-# contained and with one that it did not.
-#
-# **You need** the experiment {doc}`/book/experiments/minilang`, which every number here comes from.
-# Nothing is computed on this page: it shows the records of the study *minilang*.
-#
-# ## The design
-#
-# A text has a latent topic, a latent sentiment, and, in a pair, a relation. Two prompts, A and B, ask
-# for each of the three. They have the same form and differ in their words alone, all of which the
-# model has seen. Half of the models were pre-trained on documents that end with prompts A, half on
-# *the same* documents with prompts B in their place. Every model answers both. So whatever is special
-# about A's words is special about B's for the other half, and what is left is the effect of
-# pre-training having contained the prompt. A prompt that it contained is called *natural* below.
 
 # %% tags=["hide-input"]
 import pandas as pd
@@ -68,6 +52,100 @@ def with_runs(results, runs, columns):
 
 
 results = with_runs(results, runs, ["seed"])
+
+MEASURES = {
+    "zero_shot": "zero-shot accuracy (%)",
+    "chi": "output derivative, mean",
+    "chi_worst": "output derivative, worst tenth",
+    "kernel": "kernel regression (%)",
+    "finetuned": "fine-tuned (%)",
+    "linearized": "Taylor model (%)",
+    "linearization_error": "linearization error",
+    "kernel_distance": "kernel distance",
+}
+
+# %% tags=["hide-input"]
+rows = []
+cases = results.groupby(["fine_tuning", "task"], sort=False) if len(results) else ()
+for (kind, task), of_task in cases:
+    for measure, title in MEASURES.items():
+        both = of_task.pivot(
+            index=["seed", "run"], columns="natural", values=measure
+        )
+        by_seed = (both[True] - both[False]).groupby("seed").mean()
+        effect = interval_of_mean(by_seed)
+        rows.append(
+            {
+                "fine-tuning": kind,
+                "task": task,
+                "measure": title,
+                "difference": effect.estimate,
+                "low": effect.low,
+                "high": effect.high,
+                "seeds": len(by_seed),
+                "natural is": effect.direction("lower", "higher", "seeds"),
+            }
+        )
+effects = pd.DataFrame(rows)
+
+
+def in_short(kind: str) -> str:
+    """On how many tasks each measure is told apart, for one kind of fine-tuning."""
+    of_kind = effects[effects["fine-tuning"] == kind]
+    seeds = of_kind["seeds"].min()
+    if of_kind["natural is"].str.contains("few").any():
+        return f"{kind}: too few seeds so far ({seeds})."
+    said = [
+        f"{title}: lower on {(rows['natural is'] == 'lower').sum()}, higher on "
+        f"{(rows['natural is'] == 'higher').sum()} of {len(rows)} tasks"
+        for title, rows in of_kind.groupby("measure", sort=False)
+        if title
+        in map(MEASURES.get, ("chi", "linearization_error", "kernel_distance"))
+    ]
+    return f"{kind} ({seeds} seeds): " + "; ".join(said) + "."
+
+
+if len(effects):
+    display(
+        Markdown(
+            "**In short.** What changes when pre-training contained the prompt, counted where the 95 % interval "
+            "over seeds leaves out zero. "
+            + " ".join(in_short(kind) for kind in effects["fine-tuning"].unique())
+        )
+    )
+else:
+    display(Markdown("Not run."))
+
+# %% mystnb={"figure": {"caption": "The output derivative before fine-tuning, with a prompt that pre-training contained and with one that it did not; mean and standard deviation over models."}, "image": {"alt": "For each of three tasks two points with error bars: the natural prompt's output derivative beside the other's."}} tags=["hide-input"]
+if len(results):
+    display(
+        figures.spread_lines(
+            results.drop_duplicates(["run", "task", "prompt is"]),
+            "task",
+            "chi",
+            "prompt is",
+            labels=("task", "output derivative"),
+        )
+    )
+
+# %% [markdown]
+# **You will learn** what happens to the output derivative, the kernel, linearization and fixed
+# features when the same model is asked the same questions with a prompt that its pre-training
+# contained and with one that it did not.
+#
+# **You need** the experiment {doc}`/book/experiments/minilang`, which every number here comes from.
+# Nothing is computed on this page: it shows the records of the study *minilang*.
+#
+# ## The design
+#
+# A text has a latent topic, a latent sentiment, and, in a pair, a relation. Two prompts, A and B, ask
+# for each of the three. They have the same form and differ in their words alone, all of which the
+# model has seen. Half of the models were pre-trained on documents that end with prompts A, half on
+# *the same* documents with prompts B in their place. Every model answers both. So whatever is special
+# about A's words is special about B's for the other half, and what is left is the effect of
+# pre-training having contained the prompt. A prompt that it contained is called *natural* below.
+
+# %% tags=["hide-input"]
 if runs.empty:
     display(Markdown("Not run."))
 else:
@@ -124,19 +202,8 @@ display(
 # The truth is known, so the best possible accuracy is, too (Bayes). A model that has learned the
 # language reaches it zero-shot, with the prompt that it knows.
 
+
 # %%
-MEASURES = {
-    "zero_shot": "zero-shot accuracy (%)",
-    "chi": "output derivative, mean",
-    "chi_worst": "output derivative, worst tenth",
-    "kernel": "kernel regression (%)",
-    "finetuned": "fine-tuned (%)",
-    "linearized": "Taylor model (%)",
-    "linearization_error": "linearization error",
-    "kernel_distance": "kernel distance",
-}
-
-
 def mean_and_spread(values):
     spread = f" ({values.std():.2f})" if len(values) > 1 else ""
     return f"{values.mean():.2f}{spread}"
@@ -167,32 +234,10 @@ if len(results):
 #
 # Each model gives one difference: its measure with the natural prompt minus that with the other. The two models of
 # a seed, one pre-trained on A and one on B, share initial weights, documents and examples, so their mean is one
-# measurement; it also cancels what is special about the words of A and B. Their
-# mean and its 95 % interval (Student's t over seeds; with so many rows a verdict or two is wrong by chance):
+# measurement; it also cancels what is special about the words of A and B. Their mean and its 95 %
+# interval (Student's t over seeds; with so many rows a verdict or two is wrong by chance):
 
-# %%
-rows = []
-cases = results.groupby(["fine_tuning", "task"], sort=False) if len(results) else ()
-for (kind, task), of_task in cases:
-    for measure, title in MEASURES.items():
-        both = of_task.pivot(
-            index=["seed", "run"], columns="natural", values=measure
-        )
-        by_seed = (both[True] - both[False]).groupby("seed").mean()
-        effect = interval_of_mean(by_seed)
-        rows.append(
-            {
-                "fine-tuning": kind,
-                "task": task,
-                "measure": title,
-                "difference": effect.estimate,
-                "low": effect.low,
-                "high": effect.high,
-                "seeds": len(by_seed),
-                "natural is": effect.direction("lower", "higher", "seeds"),
-            }
-        )
-effects = pd.DataFrame(rows)
+# %% tags=["hide-input"]
 readable(effects.round(2))
 
 # %% [markdown]
@@ -223,18 +268,6 @@ if len(effects):
     display(Markdown(f"Of {len(verdicts)} findings: {words}."))
     display(readable(verdicts.reset_index().fillna("not run")))
 
-# %% mystnb={"figure": {"caption": "The output derivative before fine-tuning, with a prompt that pre-training contained and with one that it did not; mean and standard deviation over models."}, "image": {"alt": "For each of three tasks two points with error bars: the natural prompt's output derivative beside the other's."}} tags=["hide-input"]
-if len(results):
-    display(
-        figures.spread_lines(
-            results.drop_duplicates(["run", "task", "prompt is"]),
-            "task",
-            "chi",
-            "prompt is",
-            labels=("task", "output derivative"),
-        )
-    )
-
 # %% mystnb={"figure": {"caption": "How far the Taylor model at the fine-tuned parameters is from the fine-tuned model, relative to the movement of the logits, for each kind of SGD that was run."}, "image": {"alt": "For each of three tasks points with error bars: the linearization error with the natural prompt beside the other's, for each kind of SGD."}} tags=["hide-input"]
 if len(results):
     display(
@@ -255,11 +288,11 @@ figures.data_link(results, "minilang-results")
 # %% [markdown]
 # ## Width
 #
-# Definition 3.6 of {cite:t}`malladi2022openreview` speaks of a limit: as the width grows, the output derivative of a natural task goes to
-# zero, for every example. Here is a ladder of models that differ in width alone, in both
+# Definition 3.6 of {cite:t}`malladi2022openreview` speaks of a limit: as the width grows, the output derivative of
+# a natural task goes to zero, for every example. Here is a ladder of models that differ in width alone, in both
 # parametrizations: same documents, same order, same steps. Not even the best possible model brings the worst
-# examples to zero here: where its answer is wrong, the true one has a probability of one half or less. What of
-# it has been run:
+# examples to zero here: where its answer is wrong, the true one has a probability of one half or less. What of it
+# has been run:
 
 # %% tags=["hide-input"]
 readable(study_progress([STUDY, "minilang-width"]))
@@ -324,9 +357,8 @@ figures.data_link(ladder, "minilang-width-results")
 #
 # - One kind of model, two layers deep, and a language of about two hundred words.
 # - The same learning rates were offered to both prompts, and dev chose; the two kinds of SGD have grids of their
-#   own. Where the natural prompt is
-#   solved before fine-tuning there is little to move, so relative measures (linearization error) divide
-#   by a small number.
+#   own. Where the natural prompt is solved before fine-tuning there is little to move, so relative
+#   measures (linearization error) divide by a small number.
 # - The natural prompt's words are also more frequent in pre-training than the other's.
 # - What a prompt that pre-training did not contain gives zero-shot is arbitrary, not always chance.
 #

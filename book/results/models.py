@@ -14,8 +14,9 @@
 # %% [markdown]
 # # The models, and what they are not
 #
-# No result is better than its model. Every number of this book is of one of these models, and none of
-# them is the RoBERTa of the papers: where a page says "paper" it means the paper's own numbers.
+# No result is better than its model. Every number that we measured comes from one of the models in the table below.
+# Nobody has run the RoBERTa of the papers with this book yet: where a page says "paper" it means the paper's own
+# numbers.
 #
 # **You will learn** which model stands behind which study, how it was made, under which licence it is,
 # and what nobody should conclude from it.

@@ -14,9 +14,10 @@
 # %% [markdown]
 # # Pre-training in an hour
 #
-# How much language can you teach a model on two CPU cores? The book's own models are the answer so
-# far. They are made by one recipe from public English text, and this page shows what it costs and what
-# they know.
+# How much language can you teach a model on two CPU cores? The book's own models are the answer so far. A few
+# hours at most teach them which word form fits its neighbour and something of a text's topic, but little of its
+# sentiment. Longer trainings, on more text or on text nearer to the tasks, gave no model that is better in all
+# that we measured. The last comparison of the page asks what a start from another model's encoder gives.
 #
 # **You will learn** where the time of a training step goes, how the loss falls, and how to tell what a
 # small masked language model has learned.
@@ -43,7 +44,7 @@
 # ## Where the time goes
 #
 # A step is matrix products and the rest. The products of a real step, with their very shapes, are timed
-# by themselves: their share of the step says how close the training is to what the machine can do.
+# by themselves. Their share of the step says how close the training is to what the machine can do.
 
 # %% tags=["hide-input"]
 import pandas as pd

@@ -14,8 +14,10 @@
 # %% [markdown]
 # # Tomihari and Sato: paper beside ours
 #
-# Fine-tuning a classifier moves the features on which it rests. Does it move them less if the linear head is probed first?
-# {cite:t}`tomihari2024understanding` say yes, and that the norm of the probed head is one of the reasons. In our runs:
+# Fine-tuning a classifier moves the features on which it rests. Does it move them less if you first fit the linear
+# head alone? The first way is fine-tuning (FT), with a random head. The second is linear probing (LP), then
+# fine-tuning from the probed head (LP-FT). {cite:t}`tomihari2024understanding` say that LP-FT moves them less, and
+# that the norm of the probed head is one of the reasons. This is what our runs say so far:
 
 # %% tags=["remove-input"]
 import pandas as pd
@@ -34,7 +36,7 @@ learned = where_it_learns(judged)
 ratios = change_ratios(judged)
 display(Markdown(opening(ratios, learned)))
 
-# %% mystnb={"figure": {"caption": "How far each start of the head moves the features of test samples, over how far a random head does (FT). Below 1 they move less. Mean over seeds with its 95 % interval where there are three seeds; of the training loss, features of training samples."}, "image": {"alt": "Points with error bars around the value 1 for five starts of the head on each data set."}} tags=["remove-input"]
+# %% mystnb={"figure": {"caption": "How far fine-tuning moves the features of test samples from each start of the head, over how far FT moves them from a random head. Below 1 they move less. Mean over seeds, with its 95 % interval where there are three seeds. For the same training loss, the features are those of training samples."}, "image": {"alt": "A point for each data set and each start of the head that was run, with an error bar where there are three seeds, over the ratio of the moves."}} tags=["remove-input"]
 points = ratios.dropna(subset="ratio").assign(
     panel="change of features, over that of FT"
 )
@@ -47,16 +49,17 @@ if not points.empty:
     display(figures.point_panels(points, "ratio"))
 
 # %% [markdown]
-# **Read this first.** The paper fine-tunes RoBERTa-base on twelve data sets with rates that were tuned for each method. Ours is
-# `minilm`, a sentence encoder of 22 million parameters, on a few hundred rows and for half of the paper's ten epochs, which is
-# what two processor cores can do. So the height of the numbers cannot be compared, but the order of the
-# methods can. What is not run is said to be.
+# **Read this first.** The paper fine-tunes RoBERTa-base on twelve data sets with rates that were tuned for each
+# method. Ours is `minilm`, a sentence encoder of 22 million parameters, on a few hundred rows and for half of the
+# paper's ten epochs, which is what two processor cores can do. So the height of the numbers cannot be compared. The
+# order of the methods can, where there are enough seeds to tell it from chance. Where something was not run, the
+# page says so.
 #
-# **You will learn** which of the paper's claims its own numbers carry, which of them hold with another model, and how much of the
-# main one is the learning rate, the norm of the head or its direction.
+# **You will learn** which of the paper's claims its own numbers carry, which of them hold with another model, and
+# how much of the main one is the learning rate, the norm of the head or its direction.
 #
-# **You need** the experiments {doc}`/book/experiments/two_stage` and {doc}`/book/experiments/head_kernels`, of which this page shows the
-# records. Nothing is computed here.
+# **You need** the experiments {doc}`/book/experiments/two_stage` and {doc}`/book/experiments/head_kernels`, of
+# which this page shows the records. Nothing is computed here.
 #
 # ## What was run
 
@@ -104,16 +107,22 @@ else:
     )
 
 # %% [markdown]
-# The seed draws the random head, LoRA's matrices, the batches and the dropout, not the rows; linear probing has no
-# randomness. So the intervals below are about the training, on these rows. CB has 56 test rows, on which one answer is worth 1.8 points: its
-# accuracies decide nothing.
+# The seed draws the random head, LoRA's matrices, the batches and the dropout. It does not draw the rows, and
+# linear probing has no randomness. So the intervals below are about the training, on these rows. CB has 56 test
+# rows, on which one answer is worth 1.8 points: its accuracies decide nothing.
 #
 # ## The claims
 #
-# Each claim is a number for every data set and seed, paired within the seed. It *holds* where the whole 95 % interval
-# (Student's t over seeds) does what the claim says, *fails* where none of it does, and is *undecided* otherwise. The first row is our condition: where FT does not
-# learn the task, it is no wonder that its features stay, so the other rows are of those data sets alone on which it does. "paper" counts on how many data sets the
-# claim is true of the paper's own printed means, whatever their spread.
+# Each claim is a number for every data set and seed, paired within the seed. It *holds* where the whole 95 %
+# interval (Student's t over seeds) does what the claim says, *fails* where none of it does, and is *undecided*
+# otherwise. The first row is our condition: where FT does not learn the task, it is no wonder that its features
+# stay. So the other rows use only the data sets on which it does. "paper" counts on how many data sets the claim is
+# true of the paper's own printed means, whatever their spread.
+#
+# The names in the table: CS is the mean cosine of the features of different samples, Diff how far features moved, FDR
+# Fisher's discriminant ratio, ECE and MCE the mean and the largest {term}`calibration error
+# <expected calibration error>`. P is the kernel of the head's parameters and F that of all others
+# ({doc}`/book/theory/head-decides`); the {term}`FT ratio` compares what goes through them.
 
 # %% tags=["hide-input"]
 shifted = ["Dynasent", "SemEval", "SST-5"] if "Amazon" in learned else []
@@ -170,10 +179,11 @@ for dataset in dict.fromkeys(ratios["data"].dropna()):
 
 # %% [markdown]
 # A rate that is ten times smaller moves features less whatever the head is, and so does a fine-tuning that learns
-# nothing. Table 12 of the paper does not tell these apart. And where there are fewer training rows than features, as on CB and in our
-# SST-2, the probe may separate the training rows by itself: LP-FT then starts below any training loss that FT reaches, so there is
-# no equal loss to compare at, and what it still moves is small because there is nothing left to fit. The table of runs says how large the
-# probe's norm and the residual before the first step are:
+# nothing. Table 12 of the paper does not tell these apart. There is one more trap where there are fewer training
+# rows than features, as on CB and in our SST-2. There the probe may separate the training rows by itself. LP-FT
+# then starts below any training loss that FT reaches, so there is no equal loss at which to compare the two, and
+# features move little because there is nothing left to fit. The next table has the norm of the head and the mean
+# residual $\lvert \delta \rvert$ before the first step (the labels less the predicted probabilities):
 
 # %% tags=["hide-input"]
 FACTS_OF_HEADS = {
@@ -200,15 +210,17 @@ else:
     display(Markdown("Nothing was run."))
 
 # %% [markdown]
-# Adam divides a gradient by its size, and clipping does where it binds, so a larger head does not take larger steps here; with
-# plain gradient descent at one rate it would move features *further*, as Proposition 4.1 says for a given residual.
+# Adam divides a gradient by its size, and clipping does where it binds, so a larger head does not take larger steps
+# here; with plain gradient descent at one rate it would move features *further*, as Proposition 4.1 says for a
+# given residual.
 #
 # ## Table 1 and Tables 11 to 13: features and norms
 #
-# CS is the mean cosine of the features of different samples, Diff how far features moved, FDR Fisher's discriminant ratio, Norm the
-# Frobenius norm of the head's weight. The paper gives no formula of FDR; its values fall with the number of test samples as those of a
-# ratio with a pseudo-inverse do, so that is what stands here. With fewer samples than features (768 there, 384 here) it is noise.
-# Ours are in the second line, the standard deviation over seeds in small print.
+# CS is the mean cosine of the features of different samples, Diff how far features moved, FDR Fisher's discriminant
+# ratio, Norm the Frobenius norm of the head's weight. The paper gives no formula of FDR; its values fall with the
+# number of test samples as those of a ratio with a pseudo-inverse do, so that is what stands here. With fewer
+# samples than features (768 there, 384 here) it is noise. Ours are in the second line, the standard deviation over
+# seeds in small print.
 
 # %% tags=["hide-input"]
 from tangentlm.tomihari.ledger import compare
@@ -257,8 +269,9 @@ else:
 # %% [markdown]
 # ## Figures 1 and 4: accuracy and norm along the training
 #
-# The paper shows that the head's norm grows with every method, and most in linear probing. The solver's iterations of the probe first: it starts from zero, so that it
-# grows is no discovery; how far is decided by the penalty that cross-validation chose.
+# The paper shows that the head's norm grows with every method, and most in linear probing. Here is the probe first,
+# over the iterations of its solver. The solver starts from zero, so it is no discovery that the norm grows. The
+# penalty that cross-validation chose decides how far.
 
 # %% mystnb={"figure": {"caption": "Linear probing: norm of the head and training accuracy (as a share) over the iterations of the solver, a line for each data set."}, "image": {"alt": "Rising lines over the number of iterations, one pair for each data set that was run."}} tags=["hide-input"]
 from tangentlm.tomihari.measurements import kernels, traces
@@ -281,7 +294,7 @@ figures.lines(
     yscale="log",
 )
 
-# %% mystnb={"figure": {"caption": "The norm of the head over epochs of fine-tuning, relative to its start: mean and standard deviation over seeds, all data sets together."}, "image": {"alt": "Lines over epochs for FT, LP-FT, LoRA and LP-LoRA; those that start from a random head rise, those from a probed head stay near 1."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The norm of the head over epochs of fine-tuning, relative to its start: mean and standard deviation over seeds, all data sets together."}, "image": {"alt": "A line with a band for each method that was run, over the epochs; every line begins at 1."}} tags=["hide-input"]
 along = traces(STUDY)
 if not along.empty:
     along = along[along["main"]]
@@ -297,7 +310,7 @@ if not along.empty:
         )
     )
 
-# %% mystnb={"figure": {"caption": "Validation accuracy over epochs, mean and standard deviation over seeds and data sets."}, "image": {"alt": "Lines over epochs for the four methods; those that start from a probed head begin higher."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Validation accuracy over epochs, mean and standard deviation over seeds and data sets."}, "image": {"alt": "A line with a band for each method that was run: validation accuracy over the epochs."}} tags=["hide-input"]
 if not along.empty:
     display(
         figures.spread_lines(
@@ -316,9 +329,10 @@ if not along.empty:
 # %% [markdown]
 # ## Table 2 and Table 9: kernels of head and features
 #
-# P is the kernel of the head's parameters, F that of the feature extractor's. FN is the Frobenius norm. The accuracies of kernel regression are counted as the paper
-# counts them, each logit against its own yes or no, so a kernel that always says no has $1 - 1/C$; the errata say how this was found. Ours
-# are of fewer samples, so ranks (at most $NC$) and norms are smaller.
+# P is the kernel of the head's parameters, F that of the feature extractor's. FN is the Frobenius norm. The
+# accuracies of kernel regression are counted as the paper counts them, each logit against its own yes or no, so a
+# kernel that always says no has $1 - 1/C$; the errata say how this was found. Ours are of fewer samples, so
+# ranks (at most $NC$) and norms are smaller.
 
 # %% tags=["hide-input"]
 kernel_table(ledger, 2)
@@ -348,10 +362,11 @@ readable(of_kernels, columns)
 # %% [markdown]
 # ### The FT ratio and what it hides
 #
-# The FT ratio is the share of a first step that goes through the features. The paper reads a ratio near 1 as features that matter more after linear
-# probing. But linear probing ends where the head's gradient balances its penalty, so the other part of the
-# step, $\sum_i P \delta_i$, is small *by construction* on the samples that it was fitted on. The columns "through the head" and "through the features" say which of the
-# two has changed; the rows "others" are of samples on which the head was not fitted.
+# The FT ratio is the share of a first step that goes through the features. The paper reads a ratio near 1 as
+# features that matter more after linear probing. But linear probing ends where the head's gradient balances its
+# penalty, so the other part of the step, $\sum_i P \delta_i$, is small *by construction* on the samples that it was
+# fitted on. The columns "through the head" and "through the features" say which of the two has changed; the rows
+# "others" are of samples on which the head was not fitted.
 
 # %% tags=["hide-input"]
 readable(
@@ -372,7 +387,7 @@ readable(
 # %% [markdown]
 # ### Figures 2 and 7: spectra
 
-# %% mystnb={"figure": {"caption": "Singular values of P and of the four F, each over its largest; the first data set that was run."}, "image": {"alt": "Falling lines over the index on logarithmic axes, one for P and one for each F."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Singular values of P and of the four F, each over its largest; the first data set that was run."}, "image": {"alt": "Falling lines over the index on logarithmic axes, one for P and one for each F that was computed."}} tags=["hide-input"]
 spectra = kernels(STUDY, "spectra")
 wide = pd.DataFrame(columns=["index"])
 if not spectra.empty:
@@ -394,8 +409,9 @@ figures.lines(
 )
 
 # %% [markdown]
-# Whether LoRA's F is a multiple of F, as Proposition 4.4 has it for a linear model. It can only be meant of the weights that LoRA adapts
-# ("adapted": the cosine with their part of F; "whole": with all of F). "factor" is the best multiple over the expected one.
+# Whether LoRA's F is a multiple of F, as Proposition 4.4 has it for a linear model. It can only be meant of the
+# weights that LoRA adapts ("adapted": the cosine with their part of F; "whole": with all of F). "factor" is the
+# best multiple over the expected one.
 
 # %% tags=["hide-input"]
 readable(
@@ -414,7 +430,8 @@ readable(
 # %% [markdown]
 # ### Figures 8 and 9: pairs of classes
 #
-# The mean trace norm of a block, for pairs of samples of two classes, over that of a sample with itself: the diagonal of F stands out where it is far below 1.
+# A kernel has a block for each pair of samples. The table has the mean trace norm of the blocks of different samples,
+# over that of a sample with itself. Where this is far below 1, the diagonal stands out.
 
 # %% tags=["hide-input"]
 maps = kernels(STUDY, "class_maps")
@@ -454,7 +471,7 @@ if not maps.empty:
 #
 # The head is scaled before fine-tuning, $V \leftarrow s V / \lVert V \rVert$ and the bias by the same factor.
 
-# %% mystnb={"figure": {"caption": "How far the features of test samples move, over the norm at which the head starts; full fine-tuning at one rate, mean and standard deviation over seeds."}, "image": {"alt": "Two lines over the norm, for a random head and for a probed one."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "How far the features of test samples move, over the norm at which the head starts; full fine-tuning at one rate, mean and standard deviation over seeds."}, "image": {"alt": "Lines over the norm at the start, one for a random head and one for a probed head, where they were run."}} tags=["hide-input"]
 from tangentlm.tomihari.statistics import norm_scaling
 
 scaling = norm_scaling(of_features, all_runs)
@@ -486,10 +503,11 @@ readable(
 # %% [markdown]
 # ## Figures 5 and 6: features and rows of the head in the plane
 #
-# t-SNE of the features of test samples of CB, before and after, with the rows of the head as large marks. The rows of a probed
-# head are of another length than features; each is drawn at the mean length of features, or t-SNE would put them far away whatever their direction.
+# t-SNE of the features of test samples of CB, before and after, with the rows of the head as large marks. The rows
+# of a probed head have another length than features. So each row is drawn at the mean length of features; otherwise
+# t-SNE would put it far away whatever its direction.
 
-# %% mystnb={"figure": {"caption": "Features (small) and rows of the head (large) of CB by t-SNE: before fine-tuning, after FT and after LP-FT."}, "image": {"alt": "Scatter plots coloured by class; after FT the classes lie apart."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Features (small) and rows of the head (large) of CB by t-SNE: before fine-tuning, after FT and after LP-FT."}, "image": {"alt": "Scatter plots in the plane, a panel for each state of the model: small marks are samples, large marks rows of the head, coloured by class."}} tags=["hide-input"]
 from tangentlm.studies.collect import read_collected_table
 from tangentlm.tasks import load_task
 
@@ -518,8 +536,9 @@ else:
 # %% [markdown]
 # ## Tables 3, 14 and 15: calibration
 #
-# ECE and MCE in percent, 15 bins of confidence, without and with temperature scaling. MCE is the error of one bin, often of a few
-# samples; the bootstrap intervals of our runs are in the records. Table 3 is the part of RTE.
+# ECE and MCE in percent, from 15 bins of confidence, without and with {term}`temperature scaling`. MCE is the error
+# of one bin, often of a few samples; the bootstrap intervals of our runs are in the records. Table 3 is the part of
+# RTE.
 
 # %% tags=["hide-input"]
 paper_table(ledger, (14, 15))
@@ -559,8 +578,8 @@ else:
 #
 # ## Tables 8, 10 and 16: accuracy
 #
-# In distribution, from Amazon to three other sets, and PubMed. Where the paper prints the share of the most frequent answer (WSC with every
-# method, LoRA on SST-2 and on MRPC), the model has learned nothing.
+# In distribution, from Amazon to three other sets, and on PubMed. Where the paper prints the share of the most
+# frequent answer (WSC with every method, LoRA on SST-2 and on MRPC), the model has learned nothing.
 
 # %% tags=["hide-input"]
 paper_table(ledger, 8)
@@ -574,8 +593,8 @@ paper_table(ledger, 16)
 # %% [markdown]
 # ## Tables 6 and 7: rates and data
 #
-# The paper's rates, read from the authors' scripts (LoRA on MRPC prints $5 \cdot 10^{-4}$, the script has $10^{-5}$), and ours. Our rate of LP-FT is to our rate of FT as the
-# paper's is to its own.
+# The paper's rates, read from the authors' scripts (LoRA on MRPC prints $5 \cdot 10^{-4}$, the script has
+# $10^{-5}$), and ours. Our rate of LP-FT is to our rate of FT as the paper's is to its own.
 
 # %% tags=["hide-input"]
 readable(hyperparameters(STUDY))
@@ -586,8 +605,9 @@ readable(dataset_sizes(STUDY))
 # %% [markdown]
 # ## Ledger
 #
-# Every number that the paper prints in Tables 1, 2 and 8 to 16, 633 in all, and ours. "compatible" means that the difference lies within Welch's 95 % interval
-# and half a percent for rounding; it is no surprise that most differ, since the model is another. The first column is the number of the table.
+# Every number that the paper prints in Tables 1, 2 and 8 to 16 stands beside ours. "compatible" means that the
+# difference lies within Welch's 95 % interval plus half a percent for rounding. Our model is another one, so you
+# should expect most numbers to differ. The first column is the number of the table.
 
 # %% tags=["hide-input"]
 counts = (
@@ -607,12 +627,20 @@ figures.data_link(ledger, "tomihari-ledger")
 # %% [markdown]
 # ## Limits
 #
-# Three seeds at most, a few hundred training rows, one small model, and rates that were not searched for each method on each data set.
-# The other data sets of the paper, RoBERTa-base, and whatever says "not run" above are open. The study is
-# `params/studies/two-stage`; its plan holds more runs than its rows.
+# Three seeds at most, a few hundred training rows, one small model, and rates that were not searched for each
+# method on each data set. The other data sets of the paper, RoBERTa-base, and whatever says "not run" above are
+# open. The study is `params/studies/two-stage`; its plan holds more runs than its rows.
 #
 # ## Exercises
 #
-# 1. The paper's claim 16 holds on 6 of 8 data sets by its means. How many would a coin give, and how often?
+# 1. Claim 16a holds on 6 of 8 data sets by the paper's means. How often would a fair coin give 6 or more?
 # 2. Which of the claims would you drop if LP-FT had to use FT's rate?
-# 3. Table 2 gives LP-FT an FT ratio of 1. Compute from the table above how small the part through the head must be for it.
+# 3. Table 2 gives LP-FT an FT ratio of 1. Compute from the table of FT ratios how small the part through the head
+#    must be for that.
+#
+# The paper's errors and what its code does are in {doc}`/book/errata`. LP-FT is due to {cite:t}`kumar2022finetuning`.
+
+# %% tags=["remove-input"]
+from tangentlm.report.notes import page_cost_note
+
+page_cost_note()

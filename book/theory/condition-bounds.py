@@ -116,9 +116,9 @@ print(f"violations in {N_DRAWS} draws each")
 outside
 
 # %% [markdown]
-# The bounds of the theorem are never violated, and never were in more draws than these. The printed lower bound fails
-# for every kernel whose top eigenvector is the target: the very targets that the kernel learns best. The printed upper
-# bound is true, since it is the sharp one times $n (s + \lambda_{\min}) / s > 1$.
+# No draw violates the bounds of the theorem. The printed lower bound fails for every kernel whose top eigenvector
+# is the target: the very targets that the kernel learns best. The printed upper bound is true, since it is the
+# sharp one times $n (s + \lambda_{\min}) / s > 1$.
 #
 # ## Where is the condition number?
 #
@@ -175,7 +175,8 @@ slopes = {
 assert np.isclose(slopes["top eigenvector"], -2)
 assert slopes["random"] < 0
 print(
-    "slope of log risk over log kappa:", {k: round(v, 2) for k, v in slopes.items()}
+    "slope of log risk over log kappa:",
+    ", ".join(f"{name} {value:.2f}" for name, value in slopes.items()),
 )
 
 # %% [markdown]
@@ -184,10 +185,11 @@ print(
 #
 # ## The missing $n$
 #
-# Equation (6) of the paper asks for the least $\frac1n \sum_i (f(x_i) - y_i)^2 + \sigma \lVert f \rVert_{\mathcal{H}}^2$,
-# and equation (9) offers $s = \sigma$. The minimiser has $s = n \sigma$: with $f = K a$ the objective is
-# $\frac1n \lVert K a - y \rVert^2 + \sigma a^\top K a$, whose gradient $\frac2n K \big( (K + n \sigma I) a - y \big)$
-# vanishes there.
+# Equation (6) of the paper asks for the least
+# $\frac1n \sum_i (f(x_i) - y_i)^2 + \sigma \lVert f \rVert_{\mathcal{H}}^2$, and equation (9) offers $s = \sigma$.
+# The minimiser has $s = n \sigma$: with $f = K a$ the objective is
+# $\frac1n \lVert K a - y \rVert^2 + \sigma a^\top K a$, whose gradient
+# $\frac2n K \big( (K + n \sigma I) a - y \big)$ vanishes there.
 
 # %%
 rng = np.random.default_rng(0)
@@ -222,13 +224,13 @@ figures.lines(
 figures.data_link(curve, "objective-over-shift")
 
 # %% [markdown]
-# With 32 samples the printed solution regularises 32 times less than it says. In {eq}`eq-ridge-bounds`, put $n \sigma$
-# for $s$ to speak of equation (6).
+# With 32 samples the printed solution regularises 32 times less than it says. In {eq}`eq-ridge-bounds`, put
+# $n \sigma$ for $s$ to speak of equation (6).
 #
 # ## More layers, larger eigenvalues
 #
-# LoRA on more layers has a kernel with more terms ({eq}`eq-subset-sum`), and each term is positive semidefinite. So for
-# the same samples, the same head and the same matrices $A$,
+# LoRA on more layers has a kernel with more terms ({eq}`eq-subset-sum`), and each term is positive semidefinite. So
+# for the same samples, the same head and the same matrices $A$,
 #
 # $$S \subseteq S' \;\Longrightarrow\; K_S \preceq K_{S'} \;\Longrightarrow\; \lambda_i(K_S) \le \lambda_i(K_{S'})
 # \text{ for every } i .$$ (eq-loewner)
@@ -277,8 +279,8 @@ growing.round(3)
 #
 # ## Limits
 #
-# All of this is about the *training* risk of *kernel regression*. Nothing here speaks of test error, or of fine-tuning
-# that is not kernel regression.
+# All of this is about the *training* risk of *kernel regression*. Nothing here speaks of test error, or of
+# fine-tuning that is not kernel regression.
 #
 # ## Exercises
 #
@@ -292,8 +294,8 @@ growing.round(3)
 # ```{solution} ex-bounds-scale
 # :class: dropdown
 #
-# $\mathcal{R}$ and both bounds stay as they are, since they depend on $\lambda_i / s$ alone. $\kappa$ with $\sigma = s$
-# stays, too; with a fixed $\sigma$ it changes, so it is not a function of what decides the risk.
+# $\mathcal{R}$ and both bounds stay as they are, since they depend on $\lambda_i / s$ alone. $\kappa$ with
+# $\sigma = s$ stays, too; with a fixed $\sigma$ it changes, so it is not a function of what decides the risk.
 # ```
 #
 # ```{exercise}
@@ -305,8 +307,8 @@ growing.round(3)
 # ```{solution} ex-bounds-same-kappa
 # :class: dropdown
 #
-# Take $y = u_{\max}$ in one and $y = u_{\min}$ in the other: the bounds of {eq}`eq-ridge-bounds` are reached, and their
-# ratio is $\kappa(K + s I)^2$.
+# Take $y = u_{\max}$ in one and $y = u_{\min}$ in the other: the bounds of {eq}`eq-ridge-bounds` are reached, and
+# their ratio is $\kappa(K + s I)^2$.
 # ```
 
 # %% tags=["remove-input"]

@@ -20,15 +20,17 @@
 #
 # $$\kappa = \frac{\lambda_{\max}(K) + \sigma}{\lambda_{\min}(K) + \sigma}, \qquad \sigma = 10^{-4} .$$ (eq-kappa)
 #
-# To compute it, you have to choose a dozen things that have nothing to do with the task: a random head, a draw of
-# samples, what becomes of two logits, whether the model reads padding, the unit of $\sigma$. The paper leaves most of
-# them open. This chapter turns each of them, one at a time, and looks at what $\kappa$ does. The answer is
-# {numref}`fig-kappa-options`: several choices move it by more than the choice of the task does. So a $\kappa$ without its choices says
-# little, and two of them can be compared only where all choices are the same.
+# Here $\lambda_{\max}$ and $\lambda_{\min}$ are the largest and the smallest eigenvalue of the kernel $K$. To
+# compute $\kappa$, you have to choose a dozen things that have nothing to do with the task: a random head, a draw
+# of samples, what becomes of two logits, whether the model reads padding, the unit of $\sigma$. The paper leaves
+# most of them open. This chapter changes each of them, one at a time, and looks at what $\kappa$ does. The answer
+# is {numref}`fig-kappa-options`: most choices move $\kappa$ more than the task does. So a $\kappa$ says
+# little if you do not know the choices behind it, and you can compare two of them only where all choices are the
+# same.
 #
 # **You will learn**
 #
-# - which choices move $\kappa$ much, which hardly, and why in each case
+# - which choices move $\kappa$ much, which hardly move it, and why
 # - how much of the spread of $\kappa$ lies between tasks, and how much between random seeds
 # - that more samples can only raise $\kappa$, and that a factor before the kernel is a factor in $\sigma$
 # - a hypothesis: padding that the model reads would order tasks by their length, as in the paper's table.
@@ -49,10 +51,10 @@
 #
 # $$K_S = \sum_{l \in S} K_l .$$ (eq-subset-sum)
 #
-# One call of `entk(..., by=...)` gives all $K_l$ and with them the kernels of all subsets. (`pocket-xs` keeps queries,
-# keys and values in one matrix. `split_projections` gives each its rows, so that LoRA can be put on the keys alone.)
-# And the kernel of some samples is a block of the kernel of all: a pool of 64 samples has as many draws of 32 as you
-# like.
+# One call of `entk(..., by=...)` gives all $K_l$ and with them the kernels of all subsets. (`pocket-xs` keeps
+# queries, keys and values in one matrix. `split_projections` gives each its rows, so that LoRA can be put on the
+# keys alone.) And the kernel of some samples is a block of the kernel of all: a pool of 64 samples has as many
+# draws of 32 as you like.
 
 # %%
 import numpy as np
@@ -268,26 +270,32 @@ factors["head seed"] = seeds["high"] / seeds["low"]
 factors["draw"] = draws["high"] / draws["low"]
 assert factors["layers and projections"] > factors["reduction of two logits"]
 assert factors["padding"] > factors["draw"]
+medians = by_choice["median"].groupby("kernel")
+of_tasks = float((medians.max() / medians.min()).max())
+assert (factors > of_tasks).sum() > len(factors) / 2
+print(
+    f"between two of the three tasks, at one choice of layers: at most {of_tasks:.1f}"
+)
 factors.sort_values(ascending=False).round(1).rename("factor").to_frame()
 
 # %% [markdown]
 # Read it from the top. The factor is that between the largest and the least median of an option's values; for the two
 # seeds, between their largest and least $\kappa$.
 #
-# **A factor before the kernel** is what $\alpha$, the scale of LoRA's start and the size of the head set. With a fixed
-# $\sigma$,
+# **A factor before the kernel** is what $\alpha$, the scale of LoRA's start and the size of the head set. With a
+# fixed $\sigma$,
 #
 # $$\kappa(cK + \sigma I) = \kappa\big(K + \tfrac{\sigma}{c} I\big) ,$$ (eq-kappa-scale)
 #
-# so $\alpha$ and $\sigma$ are one choice, and $\kappa$ is as much about the size of the kernel as about its shape. Only
-# a $\sigma$ in the kernel's own unit, a share of $\operatorname{tr} K / n$, is free of that.
+# so $\alpha$ and $\sigma$ are one choice, and $\kappa$ is as much about the size of the kernel as about its shape.
+# Only a $\sigma$ in the kernel's own unit, a share of $\operatorname{tr} K / n$, is free of that.
 #
 # Here $\lambda_{\min}$ is some ten times $\sigma$, so a larger $\alpha$ does nothing any more and a smaller one does:
 # there is a $\sigma$ below which $\kappa$ is $\lambda_{\max} / \lambda_{\min}$, and one above which it is a size.
 #
-# **Layers** are the largest choice among those that the paper varies. The last layer alone has the worst $\kappa$: only
-# the first token is read, so only that token's query has a gradient. Adding a layer with other gradients mends that.
-# **A head in the kernel** adds the kernel of the head's own weights, which is far larger than that of LoRA.
+# **Layers** are the largest choice among those that the paper varies. The last layer alone has the worst $\kappa$:
+# only the first token is read, so only that token's query has a gradient. Adding a layer with other gradients mends
+# that. **A head in the kernel** adds the kernel of the head's own weights, which is far larger than that of LoRA.
 #
 # **More samples** can only raise $\kappa$ of the same kernel: a block's eigenvalues lie between those of the whole
 # (Cauchy), so $\lambda_{\max}$ rises and $\lambda_{\min}$ falls.
@@ -305,8 +313,8 @@ for K in base[:FEW]:
     )
 
 # %% [markdown]
-# **Heads and draws** are what no one reports. Compare what they do with what the tasks do in the table above: most
-# differences between two tasks are smaller.
+# **Heads and draws** are what the paper does not report. Compare their ranges with the differences between tasks in
+# the first table: at every choice of layers the ranges of all three tasks overlap.
 #
 # **The asymmetric kernel** of SignGD has complex eigenvalues. They have no order, so there is no largest or smallest;
 # the table takes singular values.
@@ -338,7 +346,7 @@ shares = pd.Series(shares, name="between tasks (%)")
 assert shares.max() - shares.min() > 20
 shares.round(0).to_frame()
 
-# %% mystnb={"figure": {"caption": "Condition number of three tasks for five choices of layers: median and range over six heads and twenty draws.", "name": "fig-kappa-tasks"}, "image": {"alt": "A panel for each choice of layers, points with ranges for three tasks; ranges overlap in some panels and not in others, and the order of the tasks is not the same in all."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Condition number of three tasks for five choices of layers: median and range over six heads and twenty draws.", "name": "fig-kappa-tasks"}, "image": {"alt": "A panel for each choice of layers, points with ranges for three tasks; in every panel the ranges overlap, and the order of the points is not the same in all."}} tags=["hide-input"]
 logs = by_choice.map(np.log10).reset_index()
 points = logs.rename(columns={"kernel": "panel", "median": "value"}).assign(
     method="heads and draws"
@@ -349,6 +357,8 @@ figures.point_panels(points, "log10 of $\\kappa$")
 figures.data_link(everything, "kappa-tasks")
 
 # %%
+ends = by_choice.groupby("kernel")
+assert (ends["low"].max() < ends["high"].min()).all()
 orders = by_choice["median"].unstack("task")[list(TASKS)]
 ranks = orders.rank(axis=1).astype(int)
 different = ranks.drop_duplicates()
@@ -365,9 +375,9 @@ ranks
 #
 # The paper's $\kappa$ differs between tasks by factors of a hundred and more, far beyond anything above: 2,320 for
 # CoLA, 451 for SST-2, 39 for Yelp and 9.6 for IMDb (keys, three layers). CoLA has the shortest texts and IMDb the
-# longest. The paper fills texts up to 512 tokens and does not say whether its model is told which of them are padding.
-# If it is not, then a short text is padding for the most part. All short texts are then nearly the same input, so
-# their gradients are nearly the same, and $\lambda_{\max}$ grows at the cost of all other eigenvalues.
+# longest. The paper fills texts up to 512 tokens and does not say whether its model is told which of them are
+# padding. If it is not, then a short text is padding for the most part. All short texts are then nearly the same
+# input, so their gradients are nearly the same, and $\lambda_{\max}$ grows at the cost of all other eigenvalues.
 #
 # Test the mechanism where everything else is equal. The texts are `reviews`, cut to their first words or joined to
 # longer ones, so that only the length differs. Every row is filled up to the same length.
@@ -446,7 +456,7 @@ ratio = {
 }
 print(
     "shortest over longest texts, relative:",
-    {k: round(v, 1) for k, v in ratio.items()},
+    ", ".join(f"{padding} {value:.1f}" for padding, value in ratio.items()),
 )
 assert ratio["read"] > 2 * ratio["masked"]
 table.round(2)
@@ -487,8 +497,8 @@ table.round(2)
 # ```{solution} ex-kappa-duplicate
 # :class: dropdown
 #
-# Two equal rows make $\lambda_{\min} = 0$, so $\kappa = 1 + \lambda_{\max} / \sigma$: one duplicate turns a measure of
-# shape into one of size.
+# Two equal rows make $\lambda_{\min} = 0$, so $\kappa = 1 + \lambda_{\max} / \sigma$: one duplicate turns a measure
+# of shape into one of size.
 # ```
 #
 # ```{exercise}

@@ -19,11 +19,9 @@
 # first step has an exact answer, and the classifier is in it. Its weight $V$ carries the error back to the
 # features, so the features move in proportion to its norm, and the part of the logits that comes through them in
 # proportion to the *square*. So for the same change of the logits a large head needs a small change of the
-# features. But that holds only beyond a certain norm. Below it the head's own step does the work, and a larger
-# head moves the
-# features more. {numref}`fig-price-of-logits` has both sides. And all of it is about gradient descent. Adam
-# ignores the size of a
-# gradient, and so it has other exponents.
+# features. But that holds only beyond a certain norm. Below it the head's own step does the work, and a larger head
+# moves the features more. {numref}`fig-price-of-logits` has both sides. And all of it is about gradient descent.
+# Adam ignores the size of a gradient, and so it has other exponents.
 #
 # This is the core of what {cite:t}`tomihari2024understanding` say about LP-FT, {term}`linear probing` first and
 # fine-tuning afterwards {cite:p}`kumar2022finetuning`: probing makes the head large, and a large head protects
@@ -41,9 +39,8 @@
 # %% [markdown]
 # ## The stage
 #
-# The smallest bundled model, `pocket-xs`, reads headlines and gets a linear head on the mean of its hidden
-# states, $h = 64$ features,
-# for $C = 4$ topics. Everything is in double precision.
+# The smallest bundled model, `pocket-xs`, reads headlines and gets a linear head on the mean of its hidden states,
+# $h = 64$ features, for $C = 4$ topics. Everything is in double precision.
 
 # %%
 import numpy as np
@@ -117,10 +114,9 @@ for name, (V, _) in heads.items():
 
 # %% [markdown]
 # There are two heads. The *random* one has entries from $\mathcal{N}(0, 0.02^2)$ and no bias, as a new classifier
-# has. The *probed* one is the result of linear probing: logistic regression on the features of the $N = 24$ training
-# headlines, with the usual penalty. The function `put` gives either of them any norm. Now the answer of this
-# page, with code that you will
-# understand further down.
+# has. The *probed* one is the result of linear probing: logistic regression on the features of the $N = 24$
+# training headlines, with the usual penalty. The function `put` gives either of them any norm. Now the answer of
+# this page, with code that you will understand further down.
 
 # %%
 NORMS = 10.0 ** np.arange(-1, 1.6, 0.5)
@@ -188,11 +184,9 @@ figures.data_link(fixed_delta, "head-norm")
 # F(x, x') &= V_0\, \Theta^\phi(x, x')\, V_0^\top ,
 # \end{aligned}$$ (eq-p-and-f)
 #
-# where $\Theta^\phi(x, x') \in \mathbb{R}^{h \times h}$ is the kernel of the features. One step of gradient
-# descent with the
-# rate $\eta$ on the mean cross-entropy of $(x_1, y_1), \dots, (x_N, y_N)$ changes logits and features, to first
-# order in
-# $\eta$, by
+# where $\Theta^\phi(x, x') \in \mathbb{R}^{h \times h}$ is the kernel of the features. One step of gradient descent
+# with the rate $\eta$ on the mean cross-entropy of $(x_1, y_1), \dots, (x_N, y_N)$ changes logits and features, to
+# first order in $\eta$, by
 #
 # $$\begin{aligned}
 # \Delta f(x) &= \frac{\eta}{N} \sum_{i=1}^{N} \big( P(x, x_i) + F(x, x_i) \big)\, \delta_i , \\
@@ -205,24 +199,19 @@ figures.data_link(fixed_delta, "head-norm")
 # ```{prf:proof}
 # The gradient of the mean loss is $-\frac1N \sum_i (\partial f(x_i) / \partial \theta)^\top \delta_i$, since
 # $\partial \ell / \partial f = -\delta$ for the cross-entropy. So a parameter $\theta$ moves by
-# $\frac{\eta}{N} \sum_i (\partial f(x_i) / \partial \theta)^\top \delta_i$, and to first order any function $g$
-# of $\theta$ moves
-# by $\partial g / \partial \theta$ times that. Take $g = f(x)$. The derivative of $f_c$ by the row $v_d$ of $V$
-# is $\phi_0(x)$ if $c = d$ and
-# zero otherwise, and the one by $b_d$ is 1 or 0: together that is $P$. By a parameter $\theta$ of $\phi$ it is
-# $V_0\, \partial \phi / \partial \theta$: that gives $F$. Take $g = \phi(x)$ for the second line; $V$ and $b$
-# have no part in $\phi$.
+# $\frac{\eta}{N} \sum_i (\partial f(x_i) / \partial \theta)^\top \delta_i$, and to first order any function $g$ of
+# $\theta$ moves by $\partial g / \partial \theta$ times that. Take $g = f(x)$. The derivative of $f_c$ by the row
+# $v_d$ of $V$ is $\phi_0(x)$ if $c = d$ and zero otherwise, and the one by $b_d$ is 1 or 0: together that is $P$.
+# By a parameter $\theta$ of $\phi$ it is $V_0\, \partial \phi / \partial \theta$: that gives $F$. Take
+# $g = \phi(x)$ for the second line; $V$ and $b$ have no part in $\phi$.
 # ```
 #
 # Two details. The paper writes $\eta$ where {eq}`eq-one-step-of-both` has $\eta / N$; with a mean as the loss,
-# which it
-# uses, $\eta / N$ is right (see {doc}`/book/errata`). And $\delta$ is minus the {term}`output derivative`
-# $\chi$ of the other
-# chapters.
+# which it uses, $\eta / N$ is right (see {doc}`/book/errata`). And $\delta$ is minus the {term}`output derivative`
+# $\chi$ of the other chapters.
 #
-# The paper calls $P$ the *pre-train-effective* and $F$ the *FT-effective* component. $P$ depends on the
-# pre-trained features alone. $F$ has $V_0$ on
-# both sides.
+# The paper calls $P$ the *pre-train-effective* and $F$ the *FT-effective* component. $P$ depends on the pre-trained
+# features alone. $F$ has $V_0$ on both sides.
 #
 # ## In code
 #
@@ -280,11 +269,9 @@ for name, (ours, library) in same.items():
 
 # %% [markdown]
 # $\Theta^\phi$ is large: $h \times h$ numbers for each pair. `first_step` never makes it. It needs only
-# $\Theta^\phi$ times a vector, which is the derivative of $\phi(x)$ along the step of the parameters: one
-# backward pass
-# for the step and one forward-mode pass for the derivative. And $\Delta f$ comes in its two parts, the second
-# of which is
-# simply $V_0\, \Delta\phi(x)$.
+# $\Theta^\phi$ times a vector, which is the derivative of $\phi(x)$ along the step of the parameters: one backward
+# pass for the step and one forward-mode pass for the derivative. And $\Delta f$ comes in its two parts, the second
+# of which is simply $V_0\, \Delta\phi(x)$.
 #
 # ## A real step
 #
@@ -374,11 +361,10 @@ print(f"without 1/N the error is {too_large.iloc[0]:.1f} times the change itself
 # ## After an epoch
 #
 # The paper assumes that one epoch is close enough to one linear step. An epoch of batches of $B$ samples has
-# $N / B$ steps, each
-# with its mean; to first order that is $N / B$ times {eq}`eq-one-step-of-both`. How much of the real change does this
-# explain? Count it as $R^2 = 1 - \lVert \text{real} - \text{predicted} \rVert^2 / \lVert \text{real} \rVert^2$,
-# also for the best multiple of the
-# prediction, which asks for its direction alone (that $R^2$ is a squared cosine).
+# $N / B$ steps, each with its mean; to first order that is $N / B$ times {eq}`eq-one-step-of-both`. How much of the
+# real change does this explain? Count it as
+# $R^2 = 1 - \lVert \text{real} - \text{predicted} \rVert^2 / \lVert \text{real} \rVert^2$, also for the best
+# multiple of the prediction, which asks for its direction alone (that $R^2$ is a squared cosine).
 
 # %%
 BATCH = 8
@@ -434,11 +420,10 @@ assert epochs_table.loc[1e-1].to_numpy().max() < 0.5
 epochs_table.round(3)
 
 # %% [markdown]
-# What counts is the product of rate and number of steps. While it is small, one linear step explains nearly all of an
-# epoch. Then the residuals shrink, and the formula, which holds them fixed, predicts a change that is several
-# times too
-# large; its direction is still right at the rate 0.01. At 0.1 the kernel moves, and the direction is lost within an
-# epoch. So read the proposition as a statement about the *start* of fine-tuning.
+# What counts is the product of rate and number of steps. While it is small, one linear step explains nearly all of
+# an epoch. Then the residuals shrink, and the formula, which holds them fixed, predicts a change that is several
+# times too large; its direction is still right at the rate 0.01. At 0.1 the kernel moves, and the direction is lost
+# within an epoch. So read the proposition as a statement about the *start* of fine-tuning.
 #
 # ## The norm of the head
 #
@@ -447,9 +432,8 @@ epochs_table.round(3)
 # $$\Delta\phi \propto s, \qquad P\delta \propto s^0, \qquad F\delta \propto s^2, \qquad
 # \frac{\lVert \Delta\phi \rVert}{\lVert F \delta \rVert} \propto \frac1s ,$$ (eq-exponents)
 #
-# with $P\delta$ for $\sum_i P(x, x_i)\, \delta_i$, and so on. Here are the measured exponents, and those where
-# the residuals are the
-# head's own, which change with $s$ as well.
+# with $P\delta$ for $\sum_i P(x, x_i)\, \delta_i$, and so on. Here are the measured exponents, and those where the
+# residuals are the head's own, which change with $s$ as well.
 
 # %%
 ENDS = {"below 0.01": (1e-3, 1e-2), "1 to 3": (1.0, 3.0), "above 30": (30.0, 100.0)}
@@ -477,32 +461,25 @@ pd.concat({"fixed residuals": fixed, "own residuals": own}).round(2)
 
 # %% [markdown]
 # With fixed residuals the exponents are exact. With its own, a very small head says nothing, its residuals are
-# those of
-# the uniform distribution, and the exponents are the same. In the middle the residuals depend on the norm.
-# Those of the
-# random head grow with it: the head gets confident, and is wrong. Those of the probed head shrink, because it
-# is right about its training
-# samples, and take the exponents down. At very large norms every answer is confident, right or wrong, and the
-# residuals hardly change any more. The
-# ratio keeps its $-1$ within a few percent.
+# those of the uniform distribution, and the exponents are the same. In the middle the residuals depend on the norm.
+# Those of the random head grow with it: the head gets confident, and is wrong. Those of the probed head shrink,
+# because it is right about its training samples, and take the exponents down. At very large norms every answer is
+# confident, right or wrong, and the residuals hardly change any more. The ratio keeps its $-1$ within a few
+# percent.
 #
 # So what does a larger head do to the features? Three answers, to three questions.
 #
 # - **In one step of the same size**: it moves them *more*, in proportion to $s$, as long as the residuals are
 #   the same.
 # - **For the same change of the logits**: with $\Delta f = P\delta + F\delta$ the price is
-#   $\lVert \Delta\phi \rVert / \lVert \Delta f \rVert$, which grows as $s$ where $P\delta$ dominates and falls
-#   as $1/s$ where
-#   $F\delta$ does. The turn is where the two have about the same size.
-# - **For a given task**: training goes on until the loss is small. That asks for a certain change of the
-#   logits, so the
-#   second answer is the better guide, and it will be tested in a moment.
+#   $\lVert \Delta\phi \rVert / \lVert \Delta f \rVert$, which grows as $s$ where $P\delta$ dominates and falls as
+#   $1/s$ where $F\delta$ does. The turn is where the two have about the same size.
+# - **For a given task**: training goes on until the loss is small. That asks for a certain change of the logits, so
+#   the second answer is the better guide, and it will be tested in a moment.
 #
-# The paper's sentence, that the norm enters linearly here and quadratically there, so that a large head can
-# change the
-# logits with a small change of the features, is the right-hand side of {numref}`fig-price-of-logits`. On the
-# left-hand
-# side it is the other way round. Where does a real head stand?
+# The paper's sentence, that the norm enters linearly here and quadratically there, so that a large head can change
+# the logits with a small change of the features, is the right-hand side of {numref}`fig-price-of-logits`. On the
+# left-hand side it is the other way round. Where does a real head stand?
 
 # %%
 turns = []
@@ -527,22 +504,18 @@ assert (
 turns.round(2)
 
 # %% [markdown]
-# The new head is on the left: in its first step it is the head that learns. The probed head is on the right,
-# for two reasons: its norm
-# is larger, and its turn is at a smaller norm, because a probed head has little left to learn by itself. The
-# second reason has
-# nothing to do with the norm; {doc}`/book/theory/probe-stationarity` takes it apart.
+# The new head is on the left: in its first step it is the head that learns. The probed head is on the right, for
+# two reasons: its norm is larger, and its turn is at a smaller norm, because a probed head has little left to learn
+# by itself. The second reason has nothing to do with the norm; {doc}`/book/theory/probe-stationarity` takes it
+# apart.
 #
 # ## Where Adam breaks it
 #
-# The paper trains with Adam. Adam's first step is a sign step ({prf:ref}`prop-adam-first-step`):
-# every parameter moves by $\eta$, however small its gradient. With fixed residuals the gradient of the body is
-# $s$ times another
-# one, and a sign does not see $s$. So the features move by $s^0$, the logits through them by $s^1$. Check it
-# with real
-# steps, from the random head. (Its residuals are all but fixed at small norms; at large ones they are not, and
-# signs may
-# flip.)
+# The paper trains with Adam. Adam's first step is a sign step ({prf:ref}`prop-adam-first-step`): every parameter
+# moves by $\eta$, however small its gradient. With fixed residuals the gradient of the body is $s$ times another
+# one, and a sign does not see $s$. So the features move by $s^0$, the logits through them by $s^1$. Check it with
+# real steps, from the random head. (Its residuals are all but fixed at small norms; at large ones they are not, and
+# signs may flip.)
 
 # %%
 rates = {"SGD": 1e-6, "Adam": 1e-7}
@@ -578,13 +551,11 @@ assert np.allclose(of_optimizer, [[1, 2], [0, 1]], atol=0.1)
 of_optimizer.round(2)
 
 # %% [markdown]
-# The price of a unit of change *through the features* falls as $1/s$ for both. But with Adam there is no
-# left-hand side where a larger head moves the
-# features more. What does that do to a whole training? Train from the random head at four norms, with both
-# optimizers, until the training loss is below 0.5, and see how far the features of the held-out headlines have moved.
-# (The paper calls the mean length of that move *Diff*.) The rate of SGD follows the size of the kernel, so that
-# it is stable
-# everywhere.
+# The price of a unit of change *through the features* falls as $1/s$ for both. But with Adam there is no left-hand
+# side where a larger head moves the features more. What does that do to a whole training? Train from the random
+# head at four norms, with both optimizers, until the training loss is below 0.5, and see how far the features of
+# the held-out headlines have moved. (The paper calls the mean length of that move *Diff*.) The rate of SGD follows
+# the size of the kernel, so that it is stable everywhere.
 
 # %%
 TARGET = 0.5  # nats
@@ -648,26 +619,21 @@ assert diff["SGD"].max() / diff["SGD"].min() < 2
 learned.pivot(index="norm", columns="optimizer").round(2)
 
 # %% [markdown]
-# With Adam a larger head needs fewer steps, every step moves the features about as far, and so Diff falls all
-# the way.
-# The paper's experiment (its Figure 3, with Adam) shows such a fall. It is a real effect. But the reason that
-# the paper
-# gives for it, linear here and quadratic there, is a reason of gradient descent, and with gradient descent the
-# effect is
-# much weaker here. Nor does SGD show the rise on the left that {numref}`fig-price-of-logits` has for one step.
-# A small head does not stay
-# small: it grows while it is trained ({doc}`/book/theory/head-growth`).
+# With Adam a larger head needs fewer steps, every step moves the features about as far, and so Diff falls all the
+# way. The paper's experiment (its Figure 3, with Adam) shows such a fall. It is a real effect. But the reason that
+# the paper gives for it, linear here and quadratic there, is a reason of gradient descent, and with gradient
+# descent the effect is much weaker here. Nor does SGD show the rise on the left that {numref}`fig-price-of-logits`
+# has for one step. A small head does not stay small: it grows while it is
+# trained ({doc}`/book/theory/head-growth`).
 #
 # ## Limits
 #
-# - One small model, one task, one split, one draw of the random head: this page shows a mechanism, not how
-#   large it is elsewhere.
-#   The norm of the turn depends on the size of the features and of their kernel.
+# - One small model, one task, one split, one draw of the random head: this page shows a mechanism, not how large it
+#   is elsewhere. The norm of the turn depends on the size of the features and of their kernel.
 # - First order is good for the start of training. {numref}`fig-diff-at-equal-loss` goes beyond it.
 # - The exponents hold the direction of $V$ fixed. Linear probing changes direction, norm and residuals at once.
-# - Real trainings clip the gradient. With a gradient longer than the limit, SGD is normalised, and its
-#   exponents change
-#   ({ref}`ex-clipped-exponents`).
+# - Real trainings clip the gradient. With a gradient longer than the limit, SGD is normalised, and its exponents
+#   change ({ref}`ex-clipped-exponents`).
 # - A dropout layer, or a hidden layer in the head, is not in the proposition.
 #
 # ## Exercises
@@ -675,18 +641,17 @@ learned.pivot(index="norm", columns="optimizer").round(2)
 # ```{exercise}
 # :label: ex-clipped-exponents
 #
-# Clip the gradient of *all* parameters to the norm 1. Which powers of $s$ do $\Delta\phi$ and $V \Delta\phi$
-# follow at very small and at very large
-# $s$, for fixed residuals?
+# Clip the gradient of *all* parameters to the norm 1. Which powers of $s$ do $\Delta\phi$ and $V \Delta\phi$ follow
+# at very small and at very large $s$, for fixed residuals?
 # ```
 #
 # ```{solution} ex-clipped-exponents
 # :class: dropdown
 #
-# The gradient has a part of the head, $\propto s^0$, and one of the body, $\propto s$. For small $s$ its norm is that
-# of the head's part, a constant, and clipping changes no exponent: 1 and 2. For large $s$ its norm grows as
-# $s$, and clipping divides by that:
-# 0 and 1, as with Adam. Compute `first_step`, divide by the norm of `full_batch_gradient()`, and look.
+# The gradient has a part of the head, $\propto s^0$, and one of the body, $\propto s$. For small $s$ its norm is
+# that of the head's part, a constant, and clipping changes no exponent: 1 and 2. For large $s$ its norm grows as
+# $s$, and clipping divides by that: 0 and 1, as with Adam. Compute `first_step`, divide by the norm of
+# `full_batch_gradient()`, and look.
 # ```
 #
 # ```{exercise}
@@ -698,10 +663,9 @@ learned.pivot(index="norm", columns="optimizer").round(2)
 # ```{solution} ex-bias-of-the-head
 # :class: dropdown
 #
-# The 1 in {eq}`eq-p-and-f` goes. With features of norm about 4 that is one part in 18 of an entry of $P$, so
-# the turn hardly moves for the random head. For the
-# probed head nothing changes at all: the residuals of a fitted bias sum to zero, so the 1 contributes nothing
-# ({prf:ref}`prop-stationary`).
+# The 1 in {eq}`eq-p-and-f` goes. With features of norm about 4 that is one part in 18 of an entry of $P$, so the
+# turn hardly moves for the random head. For the probed head nothing changes at all: the residuals of a fitted bias
+# sum to zero, so the 1 contributes nothing ({prf:ref}`prop-stationary`).
 # ```
 #
 # ```{exercise}
@@ -715,28 +679,24 @@ learned.pivot(index="norm", columns="optimizer").round(2)
 # :class: dropdown
 #
 # No. $F$ stays the same ($V$ is smaller by $a$, the features' Jacobian larger), and $P$ is multiplied by about
-# $a^2$. So a norm of $V$ means nothing without the scale of
-# the features: what counts is $\lVert F \delta \rVert / \lVert P \delta \rVert$. Do not compare the norms of
-# heads between models.
+# $a^2$. So a norm of $V$ means nothing without the scale of the features: what counts is
+# $\lVert F \delta \rVert / \lVert P \delta \rVert$. Do not compare the norms of heads between models.
 # ```
 #
 # ```{exercise}
 # :label: ex-kernel-descent-epoch
 #
 # The prediction for four epochs uses the residuals of the start. Better: iterate
-# $f \leftarrow f + \frac{\eta}{N} \Theta\, \delta(f)$ with the
-# kernel of the start, as {eq}`eq-kernel-descent` does. How much of the missing $R^2$ at rate 0.1 comes back?
-# What is left is the change of the
-# kernel.
+# $f \leftarrow f + \frac{\eta}{N} \Theta\, \delta(f)$ with the kernel of the start, as {eq}`eq-kernel-descent`
+# does. How much of the missing $R^2$ at rate 0.1 comes back? What is left is the change of the kernel.
 # ```
 #
 # ```{exercise}
 # :label: ex-equal-loss-probed
 #
-# *A lab of an hour.* Repeat {numref}`fig-diff-at-equal-loss` from the probed head, scaled to the same norms
-# (`put("probed", norm)`), and with five seeds of the random
-# one. How much of the difference between the two heads is norm, and how much direction? Decide before you look what
-# difference would convince you.
+# *A lab of an hour.* Repeat {numref}`fig-diff-at-equal-loss` from the probed head, scaled to the same
+# norms (`put("probed", norm)`), and with five seeds of the random one. How much of the difference between the two
+# heads is norm, and how much direction? Decide before you look what difference would convince you.
 # ```
 
 # %% tags=["remove-input"]

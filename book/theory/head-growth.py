@@ -15,20 +15,16 @@
 # (head-growth)=
 # # Why the head grows
 #
-# Train a linear classifier with the cross-entropy and its weight gets longer and longer. Linear probing makes
-# it grow far more than fine-tuning
-# does ({numref}`fig-norm-over-loss`). Why? Scaling a weight up makes all answers more confident. So there is an
-# exact answer in one line:
+# Train a linear classifier with the cross-entropy and its weight gets longer and longer. Linear probing makes it
+# grow far more than fine-tuning does ({numref}`fig-norm-over-loss`). Why? Scaling a weight up makes all answers
+# more confident. So there is an exact answer in one line:
 # **the norm grows as long as the classifier is not confident enough for its training data**, that is, as long as a
-# larger scale would lower the training loss. A classifier that has just begun to be right is in that state, and
-# on data that it can separate it
-# never leaves it. Fine-tuning gets the same loss with a shorter weight, because it can make the features longer
-# and better
-# sorted instead.
+# larger scale would lower the training loss. A classifier that has just begun to be right is in that state, and on
+# data that it can separate it never leaves it. Fine-tuning gets the same loss with a shorter weight, because it can
+# make the features longer and better sorted instead.
 #
-# {cite:t}`tomihari2024understanding` explain the growth by the angles between features and the rows of the
-# weight. Their
-# condition is enough, but this page shows a real run in which it holds for a fifth of the samples, while the
+# {cite:t}`tomihari2024understanding` explain the growth by the angles between features and the rows of the weight.
+# Their condition is enough, but this page shows a real run in which it holds for a fifth of the samples, while the
 # norm grows twenty times.
 #
 # **You will learn**
@@ -183,7 +179,7 @@ assert probing["loss"].min() > 0.5 * tuning["loss"].max()
 last[["step", "loss", "norm"]].round(3)
 
 # %% [markdown]
-# Fine-tuning reaches the same loss or a lower one with a head that is a small part as long.
+# Fine-tuning reaches about the same loss, or a lower one, with a head of a fifth of the length or less.
 #
 # ## The idea
 #
@@ -209,13 +205,12 @@ last[["step", "loss", "norm"]].round(3)
 # ```
 #
 # ```{prf:proof}
-# $\partial \ell / \partial f_k = \sigma_k - \mathbf{1}[y = k]$, and $\partial f_k / \partial \lVert v_k \rVert =
-# \lVert \phi \rVert \cos \tau_k$ by {eq}`eq-polar-logits`; $\lVert v_k \rVert$ is in no other logit. That is
-# the first formula. For the second,
+# $\partial \ell / \partial f_k = \sigma_k - \mathbf{1}[y = k]$, and
+# $\partial f_k / \partial \lVert v_k \rVert = \lVert \phi \rVert \cos \tau_k$ by {eq}`eq-polar-logits`;
+# $\lVert v_k \rVert$ is in no other logit. That is the first formula. For the second,
 # $dV / dt = -\partial L / \partial V = \frac1N \sum_i \delta_i \phi(x_i)^\top$, so
 # $\frac{d}{dt} \lVert V \rVert_F^2 = 2 \langle V, dV / dt \rangle = \frac2N \sum_i \langle \delta_i, V \phi(x_i) \rangle$.
-# And
-# $\frac{d}{ds} L(sV, b)$ is $\langle \partial L / \partial f, V \phi \rangle$, averaged, with
+# And $\frac{d}{ds} L(sV, b)$ is $\langle \partial L / \partial f, V \phi \rangle$, averaged, with
 # $\partial \ell / \partial f = -\delta$.
 # ```
 #
@@ -272,8 +267,8 @@ compared.round(6)
 
 # %% [markdown]
 # The erratum is small: every conclusion that the paper draws is about the sign, and a sum of terms of one sign
-# keeps it. But
-# a sum can be negative while one of its terms is positive. So the printed formula cannot say which rows grow.
+# keeps it. But a sum can be negative while one of its terms is positive. So the printed formula cannot say which
+# rows grow.
 #
 # The second formula has no angle in it. Check that one, too, with a real step of gradient descent on everything.
 
@@ -296,25 +291,24 @@ assert np.isclose(float(grown) / RATE, growth, atol=1e-5)
 # %% [markdown]
 # ## Growth is a question of confidence
 #
-# Read {eq}`eq-norm-growth` from its right end: the norm grows if and only if a slightly larger scale of $V$
-# would lower the
-# training loss. The loss is convex in the scale $s$, so it has one minimum, $s^*$ (`best_scale`), and
+# Read {eq}`eq-norm-growth` from its right end: the norm grows if and only if a slightly larger scale of $V$ would
+# lower the training loss. The loss is convex in the scale $s$, so it has one minimum, $s^*$ (`best_scale`), and
 #
 # $$\frac{d}{dt} \lVert V \rVert_F^2 > 0 \iff s^* > 1 .$$ (eq-growth-is-confidence)
 #
-# $1 / s^*$ is a number that everybody who has calibrated a classifier knows {cite:p}`guo2017calibration`: the
-# best *temperature*, but on the training data
-# and with the bias left alone. A classifier with $s^* > 1$ is underconfident on its training data.
+# $1 / s^*$ is a number that everybody who has calibrated a classifier knows {cite:p}`guo2017calibration`: the best
+# *temperature*, but on the training data and with the bias left alone. A classifier with $s^* > 1$ is
+# underconfident on its training data.
 #
 # - **At a random start** the sign is a matter of luck, and the growth is small.
 # - **As soon as the head points the right way**, it is better than its short norm lets it say. It is
 #   underconfident, so it grows.
 # - **It stops** where $s^* = 1$. If the samples cannot be separated, the maximum-likelihood solution is such a
-#   place. If they can, there is none: a larger scale
-#   is always better, and the norm grows without end, more and more slowly {cite:p}`soudry2018implicit`.
+#   place. If they can, there is none: a larger scale is always better, and the norm grows without end, more and
+#   more slowly {cite:p}`soudry2018implicit`.
 # - **A penalty** stops it earlier. At the minimum of $L + \frac{\lambda}{2} \lVert V \rVert^2$ the growth is
-#   $2 \lambda \lVert V \rVert^2 > 0$
-#   ({ref}`ex-penalised-growth`). So a penalised probe is *always* underconfident on its training data.
+#   $2 \lambda \lVert V \rVert^2 > 0$ ({ref}`ex-penalised-growth`). So a penalised probe is *always* underconfident
+#   on its training data.
 
 # %%
 from sklearn.linear_model import LogisticRegression
@@ -347,20 +341,17 @@ probes.set_index("C").round(3)
 
 # %% [markdown]
 # This is scikit-learn's logistic regression over its inverse penalty $C$ (its objective is
-# $N L + \frac{1}{2C} \lVert V \rVert^2$, so
-# $\lambda = 1 / (C N)$). Two things to see. The norm of a probed head is whatever the
-# penalty makes of it, here from a hundredth to more than thirty. The paper's norms after linear probing are
-# those that
-# cross-validation happened to choose. And training and held-out data disagree: beyond some $C$ the probe is
-# underconfident on what it was fitted to and overconfident on everything else. That is what
+# $N L + \frac{1}{2C} \lVert V \rVert^2$, so $\lambda = 1 / (C N)$). Two things to see. The norm of a probed head is
+# whatever the penalty makes of it, here from a hundredth to more than thirty. The paper's norms after linear
+# probing are those that cross-validation happened to choose. And training and held-out data disagree: beyond some
+# $C$ the probe is underconfident on what it was fitted to and overconfident on everything else. That is what
 # temperature scaling repairs.
 #
 # ## What the angles do
 #
 # The paper's argument goes through {eq}`eq-row-norm`. If $\cos \tau_{ki} > 0$ for the class of every sample and
-# $< 0$ for all others, then every term is negative, and every row grows. "With adequate training" this should
-# be so. Is it? For
-# each training: the share of samples for which the condition holds, and how many rows grow.
+# $< 0$ for all others, then every term is negative, and every row grows. "With adequate training" this should be
+# so. Is it? For each training: the share of samples for which the condition holds, and how many rows grow.
 
 # %%
 angles = paths[paths["step"].isin([0, 4, 16, 64, 512])].set_index(
@@ -401,24 +392,21 @@ print(
 
 # %% [markdown]
 # The condition holds where the norm grows least, and fails where it grows most. It is fulfilled for all samples in
-# fine-tuning with Adam. Probing with SGD multiplies the norm by more than twenty, all rows grow, and the
-# condition holds for about
-# a fifth of the samples. It can hardly hold for more: the features of a language model all point roughly the
-# same way, so a row that has a positive angle with those of its class tends to have one with the others, and
-# only training the *features*
-# can change that. What is true of all four runs is {eq}`eq-growth-is-confidence`.
+# fine-tuning with Adam. Probing with SGD multiplies the norm by more than twenty, all rows grow, and the condition
+# holds for about a fifth of the samples. It can hardly hold for more: the features of a language model all point
+# roughly the same way, so a row that has a positive angle with those of its class tends to have one with the
+# others, and only training the *features* can change that. What is true of all four runs is
+# {eq}`eq-growth-is-confidence`.
 #
-# So the paper's two reasons why probing grows more (it does not reach a small loss, so it keeps growing; and
-# only the head
-# can do the work) point the right way. The second one is the more useful: at *equal loss* the head of
+# So the paper's two reasons why probing grows more (it does not reach a small loss, so it keeps growing; and only
+# the head can do the work) point the right way. The second one is the more useful: at *equal loss* the head of
 # fine-tuning is much shorter, as {numref}`fig-norm-over-loss` shows, because the features do the work.
 #
 # ## Limits
 #
 # - One small model, one task, one split, one start. Which step the curves meet at depends on the rates.
 # - Gradient flow is not Adam: with Adam, $d \lVert V \rVert^2 / dt$ has signs of gradients in the place of
-#   gradients, and
-#   {eq}`eq-growth-is-confidence` is no theorem (in these runs the norm grew all the same).
+#   gradients, and {eq}`eq-growth-is-confidence` is no theorem (in these runs the norm grew all the same).
 # - $N = 32$ samples with 64 features can always be separated. {ref}`ex-not-separable` has the other case.
 # - Weight decay adds $-2 \lambda \lVert V \rVert^2$ to the growth. The paper trains without.
 #
@@ -434,11 +422,9 @@ print(
 # ```{solution} ex-penalised-growth
 # :class: dropdown
 #
-# There $\partial L / \partial V = -\lambda V$, so
-# $\frac{d}{dt} \lVert V \rVert^2 = 2 \langle V, \lambda V \rangle$ under the flow of $L$ alone. It is positive,
-# and
-# {eq}`eq-growth-is-confidence` gives the rest. This is the first of several consequences of the same equation;
-# {doc}`/book/theory/probe-stationarity` has another one.
+# There $\partial L / \partial V = -\lambda V$, so $\frac{d}{dt} \lVert V \rVert^2 = 2 \langle V, \lambda V \rangle$
+# under the flow of $L$ alone. It is positive, and {eq}`eq-growth-is-confidence` gives the rest. This is the first
+# of several consequences of the same equation; {doc}`/book/theory/probe-stationarity` has another one.
 # ```
 #
 # ```{exercise}
@@ -451,9 +437,8 @@ print(
 # ```{solution} ex-not-separable
 # :class: dropdown
 #
-# Three features do not separate four topics. The norm is finite, the growth is zero to the solver's tolerance,
-# and $s^* = 1$: a maximum-likelihood
-# classifier is calibrated in this sense on its own training data.
+# Three features do not separate four topics. The norm is finite, the growth is zero to the solver's tolerance, and
+# $s^* = 1$: a maximum-likelihood classifier is calibrated in this sense on its own training data.
 # ```
 #
 # ```{exercise}
@@ -466,37 +451,33 @@ print(
 # ```{solution} ex-squared-loss-growth
 # :class: dropdown
 #
-# With $\delta_i = e_{y_i} - f(x_i)$ the same formula holds:
-# $\frac2N \sum_i \langle \delta_i, V \phi_i \rangle$. The loss is quadratic in the scale, with a finite minimum
-# even for
-# separable data. It stops at the least-squares solution. The endless growth belongs to the cross-entropy.
+# With $\delta_i = e_{y_i} - f(x_i)$ the same formula holds: $\frac2N \sum_i \langle \delta_i, V \phi_i \rangle$.
+# The loss is quadratic in the scale, with a finite minimum even for separable data. It stops at the least-squares
+# solution. The endless growth belongs to the cross-entropy.
 # ```
 #
 # ```{exercise}
 # :label: ex-row-that-shrinks
 #
-# Find a head, among those at the first steps of the runs, where the sum over $k$ of {eq}`eq-row-norm` is
-# negative, but one row shrinks.
-# What would a reader of {eq}`eq-norm-as-printed` have concluded?
+# Find a head, among those at the first steps of the runs, where the sum over $k$ of {eq}`eq-row-norm` is negative,
+# but one row shrinks. What would a reader of {eq}`eq-norm-as-printed` have concluded?
 # ```
 #
 # ```{exercise}
 # :label: ex-conserved
 #
-# *For a lecture.* Take a linear extractor $\phi(x) = B x$ without bias in the head and train both under
-# gradient flow. Show that
-# $V^\top V - B B^\top$ does not change. What does that say about the growth of the head in fine-tuning against
-# linear probing?
+# *For a lecture.* Take a linear extractor $\phi(x) = B x$ without bias in the head and train both under gradient
+# flow. Show that $V^\top V - B B^\top$ does not change. What does that say about the growth of the head in
+# fine-tuning against linear probing?
 # ```
 #
 # ```{solution} ex-conserved
 # :class: dropdown
 #
 # $dV/dt = G B^\top$ and $dB/dt = V^\top G$ with $G = \frac1N \sum_i \delta_i x_i^\top$. So
-# $\frac{d}{dt} V^\top V = B G^\top V + V^\top G B^\top = \frac{d}{dt} B B^\top$.
-# Whatever length the head gains, the extractor gains as well: they share the growth of the product. In linear
-# probing the
-# head has to gain all of it.
+# $\frac{d}{dt} V^\top V = B G^\top V + V^\top G B^\top = \frac{d}{dt} B B^\top$. Whatever length the head gains,
+# the extractor gains as well: they share the growth of the product. In linear probing the head has to gain all of
+# it.
 # ```
 
 # %% tags=["remove-input"]

@@ -15,11 +15,10 @@
 # (kernel-behavior)=
 # # When is fine-tuning kernel regression?
 #
-# You fine-tune a language model with a hundred million parameters on thirty-two sentences, and it
-# works. Why does it not simply memorise them? One answer is that the model hardly changes: it
-# moves so little that a straight line describes the move. Then fine-tuning is kernel regression,
-# and everything that is known about kernels applies. This chapter makes that answer precise
-# and measures, on a model that runs on your laptop, how far it is true.
+# You fine-tune a language model with a hundred million parameters on thirty-two sentences, and it works. Why does
+# it not simply memorise them? One answer is that the model hardly changes: it moves so little that a straight line
+# describes the move. Then fine-tuning is kernel regression, and everything that is known about kernels applies.
+# This chapter makes that answer precise and measures, on a model that runs on your laptop, how far it is true.
 #
 # **You will learn**
 #
@@ -75,9 +74,8 @@ print(
 # ```{prf:definition} Output derivative
 # :label: def-output-derivative
 #
-# For a loss $\ell$, an input $\xi$ with label $y$, and parameters $\theta$, the output derivative
-# is $\chi(\xi, y, \theta) = \partial \ell(f(\xi; \theta), y) / \partial f$
-# (Definition 2.1 of Malladi-v1).
+# For a loss $\ell$, an input $\xi$ with label $y$, and parameters $\theta$, the output derivative is
+# $\chi(\xi, y, \theta) = \partial \ell(f(\xi; \theta), y) / \partial f$ (Definition 2.1 of Malladi-v1).
 # ```
 #
 # It is the first factor of the chain rule: the gradient of the loss is
@@ -113,9 +111,9 @@ print(f"mean |chi_y| = {mean_output_derivative(logits_0[test], labels[test]):.2f
 # ```{prf:definition} Neural tangent kernel
 # :label: def-entk
 #
-# $\mathcal{K}^{(\mathrm{SGD})}(\xi, \xi') = \langle \nabla f(\xi; \theta_0),
-# \nabla f(\xi'; \theta_0) \rangle$; for $C$ logits it is a $C \times C$ block for each pair
-# (Definition 2.4). It is *empirical* (the eNTK) where $\theta_0$ is a real, pre-trained model.
+# $\mathcal{K}^{(\mathrm{SGD})}(\xi, \xi') = \langle \nabla f(\xi; \theta_0), \nabla f(\xi'; \theta_0) \rangle$; for
+# $C$ logits it is a $C \times C$ block for each pair (Definition 2.4). It is *empirical* (the eNTK) where
+# $\theta_0$ is a real, pre-trained model.
 # ```
 #
 # One SGD step on the example $\xi_1$ moves the parameters by
@@ -187,18 +185,17 @@ print(f"slope between 1e-4 and 1e-2: {slope:.2f} (theory: 1)")
 assert abs(slope - 1) < 0.2
 
 # %% [markdown]
-# The kernel is right where it should be. (At the smallest rates the error levels off: attention
-# computes its softmax in single precision, whatever the model's.) And {numref}`fig-one-step` says already where it stops:
-# read off the learning rate at which the relative error reaches one tenth. But one step is not a
-# training.
+# The kernel is right where it should be. (At the smallest rates the error levels off: attention computes its
+# softmax in single precision, whatever the model's.) And {numref}`fig-one-step` says already where it stops: read
+# off the learning rate at which the relative error reaches one tenth. But one step is not a training.
 #
 # ## Kernel behaviour along a real fine-tuning
 #
 # ```{prf:definition} Kernel behaviour
 # :label: def-kernel-behavior
 #
-# Training shows kernel behaviour if (1) *linearization* holds: the change of $f$ is
-# well approximated by its first-order Taylor expansion, and (2) *fixed features* holds:
+# Training shows kernel behaviour if (1) *linearization* holds: the change of $f$ is well approximated by its
+# first-order Taylor expansion, and (2) *fixed features* holds:
 # $\nabla f(\xi; \theta_t) \approx \nabla f(\xi; \theta_0)$ for all $t$ (Definition 2.2).
 # ```
 #
@@ -207,9 +204,8 @@ assert abs(slope - 1) < 0.2
 # $$f_{\mathrm{lin}}(\xi; \theta_t) = f(\xi; \theta_0) +
 # \langle \nabla f(\xi; \theta_0), \theta_t - \theta_0 \rangle$$ (eq-taylor)
 #
-# against the real model at the same parameters, and the kernel at $\theta_t$ against the kernel at
-# $\theta_0$, as the mean relative distance of its entries. You train three
-# times, with learning rates a factor of ten apart.
+# against the real model at the same parameters, and the kernel at $\theta_t$ against the kernel at $\theta_0$, as
+# the mean relative distance of its entries. You train three times, with learning rates a factor of ten apart.
 
 # %%
 from tangentlm.finetune.loop import Schedule, fine_tune
@@ -333,10 +329,10 @@ end.round(3)
 # $O(\eta^2 c^2)$ with clipping and $O(\eta^2 \chi^2 \lVert g \rVert^2)$ without.
 # ```
 #
-# It is the step of *normalised* gradient descent, like that of SignGD, for which the paper needs the assumption that
-# the rate shrinks with $\chi$ (Assumption D.2 h). In the end $\chi$ is so small that the clip no longer binds. But
-# where that is depends on $\lVert g \rVert$, which is large for a language model, and a comparison of a natural with
-# an unnatural prompt is then one of SGD with something else.
+# This is the step of *normalised* gradient descent. It is like that of SignGD, for which the paper has to assume
+# that the rate shrinks with $\chi$ (Assumption D.2 h). In the end $\chi$ is so small that the clip no longer binds.
+# But where that happens depends on $\lVert g \rVert$, which can be large for a language model. So if you compare a
+# natural prompt with another one under clipping, you may compare SGD with something else.
 #
 # See it in one step. The gradient of $f$, here the difference of the two logits, is that of a real example; $\chi$
 # is set by hand, as if the model knew the answer more or less well.
@@ -377,7 +373,7 @@ steps = pd.DataFrame(
 model.float().load_state_dict(start)
 print(f"|g| = {norm:.1f}, so the clip binds for chi above {1 / norm:.3f}")
 
-# %% mystnb={"figure": {"caption": "Second-order error of one step in units of the output derivative, over the output derivative. It falls with SGD; with the clip it grows until the clip no longer binds.", "name": "fig-clipped"}, "image": {"alt": "Log-log plot: the error of SGD falls in proportion as chi gets smaller; that of clipped SGD is below it at the right, grows to the left as one over chi, and joins it where the clip no longer binds."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Second-order error of one step in units of the output derivative, over the output derivative. As the output derivative gets smaller the error falls with SGD; with the clip it grows until the clip no longer binds.", "name": "fig-clipped"}, "image": {"alt": "Log-log plot: the error of SGD falls in proportion as chi gets smaller; that of clipped SGD is below it at the right, grows to the left as one over chi, and joins it where the clip no longer binds."}} tags=["hide-input"]
 wide = steps.pivot(index="chi", columns="step", values="error").reset_index()
 figures.lines(
     wide,

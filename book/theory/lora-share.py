@@ -15,16 +15,13 @@
 # (lora-share)=
 # # LoRA's share
 #
-# LoRA after linear probing, or LoRA alone: does it do what full fine-tuning does?
-# {cite:t}`tomihari2024understanding` say that it nearly does. In the kernel's
-# two parts, that of the head is the same, and that of the features is the same but for a factor, with high
-# probability (Proposition 4.4). As it is
-# printed, the proposition is false; with one exponent and one factor put right, it is true. But then read what
-# it says. For ranks below 38 it promises nothing. The factor stands
-# before $F$ and not before $P$, so it is *not* a matter of the learning rate: with the usual initialisation
-# LoRA gives the head a larger part of the work ({numref}`fig-lora-ft-ratio`). And in a real model it is about
-# the weights that LoRA adapts, which are a
-# part of $F$ only.
+# Does LoRA, alone or after linear probing, do what full fine-tuning does? {cite:t}`tomihari2024understanding` say
+# that it nearly does. In the kernel's two parts, that of the head is the same, and that of the features is the same
+# but for a factor, with high probability (Proposition 4.4). As it is printed, the proposition is false; with one
+# exponent and one factor put right, it is true. But then read what it says. For ranks below 38 it promises nothing.
+# The factor stands before $F$ and not before $P$, so it is *not* a matter of the learning rate: with the usual
+# initialisation LoRA gives the head a larger part of the work ({numref}`fig-lora-ft-ratio`). And in a real model it
+# is about the weights that LoRA adapts, which are a part of $F$ only.
 #
 # **You will learn**
 #
@@ -34,9 +31,8 @@
 # - what the factor does to the balance of head and features, and how to undo it
 # - how far a real LoRA kernel is from that of its weights, and from all of $F$.
 #
-# **Before you start**: read {doc}`/book/theory/head-decides` for $P$ and $F$, and {doc}`/book/theory/low-rank`
-# for LoRA's kernel. That
-# chapter has the better bounds; this one is about what the paper says.
+# **Before you start**: read {doc}`/book/theory/head-decides` for $P$ and $F$, and {doc}`/book/theory/low-rank` for
+# LoRA's kernel. That chapter has the better bounds; this one is about what the paper says.
 
 # %% [markdown]
 # ## The stage
@@ -165,19 +161,18 @@ for head, ratio in at_usual.items():
 # %% [markdown]
 # ## The idea
 #
-# LoRA replaces a trained matrix $B$ by $B_0 + B' A$ with $B' = 0$ and a random $A$. At the start the features are the
-# same, and $P$ depends on the features alone: so $P$ is the same, exactly. The features' kernel changes: a
-# step can move $\phi(x) = B x$ only through $A x$, so the inner product $\langle x, x' \rangle$ becomes
-# $\langle A x, A x' \rangle$.
-# Random projections keep inner products. That is all.
+# LoRA replaces a trained matrix $B$ by $B_0 + B' A$ with $B' = 0$ and a random $A$. At the start the features are
+# the same, and $P$ depends on the features alone: so $P$ is the same, exactly. The features' kernel changes: a step
+# can move $\phi(x) = B x$ only through $A x$, so the inner product $\langle x, x' \rangle$ becomes
+# $\langle A x, A x' \rangle$. Random projections keep inner products. That is all.
 #
 # ```{prf:proposition} LoRA and fine-tuning (Proposition 4.4 of Tomihari and Sato, corrected)
 # :label: prop-lora-share
 #
 # Let $f(x) = V_0 B x + b$, $\lVert x \rVert \le c$ for all inputs, and let the entries of
-# $A \in \mathbb{R}^{r \times d}$ be independent, normal, with
-# mean 0 and variance $\sigma^2$. Then $P_{\mathrm{LoRA}} = P_{\mathrm{FT}}$, and for each pair of inputs and each
-# $0 < \epsilon < 1$, with probability at least $1 - 4 \exp(-(\epsilon^2 - \epsilon^3)\, r / 4)$,
+# $A \in \mathbb{R}^{r \times d}$ be independent, normal, with mean 0 and variance $\sigma^2$. Then
+# $P_{\mathrm{LoRA}} = P_{\mathrm{FT}}$, and for each pair of inputs and each $0 < \epsilon < 1$, with probability
+# at least $1 - 4 \exp(-(\epsilon^2 - \epsilon^3)\, r / 4)$,
 #
 # $$\big\lVert F_{\mathrm{LoRA}}(x, x') - \sigma^2 r\, F_{\mathrm{FT}}(x, x') \big\rVert \le c^2\, \sigma^2 r\, \epsilon\, \lVert V_0 V_0^\top \rVert .$$ (eq-lora-share)
 # ```
@@ -186,9 +181,8 @@ for head, ratio in at_usual.items():
 # By the chain rule $F_{\mathrm{FT}}(x, x') = \langle x, x' \rangle V_0 V_0^\top$ and
 # $F_{\mathrm{LoRA}}(x, x') = \langle A x, A x' \rangle V_0 V_0^\top$. So the left side is
 # $\lvert \langle A x, A x' \rangle - \sigma^2 r \langle x, x' \rangle \rvert\, \lVert V_0 V_0^\top \rVert$. The
-# rows of $A / (\sigma \sqrt r)$ have entries of variance
-# $1 / r$, so by the lemma of Johnson and Lindenstrauss ({prf:ref}`thm-projection` has it with better constants)
-# the difference is at most
+# rows of $A / (\sigma \sqrt r)$ have entries of variance $1 / r$, so by the lemma of Johnson and
+# Lindenstrauss ({prf:ref}`thm-projection` has it with better constants) the difference is at most
 # $\sigma^2 r\, \epsilon \lVert x \rVert \lVert x' \rVert \le c^2 \sigma^2 r\, \epsilon$.
 # ```
 #
@@ -261,9 +255,8 @@ print(
 assert small.statement > 0.01 * size
 
 # %% [markdown]
-# The bound is larger than the kernel that it bounds. And the usual initialisations are of this kind: with
-# PEFT's, $\sigma^2 r = r / (3 d)$, which is
-# 0.0035 for $r = 8$ and $d = 768$.
+# The bound is larger than the kernel that it bounds. And the usual initialisations are of this kind: with PEFT's,
+# $\sigma^2 r = r / (3 d)$, which is 0.0035 for $r = 8$ and $d = 768$.
 #
 # **The lemma.** The paper's Lemma A.1 says that for $A$ with $k$ rows and independent entries of variance 1,
 # $\lvert (A u)^\top (A v) - u^\top v \rvert$ is small. The mean of $(A u)^\top (A v)$ is $k\, u^\top v$, so a
@@ -300,8 +293,7 @@ assert np.mean(abs(lemma["one in a hundred"] - 1) > EPSILON) > 5 * allowed / 100
 # ## What does a rank promise?
 #
 # For what error does the proposition promise 95 %? Beside it: what happens in 95 % of the draws, and the better
-# bound of
-# {prf:ref}`thm-projection`.
+# bound of {prf:ref}`thm-projection`.
 
 # %%
 from scipy.optimize import brentq
@@ -355,13 +347,11 @@ figures.data_link(by_rank.reset_index(), "lora-share-rank")
 #
 # ## In a language model
 #
-# The linear model has one matrix, which LoRA adapts. A language model has many, and LoRA adapts some of them.
-# So the expectation of LoRA's kernel is
-# $s^2 \sigma^2 r\, F_{\mathrm{adapted}}$ with $s = \alpha / r$ and $F_{\mathrm{adapted}}$ that of the adapted
-# weights.
-# Compare LoRA's kernel with both, $F_{\mathrm{adapted}}$ and all of $F$, with this factor: its size, its error,
-# and the cosine after what all
-# samples have in common was taken off ({doc}`/book/theory/low-rank` says why).
+# The linear model has one matrix, which LoRA adapts. A language model has many, and LoRA adapts some of them. So
+# the expectation of LoRA's kernel is $s^2 \sigma^2 r\, F_{\mathrm{adapted}}$ with $s = \alpha / r$ and
+# $F_{\mathrm{adapted}}$ that of the adapted weights. Compare LoRA's kernel with both, $F_{\mathrm{adapted}}$ and
+# all of $F$, with this factor: its size, its error, and the cosine after what all samples have in common was taken
+# off ({doc}`/book/theory/low-rank` says why).
 
 # %%
 parts, adapted, delta = kernels_of(probed)
@@ -414,12 +404,10 @@ assert share < 0.5
 compared.round(2)
 
 # %% [markdown]
-# With the rank the kernel goes to that of the adapted weights, in size and in shape, as the proposition says,
-# well before the bound would
-# allow to say so. To all of $F$ it does not go: it cannot come nearer than the adapted weights are, and its
-# size stays too small by the share of the frozen ones. So compare LoRA with the $F$ of what it adapts. A ratio
-# of
-# norms to all of $F$ mixes the factor with the share of the weights.
+# With the rank the kernel goes to that of the adapted weights, in size and in shape, as the proposition says, well
+# before the bound would allow to say so. To all of $F$ it does not go: it cannot come nearer than the adapted
+# weights are, and its size stays too small by the share of the frozen ones. So compare LoRA with the $F$ of what it
+# adapts. A ratio of norms to all of $F$ mixes the factor with the share of the weights.
 #
 # ## The factor is not a learning rate
 #
@@ -429,13 +417,11 @@ compared.round(2)
 # $$\Theta_{\mathrm{LoRA}} \approx P + s^2 \sigma^2 r\, F_{\mathrm{adapted}}, \qquad \Theta_{\mathrm{FT}} = P + F .$$ (eq-lora-balance)
 #
 # With the usual initialisation and $\alpha = r = 8$ the factor is 4 % for this small model, and twelve times
-# smaller for one of width 768. So LoRA learns more with the head
-# and less with the features, at any learning rate. That is {numref}`fig-lora-ft-ratio`: go twelve times to the
-# left of the band to see what a model of width 768 would have. (The
-# paper's Table 2 has it, too: the norms of its $F$ for LoRA are one or two thousandths of those for full
-# fine-tuning.) With a random head the features hardly take
-# part in LoRA's first steps. A probed head, whose $P \delta$ is small, gives them their part back: that is one
-# more reason to probe before LoRA.
+# smaller for one of width 768. So LoRA learns more with the head and less with the features, at any learning rate.
+# That is {numref}`fig-lora-ft-ratio`: go twelve times to the left of the band to see what a model of width 768
+# would have. (The paper's Table 2 has it, too: the norms of its $F$ for LoRA are one or two thousandths of those
+# for full fine-tuning.) With a random head the features hardly take part in LoRA's first steps. A probed head,
+# whose $P \delta$ is small, gives them their part back: that is one more reason to probe before LoRA.
 #
 # To undo the factor, choose $\alpha$ so that $s^2 \sigma^2 r = 1$, or give the head a learning rate of its own:
 
@@ -496,9 +482,8 @@ for d, alpha in needed.items():
 # ```{solution} ex-lora-head-rate
 # :class: dropdown
 #
-# A learning rate for a group of parameters multiplies their part of the kernel. So multiply
-# `parts.pretrain.values` by 0.01. A factor before $P$ and its inverse before
-# $F$ do the same to the ratio.
+# A learning rate for a group of parameters multiplies their part of the kernel. So multiply `parts.pretrain.values`
+# by 0.01. A factor before $P$ and its inverse before $F$ do the same to the ratio.
 # ```
 #
 # ```{exercise}

@@ -200,9 +200,9 @@ assert difference(by_formula.numpy(), by_library) < 1e-10
 # ## A random projection keeps inner products
 #
 # Give the entries of $A$ the variance $1/r$ and let $\alpha = r$. Then $\mathbb{E}\, A^\top A = I$, and the mean of
-# $\mathcal{K}_{\mathrm{LoRA}}$ over $A$ is $\mathcal{K}$. Theorem E.5 of the paper says that it is also close to it.
-# Its tool is the lemma of {cite:t}`johnson1984extensions` (Lemma E.3). Here is a form of it with better constants, for
-# matrices, as they come when a weight reads many positions.
+# $\mathcal{K}_{\mathrm{LoRA}}$ over $A$ is $\mathcal{K}$. Theorem E.5 of the paper says that it is also close to
+# it. Its tool is the lemma of {cite:t}`johnson1984extensions` (Lemma E.3). Here is a form of it with better
+# constants, for matrices, as they come when a weight reads many positions.
 #
 # ```{prf:theorem} Projected matrices
 # :label: thm-projection
@@ -724,15 +724,14 @@ noticed.round(2)
 #
 # ## One projection of everything
 #
-# IntrinsicDimension fine-tuning {cite:p}`li2018measuring,aghajanyan2021intrinsic` takes the idea literally. It trains $\hat\theta \in \mathbb{R}^k$ in
-# $\theta = \theta_0 + \Pi \hat\theta$ with one fixed random matrix $\Pi$ for all parameters together (Definition
-# E.1). The gradient is $\Pi^\top \nabla_\theta f$, and if the entries of $\Pi$ have variance $1/k$,
-# {prf:ref}`thm-projection` applies with matrices of one row: {eq}`eq-lora-bound` with $k$ in the place of $r$
-# (Theorem E.2 in the paper). How many parameters the model has does not matter. The library has random signs
-# $\pm 1/\sqrt k$ instead of normal numbers, to which the same bound applies (the proof is in the documentation of
-# `tangentlm.kernels.bounds`). Beware of the uniform numbers from $-1$ to $1$ that the paper's Lemma E.3 allows as
-# well: their variance is one third, and so is the kernel
-# ({doc}`/book/errata`).
+# IntrinsicDimension fine-tuning {cite:p}`li2018measuring,aghajanyan2021intrinsic` takes the idea literally. It
+# trains $\hat\theta \in \mathbb{R}^k$ in $\theta = \theta_0 + \Pi \hat\theta$ with one fixed random matrix $\Pi$
+# for all parameters together (Definition E.1). The gradient is $\Pi^\top \nabla_\theta f$, and if the entries of
+# $\Pi$ have variance $1/k$, {prf:ref}`thm-projection` applies with matrices of one row: {eq}`eq-lora-bound` with
+# $k$ in the place of $r$ (Theorem E.2 in the paper). How many parameters the model has does not matter. The library
+# has random signs $\pm 1/\sqrt k$ instead of normal numbers, to which the same bound applies (the proof is in the
+# documentation of `tangentlm.kernels.bounds`). Beware of the uniform numbers from $-1$ to $1$ that the paper's
+# Lemma E.3 allows as well: their variance is one third, and so is the kernel ({doc}`/book/errata`).
 #
 # As before, one projection holds many: the columns of a projection to 1024 dimensions are 128 projections to 8.
 
@@ -1011,11 +1010,11 @@ summary.round(1)
 # ```
 #
 # Two predictions. Early on, the part of $A$ grows with the *square* of the learning rate. And a larger $A_0$ with a
-# smaller rate trains the same function with a far smaller part of $A$: from PEFT's initialisation ($s = \alpha / r$)
-# to the theorem's
-# ($s' = 1$, $\gamma^2 = 3 n / r$) it falls by $(3 n / \alpha)^2$. Check both with real LoRA training: PEFT, SGD with batches of
-# four and without clipping, the largest learning rate of the paper's grid (for another model) and ten times it, from
-# PEFT's $A$ and from the same $A$ made larger.
+# smaller rate trains the same function with a far smaller part of $A$: from PEFT's
+# initialisation ($s = \alpha / r$) to the theorem's ($s' = 1$, $\gamma^2 = 3 n / r$) it falls by
+# $(3 n / \alpha)^2$. Check both with real LoRA training: PEFT, SGD with batches of four and without clipping, the
+# largest learning rate of the paper's grid (for another model) and ten times it, from PEFT's $A$ and from the same
+# $A$ made larger.
 
 # %%
 RATES = (1e-2, 1e-1)  # Table 3 of Malladi-v1 goes to 1e-2
@@ -1302,11 +1301,11 @@ powers.rename_axis("power of the width").round(2)
 # ```{exercise}
 # :label: ex-lora-answers
 #
-# Let $\beta$ and $\beta'$ solve $(\mathcal{K} + \sigma I) \beta = Y$ and $(\mathcal{K}' + \sigma I) \beta' = Y$ with
-# symmetric kernels without negative eigenvalues. Show that
+# Let $\beta$ and $\beta'$ solve $(\mathcal{K} + \sigma I) \beta = Y$ and $(\mathcal{K}' + \sigma I) \beta' = Y$
+# with symmetric kernels without negative eigenvalues. Show that
 # $\lVert \beta' - \beta \rVert \le \lVert \mathcal{K}' - \mathcal{K} \rVert_{\mathrm{op}} \lVert \beta \rVert / \sigma$.
-# What does it say with $\sigma = \lambda \lVert \mathcal{K} \rVert_{\mathrm{op}}$, and for $\lambda = 0$? Compute the
-# bound and the true change for rank 8.
+# What does it say with $\sigma = \lambda \lVert \mathcal{K} \rVert_{\mathrm{op}}$, and for $\lambda = 0$? Compute
+# the bound and the true change for rank 8.
 # ```
 #
 # ```{solution} ex-lora-answers

@@ -15,16 +15,14 @@
 # (orthogonal-inputs)=
 # # Orthogonal inputs do not move
 #
-# Fine-tuning changes the features of the inputs that it sees. What does it do to the others? For a *linear*
-# feature extractor trained by
-# gradient descent there is a clean answer: an input that is orthogonal to all training inputs keeps its features
-# to the last bit, at every step, for any loss. {cite:t}`kumar2022finetuning` built their theory of feature
-# distortion on it: the head is fitted to
-# features that have moved, and then meets features that have not. {cite:t}`tomihari2024understanding` derive
-# it from the kernel (Corollary 4.3). It is a fact about a *matrix* and about *gradient descent*, and it is
-# fragile on both sides. Adam moves
-# orthogonal inputs. So does gradient descent if the matrix is a product of two, has a LoRA beside it, or a bias, and
-# so does a transformer ({numref}`fig-off-span`).
+# Fine-tuning changes the features of the inputs that it sees. What does it do to the others? For a *linear* feature
+# extractor trained by gradient descent there is a clean answer: an input that is orthogonal to all training inputs
+# keeps its features to the last bit, at every step, for any loss. {cite:t}`kumar2022finetuning` built their theory
+# of feature distortion on it: the head is fitted to features that have moved, and then meets features that have
+# not. {cite:t}`tomihari2024understanding` derive it from the kernel (Corollary 4.3). It is a fact about a *matrix*
+# and about *gradient descent*, and it is fragile on both sides. Adam moves orthogonal inputs. So does gradient
+# descent if the matrix is a product of two, has a LoRA beside it, or a bias, and so does a
+# transformer ({numref}`fig-off-span`).
 #
 # **You will learn**
 #
@@ -40,8 +38,8 @@
 # ## The stage
 #
 # A linear model is enough: $f(x) = V \phi(x) + b$ with $\phi(x) = B x$, inputs of $d = 32$ numbers, $h = 8$
-# features, $C = 3$ classes, and
-# $N = 12$ training inputs. They span a subspace of 12 dimensions, and 20 dimensions are left.
+# features, $C = 3$ classes, and $N = 12$ training inputs. They span a subspace of 12 dimensions, and 20 dimensions
+# are left.
 
 # %%
 import numpy as np
@@ -196,40 +194,33 @@ assert table.loc["a matrix", "Adam"] > 0.1
 # ```
 #
 # ```{prf:proof}
-# *As in the paper, by the kernel.* The kernel of the features is
-# $\Theta^\phi(x, x') = \langle x, x' \rangle I_h$. By {prf:ref}`prop-one-step`
-# $\Delta \phi(x) = \frac{\eta}{N} \sum_i \langle x, x_i \rangle V_0^\top \delta_i$, and every
-# $\langle x, x_i \rangle$ is zero. That is one step to
-# first order.
+# *As in the paper, by the kernel.* The kernel of the features is $\Theta^\phi(x, x') = \langle x, x' \rangle I_h$.
+# By {prf:ref}`prop-one-step` $\Delta \phi(x) = \frac{\eta}{N} \sum_i \langle x, x_i \rangle V_0^\top \delta_i$, and
+# every $\langle x, x_i \rangle$ is zero. That is one step to first order.
 #
 # *Directly, for all steps.* The gradient by $B$ is $-\frac1N \sum_i V^\top \delta_i x_i^\top$, whatever $V$ and
-# $\delta_i$ are by then. Every row of it is a combination of training inputs. So it gives zero on $x$, and so
-# does a sum of gradients of any steps
-# with any factors.
+# $\delta_i$ are by then. Every row of it is a combination of training inputs. So it gives zero on $x$, and so does
+# a sum of gradients of any steps with any factors.
 # ```
 #
-# The second proof is shorter and says more: nothing has to be small, and the change of $B x$ is exactly zero,
-# not zero to first order. (The paper states
-# it for one linearised epoch.) It also says what the optimizer must not do: **leave the span of the gradients**.
+# The second proof is shorter and says more: nothing has to be small, and the change of $B x$ is exactly zero, not
+# zero to first order. (The paper states it for one linearised epoch.) It also says what the optimizer must not do:
+# **leave the span of the gradients**.
 #
-# - *Weight decay* leaves it. It adds $-\eta \lambda B$ to each step, so orthogonal features shrink, all by the
-#   same factor $(1 - \eta \lambda)^t$: the length changes, the
-#   direction does not.
+# - *Weight decay* leaves it. It adds $-\eta \lambda B$ to each step, so orthogonal features shrink, all by the same
+#   factor $(1 - \eta \lambda)^t$: the length changes, the direction does not.
 # - *Adam* leaves it. It divides each entry by a size of its own. Already its first step is the sign of the
 #   gradient, and
 #   $\operatorname{sign}(u x_1^\top) = \operatorname{sign}(u) \operatorname{sign}(x_1)^\top$: a vector that is
 #   orthogonal to $x_1$ need not be orthogonal to $\operatorname{sign}(x_1)$.
 #
-# Where does Adam keep an input? If $B$ has a whole *column* without gradient. A zero stays zero when it is
-# divided. So Adam keeps inputs that
-# are orthogonal *coordinate by coordinate*: no training input has a number where $x$ has one. In the second row
-# of the table
-# the inputs are rotated, so that the training inputs have zeros in the last 20 coordinates (exact ones, by
-# rounding: Adam would blow up a gradient of $10^{-16}$), and $B$ is rotated back. The model is the same,
-# gradient descent does the same,
-# and Adam, which knows coordinates, now keeps what it moved before. One real matrix has such inputs: the **word
-# embedding**. Its inputs are one-hot, and the
-# vector of a word that does not occur in training stays, under Adam as well (without weight decay).
+# Where does Adam keep an input? If $B$ has a whole *column* without gradient. A zero stays zero when it is divided.
+# So Adam keeps inputs that are orthogonal *coordinate by coordinate*: no training input has a number where $x$ has
+# one. In the second row of the table the inputs are rotated, so that the training inputs have zeros in the last 20
+# coordinates (exact ones, by rounding: Adam would blow up a gradient of $10^{-16}$), and $B$ is rotated back. The
+# model is the same, gradient descent does the same, and Adam, which knows coordinates, now keeps what it moved
+# before. One real matrix has such inputs: the **word embedding**. Its inputs are one-hot, and the vector of a word
+# that does not occur in training stays, under Adam as well (without weight decay).
 
 # %%
 factor = (1 - 0.05 * 0.1) ** STEPS
@@ -254,28 +245,23 @@ print(
 #
 # - **A bias** is an input that is always one. No two inputs $(x, 1)$ and $(x', 1)$ are orthogonal if $x$ and
 #   $x'$ are.
-# - **A product**, $\phi = B_2 B_1 x$. The gradient by $B_1$ does not reach $x$. But $B_2$ reads $B_1 x$, and
-#   for orthogonal $x$, $x_i$ the vectors
-#   $B_1 x$, $B_1 x_i$ are not orthogonal. So
-#   $\Theta^\phi(x, x_i) = \langle x, x_i \rangle B_2 B_2^\top + \langle B_1 x, B_1 x_i \rangle I$, and the
-#   second part is not zero.
-# - **LoRA**, $\phi = (B_0 + B A) x$ with a random $A$. Its kernel at the start is
-#   $\langle A x, A x_i \rangle I$. It is
-#   zero on average over $A$ and of the order $1 / \sqrt r$ for each ({doc}`/book/theory/lora-share`). So LoRA
-#   of a low rank moves inputs that
-#   full fine-tuning would leave alone.
+# - **A product**, $\phi = B_2 B_1 x$. The gradient by $B_1$ does not reach $x$. But $B_2$ reads $B_1 x$, and for
+#   orthogonal $x$, $x_i$ the vectors $B_1 x$, $B_1 x_i$ are not orthogonal. So
+#   $\Theta^\phi(x, x_i) = \langle x, x_i \rangle B_2 B_2^\top + \langle B_1 x, B_1 x_i \rangle I$, and the second
+#   part is not zero.
+# - **LoRA**, $\phi = (B_0 + B A) x$ with a random $A$. Its kernel at the start is $\langle A x, A x_i \rangle I$.
+#   It is zero on average over $A$ and of the order $1 / \sqrt r$ for each ({doc}`/book/theory/lora-share`). So LoRA
+#   of a low rank moves inputs that full fine-tuning would leave alone.
 # - **A nonlinearity after the matrix** changes nothing for gradient descent: $\tanh(B x)$ is a function of
 #   $B x$. It is what comes *before* a trained weight that matters.
 #
 # ## What the corollary explains
 #
-# Kumar et al. ask what happens to inputs outside of the training data, when pre-trained features are *good*:
-# there is a head $V_*$ with
-# $V_* B_0 x$ right for all $x$. Training inputs come from a subspace. Fine-tuning begins with a head $V_0$ that
-# is not $V_*$, so it changes $B$ on
-# the subspace and the head to go with it. Outside, the head has changed and $B$ has not. Try it with the
-# squared loss, as they do, and begin with a
-# mixture of the right head and a random one. Linear probing first means to begin with the right one.
+# Kumar et al. ask what happens to inputs outside of the training data, when pre-trained features are *good*: there
+# is a head $V_*$ with $V_* B_0 x$ right for all $x$. Training inputs come from a subspace. Fine-tuning begins with
+# a head $V_0$ that is not $V_*$, so it changes $B$ on the subspace and the head to go with it. Outside, the head
+# has changed and $B$ has not. Try it with the squared loss, as they do, and begin with a mixture of the right head
+# and a random one. Linear probing first means to begin with the right one.
 
 # %%
 V_star = normal(CLASSES, H)
@@ -333,11 +319,10 @@ figures.data_link(distortion, "feature-distortion")
 #
 # ## In a language model
 #
-# The first layer of a language model is a matrix: the word embedding, whose input is a vector of counts of
-# words. So take *new words* for orthogonal inputs. Compute, for texts of three kinds, which part
-# of their vector of counts lies outside of the span of the training texts', and how far one step of gradient
-# descent moves their features
-# (`first_step`). If the corollary carried over, texts that are further outside would move less.
+# The first layer of a language model is a matrix: the word embedding, whose input is a vector of counts of words.
+# So take *new words* for orthogonal inputs. Compute, for texts of three kinds, which part of their vector of counts
+# lies outside of the span of the training texts', and how far one step of gradient descent moves their
+# features (`first_step`). If the corollary carried over, texts that are further outside would move less.
 
 # %%
 torch.set_default_dtype(torch.float32)
@@ -402,23 +387,20 @@ print(f"correlation over {len(new)} new texts: {correlation:.2f}")
 of_texts.round(2)
 
 # %% [markdown]
-# By their words, new texts are almost entirely outside. Yet their features move more than half as far as those
-# of the training texts, even for texts of
-# another kind. And among the new texts those that are further outside do not move less; here the correlation
-# even has the wrong sign. All the matrices
-# after the first read hidden states, which are never orthogonal: they share a large common part. So do not use the
-# corollary as a statement about language models. Its lesson for them is the other one: features and head are
-# trained to fit together, and nobody controls
-# what one of them does where the other did not follow.
+# By their words, new texts are almost entirely outside. Yet their features move more than half as far as those of
+# the training texts, even for texts of another kind. And among the new texts those that are further outside do not
+# move less; here the correlation even has the wrong sign. All the matrices after the first read hidden states,
+# which are never orthogonal: they share a large common part. So do not use the corollary as a statement about
+# language models. Its lesson for them is the other one: features and head are trained to fit together, and nobody
+# controls what one of them does where the other did not follow.
 #
 # ## Limits
 #
 # - The linear part is a made-up problem with one draw; the table's zeros are theorems, its other numbers depend
 #   on the draw, rates and sizes.
 # - "Outside" is measured by counts of words here. Another choice of $x$ gives another measure.
-# - In the experiment on distortion the pre-trained features are perfect. With features that need to change,
-#   linear probing alone loses, and
-#   the trade between the two is what {cite:t}`kumar2022finetuning` are about.
+# - In the experiment on distortion the pre-trained features are perfect. With features that need to change, linear
+#   probing alone loses, and the trade between the two is what {cite:t}`kumar2022finetuning` are about.
 #
 # ## Exercises
 #
@@ -433,28 +415,25 @@ of_texts.round(2)
 # :class: dropdown
 #
 # Train on $x_1 = (2, 1)$ and watch $x = (1, -2)$. The first step of Adam is along
-# $\operatorname{sign}(x_1) = (1, 1)$, and $\langle x, (1, 1) \rangle = -1$. With
-# $x_1 = (1, 1)$ and $x = (1, -1)$ the first step keeps $x$, and so do all, since both columns of $B$ always
-# have the same gradient. With $x_1 = (1, 0)$ and $x = (0, 1)$
-# the column of $x$ has no gradient at all.
+# $\operatorname{sign}(x_1) = (1, 1)$, and $\langle x, (1, 1) \rangle = -1$. With $x_1 = (1, 1)$ and $x = (1, -1)$
+# the first step keeps $x$, and so do all, since both columns of $B$ always have the same gradient. With
+# $x_1 = (1, 0)$ and $x = (0, 1)$ the column of $x$ has no gradient at all.
 # ```
 #
 # ```{exercise}
 # :label: ex-lora-off-span
 #
 # Repeat the row of LoRA for ranks 1, 2, 4, 8 and 16 and ten draws of $A$. Does the relative move fall as
-# $1 / \sqrt r$? And what if the rows of $A$ are taken from
-# the span of the training inputs?
+# $1 / \sqrt r$? And what if the rows of $A$ are taken from the span of the training inputs?
 # ```
 #
 # ```{solution} ex-lora-off-span
 # :class: dropdown
 #
 # On average yes: the inner products $\langle A x, A x_i \rangle$ have mean zero and a standard deviation
-# $\propto 1 / \sqrt r$ for entries of variance
-# $1 / r$. If $A$ has its rows in the span, $A x = 0$ for orthogonal $x$, and at the start nothing reaches $x$;
-# later steps change $A$ along $x_i$ only, so
-# it stays so. (Some methods start $A$ from principal components of the inputs.)
+# $\propto 1 / \sqrt r$ for entries of variance $1 / r$. If $A$ has its rows in the span, $A x = 0$ for orthogonal
+# $x$, and at the start nothing reaches $x$; later steps change $A$ along $x_i$ only, so it stays so. (Some methods
+# start $A$ from principal components of the inputs.)
 # ```
 #
 # ```{exercise}
@@ -462,16 +441,16 @@ of_texts.round(2)
 #
 # Real inputs are neither inside nor outside. Show that with gradient descent
 # $\lVert (B_t - B_0) x \rVert \le \lVert B_t - B_0 \rVert_{\mathrm{op}} \lVert \Pi x \rVert$, with $\Pi$ the
-# projection
-# onto the span of the training inputs. How good is the bound for a mixture of `X[0]` and `X_orthogonal[0]`?
+# projection onto the span of the training inputs. How good is the bound for a mixture of `X[0]` and
+# `X_orthogonal[0]`?
 # ```
 #
 # ```{exercise}
 # :label: ex-word-embedding
 #
-# Fine-tune `model` for one epoch with Adam and check that the embedding of words that are in no training text
-# has not changed, and that the features of texts with such words have.
-# What does weight decay do to them (`torch.optim.AdamW`)?
+# Fine-tune `model` for one epoch with Adam and check that the embedding of words that are in no training text has
+# not changed, and that the features of texts with such words have. What does weight decay do to
+# them (`torch.optim.AdamW`)?
 # ```
 #
 # ```{solution} ex-word-embedding
@@ -492,9 +471,8 @@ of_texts.round(2)
 # ```{solution} ex-distortion-rates
 # :class: dropdown
 #
-# A fast head gets near $V_*$ before $B$ has moved, which is linear probing first, done smoothly. A slow one
-# lets $B$ do the work with the wrong head: the error outside is that of
-# the head at the start.
+# A fast head gets near $V_*$ before $B$ has moved, which is linear probing first, done smoothly. A slow one lets
+# $B$ do the work with the wrong head: the error outside is that of the head at the start.
 # ```
 
 # %% tags=["remove-input"]

@@ -15,18 +15,16 @@
 # (probe-stationarity)=
 # # What linear probing leaves to the head
 #
-# After linear probing, how much of fine-tuning goes through the features? {cite:t}`tomihari2024understanding` measure
-# it by the *FT ratio*: the part of the change of the logits, in the first step, that comes from the features.
-# With a probed head it is
-# near one, with a new head near zero, and they read this as a sign that LP-FT uses the features more. But
-# a probed head is the *minimum* of a loss over the head. At a minimum there is no gradient, so the head has
-# nothing left to do, and a ratio of two parts of which one is zero
-# is one, **whatever the features do**. {numref}`fig-ratio-over-norm` shows it: probed heads have a higher ratio than
-# random heads of the same norm, and we will see that heads probed on *shuffled labels* have it as well.
+# After linear probing, how much of fine-tuning goes through the features? {cite:t}`tomihari2024understanding`
+# measure it by the *FT ratio*: the part of the change of the logits, in the first step, that comes from the
+# features. With a probed head it is near one, with a new head near zero, and they read this as a sign that LP-FT
+# uses the features more. But a probed head is the *minimum* of a loss over the head. At a minimum there is no
+# gradient, so the head has nothing left to do, and a ratio of two parts of which one is zero is one,
+# **whatever the features do**. {numref}`fig-ratio-over-norm` shows it: probed heads have a higher ratio than random
+# heads of the same norm, and we will see that heads probed on *shuffled labels* have it as well.
 #
-# So a high FT ratio has three possible reasons: the norm of the head, the optimality of the probe, and
-# something about
-# the features. This page separates the three with five heads and with samples that the probe has not seen.
+# So a high FT ratio has three possible reasons: the norm of the head, the optimality of the probe, and something
+# about the features. This page separates the three with five heads and with samples that the probe has not seen.
 #
 # **You will learn**
 #
@@ -40,9 +38,9 @@
 # %% [markdown]
 # ## The stage
 #
-# `pocket-xs` with a linear head reads headlines of four topics; each split has four of each to train on and
-# four others. The probe is scikit-learn's logistic regression with an inverse
-# penalty $C$, written $C_{\mathrm{reg}}$ here, since $C$ is the number of classes.
+# `pocket-xs` with a linear head reads headlines of four topics; each split has four of each to train on and four
+# others. The probe is scikit-learn's logistic regression with an inverse penalty $C$, written $C_{\mathrm{reg}}$
+# here, since $C$ is the number of classes.
 
 # %%
 import numpy as np
@@ -159,23 +157,21 @@ along_penalty.pivot(
 ).round(3)
 
 # %% [markdown]
-# Look at the two parts in the table, not only at their ratio. With the weakest penalty the features' part of
-# the *probed* head is a thousandth of that of the random head. The
-# head's part is smaller still. The ratio says 1.
+# Look at the two parts in the table, not only at their ratio. With the weakest penalty the features' part of the
+# *probed* head is a thousandth of that of the random head. The head's part is smaller still. The ratio says 1.
 #
 # ## The idea
 #
-# The first step of fine-tuning moves the logits by $\frac{\eta}{N} \sum_i P(x, x_i)\, \delta_i$ through the head
-# ({prf:ref}`prop-one-step`). But $\sum_i P(x, x_i)\, \delta_i$ is what one step of *linear probing* would do.
-# Where linear probing
-# has ended, it does next to nothing.
+# The first step of fine-tuning moves the logits by $\frac{\eta}{N} \sum_i P(x, x_i)\, \delta_i$ through the
+# head ({prf:ref}`prop-one-step`). But $\sum_i P(x, x_i)\, \delta_i$ is what one step of *linear probing* would do.
+# Where linear probing has ended, it does next to nothing.
 #
 # ```{prf:proposition} The probe is stationary
 # :label: prop-stationary
 #
 # Let $V$ and $b$ be the minimum of
-# $\frac12 \lVert W \rVert^2 + C_{\mathrm{reg}} \sum_{i=1}^N \ell(W \phi(x_i) + b, y_i)$ over
-# $W$ and $b$, with the cross-entropy $\ell$. Then, with $\delta_i = e_{y_i} - \operatorname{softmax}(f(x_i))$,
+# $\frac12 \lVert W \rVert^2 + C_{\mathrm{reg}} \sum_{i=1}^N \ell(W \phi(x_i) + b, y_i)$ over $W$ and $b$, with the
+# cross-entropy $\ell$. Then, with $\delta_i = e_{y_i} - \operatorname{softmax}(f(x_i))$,
 #
 # $$\sum_i \delta_i \phi(x_i)^\top = \kappa V, \qquad \sum_i \delta_i = 0, \qquad \kappa = \frac{1}{C_{\mathrm{reg}}} ,$$ (eq-stationary)
 #
@@ -183,28 +179,28 @@ along_penalty.pivot(
 #
 # $$\sum_i P(x, x_i)\, \delta_i = \kappa\, V \phi(x) .$$ (eq-heads-part)
 #
+# (This $\kappa$ is no condition number; that is the $\kappa$ of {doc}`/book/theory/condition-number`.)
+#
 # For two classes scikit-learn fits one vector $w$, with the logit $w^\top \phi + \beta$ of class 1. Shared out
-# between two
-# logits, the rows of $V$ are $-w/2$ and $+w/2$, and $\kappa = 2 / C_{\mathrm{reg}}$.
+# between two logits, the rows of $V$ are $-w/2$ and $+w/2$, and $\kappa = 2 / C_{\mathrm{reg}}$.
 # ```
 #
 # ```{prf:proof}
 # The gradient by $W$ is $W - C_{\mathrm{reg}} \sum_i \delta_i \phi(x_i)^\top$, and by $b$ it is
-# $-C_{\mathrm{reg}} \sum_i \delta_i$. Both are zero. Then $\sum_i P(x, x_i)\, \delta_i = \sum_i \delta_i
-# \phi(x_i)^\top \phi(x) + \sum_i \delta_i
-# = \kappa V \phi(x)$. For two classes $\delta_i = (-d_i, d_i)$ with
-# $d_i = \mathbf{1}[y_i = 1] - \sigma(w^\top \phi_i + \beta)$. Stationarity says
-# $w = C_{\mathrm{reg}} \sum_i d_i \phi(x_i)$. So the second row of $\sum_i \delta_i \phi(x_i)^\top$ is
-# $w / C_{\mathrm{reg}} = \frac{2}{C_{\mathrm{reg}}} \cdot \frac{w}{2}$, and the first is minus that.
+# $-C_{\mathrm{reg}} \sum_i \delta_i$. Both are zero. Then
+# $\sum_i P(x, x_i)\, \delta_i = \sum_i \delta_i \phi(x_i)^\top \phi(x) + \sum_i \delta_i = \kappa V \phi(x)$. For
+# two classes $\delta_i = (-d_i, d_i)$ with $d_i = \mathbf{1}[y_i = 1] - \sigma(w^\top \phi_i + \beta)$.
+# Stationarity says $w = C_{\mathrm{reg}} \sum_i d_i \phi(x_i)$. So the second row of
+# $\sum_i \delta_i \phi(x_i)^\top$ is $w / C_{\mathrm{reg}} = \frac{2}{C_{\mathrm{reg}}} \cdot \frac{w}{2}$, and the
+# first is minus that.
 # ```
 #
 # The FT ratio of a sample is therefore
 #
 # $$\frac{\lVert F\delta \rVert}{\lVert F\delta + \kappa V \phi(x) \rVert} ,$$ (eq-ratio-of-probe)
 #
-# with $F\delta = \sum_i F(x, x_i)\, \delta_i$. The features enter through $F\delta$, but they need only be
-# larger than $\kappa V \phi(x)$, and $\kappa$ can be as small
-# as you like.
+# with $F\delta = \sum_i F(x, x_i)\, \delta_i$. The features enter through $F\delta$, but they need only be larger
+# than $\kappa V \phi(x)$, and $\kappa$ can be as small as you like.
 #
 # ## Check it
 #
@@ -245,21 +241,17 @@ assert (checked["relative error of the formula"] < 1e-2).all()
 checked.style.format("{:.1e}")
 
 # %% [markdown]
-# The error is that of scikit-learn's solver, which stops at a tolerance; with a weak penalty the formula's
-# right side is so small that
-# the tolerance shows. What a solver of finite patience leaves undone is one more reason why a measured ratio is
-# not exactly {eq}`eq-ratio-of-probe`.
+# The error is that of scikit-learn's solver, which stops at a tolerance; with a weak penalty the formula's right
+# side is so small that the tolerance shows. What a solver of finite patience leaves undone is one more reason why a
+# measured ratio is not exactly {eq}`eq-ratio-of-probe`.
 #
 # ## Five heads
 #
-# Two things change when a random head is replaced by a probed one: its norm and its direction. Take them apart
-# with four heads: random and
-# probed, each at the initial norm (0.32) and at the norm of the probe. Only the probed head at its own norm is
-# stationary. A
-# fifth head is probed on *shuffled* labels. It is stationary for those, and knows nothing of the task. And
-# measure twice: on the samples
-# that the probe was fitted to, and on as many *fresh* ones of the same topics (the dev split), for which no
-# head is stationary.
+# Two things change when a random head is replaced by a probed one: its norm and its direction. Take them apart with
+# four heads: random and probed, each at the initial norm (0.32) and at the norm of the probe. Only the probed head
+# at its own norm is stationary. A fifth head is probed on *shuffled* labels. It is stationary for those, and knows
+# nothing of the task. And measure twice: on the samples that the probe was fitted to, and on as many *fresh* ones
+# of the same topics (the dev split), for which no head is stationary.
 
 # %%
 C_REG = 1.0
@@ -346,30 +338,26 @@ print(
 # %% [markdown]
 # Read it from left to right.
 #
-# - **The norm** does most: a random head at the norm of the probe has a ratio of about 0.6. That is the effect
-#   that the
-#   paper speaks of ({prf:ref}`prop-one-step` has the square of the norm in $F$ and none in $P$).
+# - **The norm** does most: a random head at the norm of the probe has a ratio of about 0.6. That is the effect that
+#   the paper speaks of ({prf:ref}`prop-one-step` has the square of the norm in $F$ and none in $P$).
 # - **The optimality** does the rest, from 0.6 to almost 1. That it is the optimality and not what the probe has
-#   learned about topics is shown by the
-#   fifth head. It was fitted to labels that mean nothing, and has the same ratio.
+#   learned about topics is shown by the fifth head. It was fitted to labels that mean nothing, and has the same
+#   ratio.
 # - **On fresh samples** the probed head has a part to play again, many times as large as on those that it was
-#   fitted to. Its ratio is lower, but it does not fall
-#   back to that of the random head: on samples that it gets wrong, a confident head sends large residuals to the
-#   features, too. Look at the parts.
+#   fitted to. Its ratio is lower, but it does not fall back to that of the random head: on samples that it gets
+#   wrong, a confident head sends large residuals to the features, too. Look at the parts.
 #
-# So "LP-FT has a higher FT ratio than FT" (the paper's Tables 2 and 9) is true, and is what the algebra of
-# logistic regression promises before any data is seen. It does not
-# show that the kernel of LP-FT "captures the data better". A comparison that could have come out otherwise
-# needs a control: the same norm, the
-# same optimality, or samples that the probe has not seen.
+# So "LP-FT has a higher FT ratio than FT" (the paper's Tables 2 and 9) is true, and is what the algebra of logistic
+# regression promises before any data is seen. It does not show that the kernel of LP-FT "captures the data better".
+# A comparison that could have come out otherwise needs a control: the same norm, the same optimality, or samples
+# that the probe has not seen.
 #
 # ## Limits
 #
 # - One small model and one task, three splits, one penalty for the five heads. {numref}`fig-ratio-over-norm`
 #   has the other penalties, for one split.
 # - {eq}`eq-heads-part` is about the samples of the probe, all of them, with equal weights. A first *batch* of
-#   fine-tuning is a subset, for which the sums do not vanish
-#   ({ref}`ex-first-batch`).
+#   fine-tuning is a subset, for which the sums do not vanish ({ref}`ex-first-batch`).
 # - If the features were standardised for the probe, or the bias penalised, the constants change.
 # - The kernels of a real study are often computed on a subset of the training data (the paper has 250 samples
 #   of several thousand). There, too, stationarity holds only on average.
@@ -385,25 +373,24 @@ print(
 # ```{solution} ex-recover-kappa
 # :class: dropdown
 #
-# By {eq}`eq-stationary`, $\kappa = \langle \sum_i \delta_i \phi(x_i)^\top, V \rangle / \lVert V \rVert^2$. Try
-# it on the heads of `probed`. If `stationarity_error` with
-# this $\kappa$ is not small, the head was not fitted to these samples, or not in this way.
+# By {eq}`eq-stationary`, $\kappa = \langle \sum_i \delta_i \phi(x_i)^\top, V \rangle / \lVert V \rVert^2$. Try it
+# on the heads of `probed`. If `stationarity_error` with this $\kappa$ is not small, the head was not fitted to
+# these samples, or not in this way.
 # ```
 #
 # ```{exercise}
 # :label: ex-first-batch
 #
-# Take batches of eight of the training samples and compute the FT ratio of the probed head on each. Is it
-# nearer to that of the fitted or to that of the fresh
-# samples? Explain it with $\sum_{i \in \text{batch}} \delta_i \phi(x_i)^\top$.
+# Take batches of eight of the training samples and compute the FT ratio of the probed head on each. Is it nearer to
+# that of the fitted or to that of the fresh samples? Explain it with
+# $\sum_{i \in \text{batch}} \delta_i \phi(x_i)^\top$.
 # ```
 #
 # ```{solution} ex-first-batch
 # :class: dropdown
 #
-# The sum over all batches is $\kappa V$, but each of them alone is not small: the batches pull the head to and
-# fro. So the head's part of a step of SGD is not zero after
-# linear probing; it averages to (nearly) zero over an epoch.
+# The sum over all batches is $\kappa V$, but each of them alone is not small: the batches pull the head to and fro.
+# So the head's part of a step of SGD is not zero after linear probing; it averages to (nearly) zero over an epoch.
 # `measured(shots, head, Labelled(select_rows(train.batch, index), train.labels[index]))` has the numbers.
 # ```
 #
@@ -432,19 +419,18 @@ print(
 # ```{solution} ex-features-that-cancel
 # :class: dropdown
 #
-# $F\delta$ has to vanish as well. Let the body's only trained parameter be a linear layer $\phi(x) = B x$ that
-# is square and invertible. The gradient by $B$ is
+# $F\delta$ has to vanish as well. Let the body's only trained parameter be a linear layer $\phi(x) = B x$ that is
+# square and invertible. The gradient by $B$ is
 # $\sum_i V^\top \delta_i x_i^\top = V^\top \big( \sum_i \delta_i \phi(x_i)^\top \big) B^{-\top} = \kappa V^\top V B^{-\top}$.
-# It has the same $\kappa$, so the ratio does not depend on it in this way. A probe
-# that has the last word on a linear layer leaves nothing to the layer before, either.
+# It has the same $\kappa$, so the ratio does not depend on it in this way. A probe that has the last word on a
+# linear layer leaves nothing to the layer before, either.
 # ```
 #
 # ```{exercise}
 # :label: ex-early-stopping
 #
-# Real probes are often trained by gradient descent and stopped. Plot the FT ratio over the steps of the probe,
-# from a random head, beside its norm. Which of the
-# two moves it first?
+# Real probes are often trained by gradient descent and stopped. Plot the FT ratio over the steps of the probe, from
+# a random head, beside its norm. Which of the two moves it first?
 # ```
 
 # %% tags=["remove-input"]
