@@ -629,7 +629,8 @@ figures.data_link(ledger, "tomihari-ledger")
 #
 # Three seeds at most, a few hundred training rows, one small model, and rates that were not searched for each
 # method on each data set. The other data sets of the paper, RoBERTa-base, and whatever says "not run" above are
-# open. The study is `params/studies/two-stage`; its plan holds more runs than its rows.
+# open. The study is `params/studies/two-stage`; its plan holds more runs than its rows. Every interval is judged
+# by itself: of many statements that are not true, one in forty would hold by chance, and no correction is made.
 #
 # ## Exercises
 #

@@ -59,7 +59,7 @@ def measurements(study: str) -> pd.DataFrame:
         return pd.DataFrame()
     table = pd.concat(parts, ignore_index=True)
     # Every run of a split knows its zero-shot numbers; one of each is enough.
-    return table.drop_duplicates([*KEYS, "seed"], ignore_index=True).dropna(subset="value")
+    return table.dropna(subset="value").drop_duplicates([*KEYS, "seed"], ignore_index=True)
 
 
 def _of_experiment(study: str, experiment: str) -> list[pd.DataFrame]:

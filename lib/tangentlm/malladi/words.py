@@ -84,7 +84,7 @@ def claims_in_words(
 
     Returns:
         ``claim``, ``says``, ``paper`` (what the rule gives on the paper's own numbers), ``ours``,
-        ``verdict`` and ``how sure``.
+        ``verdict``, ``how sure`` and ``sure together``: whether it passes Holm's procedure.
     """
     found = headlines(table, learned, IN_SHORT)
     rows = [_claim_row(row) for row in found.to_dict("records")]
@@ -108,6 +108,7 @@ def _claim_row(row: Mapping[Any, Any]) -> dict[str, str]:
         "ours": ours,
         "verdict": row["verdict"],
         "how sure": how_sure(row),
+        "sure together": bool(row["p_together"] < 0.05),
     }
 
 
@@ -126,6 +127,7 @@ def _behavior_row(table: pd.DataFrame, learned: Collection[Setting]) -> dict[str
         "ours": f"{_count(count)} along SGD" if count["tasks"] else "no task is learned",
         "verdict": verdict if count["tasks"] else NOT_RUN,
         "how sure": "the counts that the means leave open; no test" if count["tasks"] else "",
+        "sure together": False,
     }
 
 
@@ -142,6 +144,7 @@ def _baseline_row(scores: pd.DataFrame, learned: Collection[Setting]) -> dict[st
         "ours": "no run on a task that is learned",
         "verdict": NOT_RUN,
         "how sure": "",
+        "sure together": False,
     }
     found = against_baselines(scores) if len(scores) else pd.DataFrame()
     if found.empty:
@@ -181,9 +184,11 @@ def in_one_sentence(table: pd.DataFrame, learned: Collection[Setting], claims: p
     stood, fell, undecided, untested = (
         int(counts.get(name, 0)) for name in (HOLDS, FAILS, UNDECIDED, NOT_RUN)
     )
+    together_stood = int((claims["verdict"].eq(HOLDS) & claims["sure together"]).sum())
     said = (
-        f"of {len(claims)} claims {stood} stood, {fell} fell, {undecided} are undecided and "
-        f"{untested} were not run on such a task"
+        f"of {len(claims)} claims {stood} stood by itself and {together_stood} when all are judged "
+        f"together, {fell} fell, {undecided} are undecided and {untested} were not run on such a "
+        "task"
     )
     titles = ", ".join(dict.fromkeys(one.title for one in counted))
     if ours is None or paper is None:
