@@ -92,7 +92,7 @@ def claims_in_words(
     return pd.DataFrame([*rows, _baseline_row(baselines, learned)])
 
 
-def _claim_row(row: Mapping[Any, Any]) -> dict[str, str]:
+def _claim_row(row: Mapping[Any, Any]) -> dict[str, Any]:
     paper = ""
     if not pd.isna(row["paper"]):
         ends = with_interval(row["paper"], row["paper_low"], row["paper_high"])
@@ -112,7 +112,7 @@ def _claim_row(row: Mapping[Any, Any]) -> dict[str, str]:
     }
 
 
-def _behavior_row(table: pd.DataFrame, learned: Collection[Setting]) -> dict[str, str]:
+def _behavior_row(table: pd.DataFrame, learned: Collection[Setting]) -> dict[str, Any]:
     """How many tasks show all three properties of Table 1: of the paper along Adam, of ours SGD."""
     paper = number_of_tasks(behavior_by_means(), "Adam")
     ours = behavior_by_means(table)
@@ -136,8 +136,8 @@ def _count(found: Mapping[str, float]) -> str:
     return f"{shows} of {found['tasks']:.0f} tasks"
 
 
-def _baseline_row(scores: pd.DataFrame, learned: Collection[Setting]) -> dict[str, str]:
-    row = {
+def _baseline_row(scores: pd.DataFrame, learned: Collection[Setting]) -> dict[str, Any]:
+    row: dict[str, Any] = {
         "claim": "the kernel beats what knows less",
         "says": "Our control: it is ahead of every null baseline.",
         "paper": "not in the paper",
