@@ -21,6 +21,7 @@
 from IPython.display import Markdown
 
 from tangentlm import figures
+from tangentlm.analysis.agreement import gaps, gaps_in_words, paired
 from tangentlm.malladi.baselines import baseline_scores
 from tangentlm.malladi.learned import learned_settings
 from tangentlm.malladi.measurements import measurements
@@ -30,7 +31,17 @@ from tangentlm.malladi.words import what_was_found
 figures.use_style()
 learned = learned_settings("pocket")
 baselines = baseline_scores("pocket")
-Markdown(what_was_found(measurements("pocket"), learned, baselines))
+found = what_was_found(measurements("pocket"), learned, baselines)
+larger = paired("real").query(
+    "finetuning == 'sgd-unclipped' and prompt == 'manual' and labels == 'given'"
+)
+of_larger = gaps_in_words(gaps(larger, margin=5.0), margin=5.0)
+if of_larger:
+    found += (
+        " With SmolLM2, a causal model of 135 million parameters, kernel regression less SGD fine-tuning "
+        f"is {of_larger}."
+    )
+Markdown(found)
 
 # %% mystnb={"figure": {"caption": "Kernel regression over SGD fine-tuning, in percent of the test set. On the line both are equal. For our models each point is one task, k and split; for RoBERTa-base it is a mean that the paper prints."}, "image": {"alt": "Scatter plots, a panel for each model, of the score of kernel regression over that of fine-tuning, with the diagonal and baselines that know less."}} tags=["hide-input"]
 points = kernel_over_tuning(
@@ -52,7 +63,8 @@ from tangentlm.report.notes import code_switch
 code_switch()
 
 # %% [markdown]
-# The first page to read is {doc}`twelve claims, and how sure one can be of each <results/malladi>`.
+# The first page to read is {doc}`twelve claims, and how sure one can be of each <results/malladi>`;
+# SmolLM2 has a page of its own, {doc}`autoregressive models <results/autoregressive>`.
 #
 # This book answers with code that you can run. It sets three papers beside our own runs, table by
 # table: {cite:t}`malladi2023kernel`, {cite:t}`tomihari2024understanding` and

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from tangentlm.analysis import agreement
-from tangentlm.analysis.agreement import gaps, paired, scores
+from tangentlm.analysis.agreement import gaps, gaps_in_words, paired, scores
 from tangentlm.analysis.verdicts import HOLDS, UNDECIDED, too_few
 
 FACTS = {"model": "m", "k": 16, "test_size": 500, "zero_shot_test": 50.0, "head": "prompt"}
@@ -60,3 +60,23 @@ def test_a_fine_tuning_stands_beside_its_kernel_on_the_same_split(collected):
     assert said.loc["sgd-unclipped", "gap"] == pytest.approx(1 / 3)
     narrower = gaps(paired("real").query("labels == 'given'"), 1.0).set_index("finetuning")
     assert narrower.loc["sgd-unclipped", "same"] == UNDECIDED
+
+
+def test_gaps_are_told_where_there_are_splits_enough():
+    few = pairs_of("mr", [1.0, 2.0])
+    told = gaps_in_words(gaps(pd.concat([pairs_of("sst2", [-1.0, 0.0, 1.0]), few]), 5.0), 5.0)
+    assert told == "on sst2 +0.0 points (-2.5 to +2.5, 3 splits: the same within 5 points)"
+    apart = gaps_in_words(gaps(pairs_of("sst2", [9.0, 10.0, 11.0]), 5.0), 5.0)
+    assert apart.endswith("3 splits: 5 points or more apart)")
+    assert gaps_in_words(gaps(few, 5.0), 5.0) == ""
+
+
+def pairs_of(task, found):
+    """Fine-tunings at 80 % and kernels that differ from them."""
+    return pd.DataFrame(
+        [
+            {"task": task, "finetuning": "sgd", "zero_shot": 50.0, "finetuned": 80.0,
+             "kernel": 80.0 + gap, "gap": gap}
+            for gap in found
+        ]
+    )  # fmt: skip

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from tangentlm.analysis.intervals import interval_of_mean
+from tangentlm.analysis.verdicts import FAILS, HOLDS
 from tangentlm.studies.collect import read_collected
 
 KERNELS_OF = {
@@ -107,3 +108,30 @@ def gaps(pairs: pd.DataFrame, margin: float) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def gaps_in_words(judged: pd.DataFrame, margin: float) -> str:
+    """What ``gaps`` found where there are splits enough for an interval.
+
+    Example:
+        >>> row = {"task": "sst2", "splits": 3, "gap": -0.7, "low": -1.9, "high": 0.6}
+        >>> gaps_in_words(pd.DataFrame([row | {"same": "holds"}]), margin=5.0)
+        'on sst2 -0.7 points (-1.9 to +0.6, 3 splits: the same within 5 points)'
+
+    Args:
+        judged: From ``gaps``, of one method of fine-tuning.
+        margin: The one that was given to it.
+
+    Returns:
+        The kernel's score less that of fine-tuning, task by task; empty where no task has enough.
+    """
+    verdicts = {
+        HOLDS: f"the same within {margin:g} points",
+        FAILS: f"{margin:g} points or more apart",
+    }
+    enough = judged[judged["low"].notna()] if len(judged) else judged
+    return "; ".join(
+        f"on {row.task} {row.gap:+.1f} points ({row.low:+.1f} to {row.high:+.1f}, {row.splits} "
+        f"splits: {verdicts.get(row.same, f'undecided at {margin:g} points')})"
+        for row in enough.itertuples()
+    )
