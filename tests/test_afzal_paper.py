@@ -114,7 +114,10 @@ def test_claims_on_eigenvalues_follow_the_numbers():
     assert verdict(made_up(), "32 samples suffice") == HOLDS
     spread = made_up()
     spread.loc[spread["draw"] == 1, "kappa"] *= 3
-    assert verdict(spread, "32 samples suffice") == UNDECIDED
+    assert verdict(spread, "32 samples suffice") == FAILS
+    one_kernel = spread["kernel"] == spread["kernel"].iloc[0]
+    mixed = pd.concat([spread[one_kernel], made_up()[~one_kernel]])
+    assert verdict(mixed, "32 samples suffice") == UNDECIDED
 
 
 def test_a_verdict_of_a_rank_correlation_needs_a_small_p():
