@@ -25,7 +25,7 @@ from tangentlm.analysis.agreement import gaps, gaps_in_words, paired
 from tangentlm.malladi.baselines import baseline_scores
 from tangentlm.malladi.learned import learned_settings
 from tangentlm.malladi.measurements import measurements
-from tangentlm.malladi.overview import kernel_over_tuning
+from tangentlm.malladi.overview import OURS, kernel_over_tuning
 from tangentlm.malladi.words import what_was_found
 
 figures.use_style()
@@ -44,10 +44,7 @@ if of_larger:
 Markdown(found)
 
 # %% mystnb={"figure": {"caption": "Kernel regression over SGD fine-tuning, in percent of the test set. On the line both are equal. For our models each point is one task, k and split; for RoBERTa-base it is a mean that the paper prints."}, "image": {"alt": "Scatter plots, a panel for each model, of the score of kernel regression over that of fine-tuning, with the diagonal and baselines that know less."}} tags=["hide-input"]
-points = kernel_over_tuning(
-    {"pocket": "pocket (ours)", "real": "SmolLM2-135M (ours)"},
-    {"pocket": learned},
-)
+points = kernel_over_tuning(OURS, {"pocket": learned})
 figures.agreement(
     points,
     "tuned",

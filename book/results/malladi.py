@@ -22,7 +22,7 @@ from tangentlm import figures
 from tangentlm.malladi.baselines import baseline_scores
 from tangentlm.malladi.learned import learned_settings, learning
 from tangentlm.malladi.measurements import measurements
-from tangentlm.malladi.overview import kernel_over_tuning
+from tangentlm.malladi.overview import OURS, kernel_over_tuning
 from tangentlm.malladi.words import claims_in_words, in_one_sentence
 from tangentlm.report.notes import code_switch
 from tangentlm.report.tables import folded, readable
@@ -36,10 +36,7 @@ claims = claims_in_words(measured, learned, baselines)
 Markdown(f"**{in_one_sentence(measured, learned, claims)}**")
 
 # %% mystnb={"figure": {"caption": "Kernel regression over SGD fine-tuning, in percent of the test set (F1 for MRPC and QQP). On the line both are equal. For our models each point is one task, k and split; for RoBERTa-base it is the mean of a task and k that the paper prints. Squares are tasks that the model does not learn; the other marks are baselines that know less."}, "image": {"alt": "Scatter plots, a panel for each model, of the score of kernel regression over that of fine-tuning, with the diagonal; markers for the kernel, for the model before training, for a bag of words and for the kernel of the head."}} tags=["hide-input"]
-points = kernel_over_tuning(
-    {"pocket": "pocket (ours)", "real": "SmolLM2-135M (ours)"},
-    {"pocket": learned},
-)
+points = kernel_over_tuning(OURS, {"pocket": learned})
 figures.agreement(
     points,
     "tuned",

@@ -15,6 +15,8 @@ from tangentlm.tasks import load_task
 KERNEL, UNLEARNED = "kernel", "kernel, task not learned"
 SHOWN = (KERNEL, UNLEARNED, BEFORE, WORDS, HEAD)
 """What is drawn over fine-tuning, in the order of the legend."""
+OURS = {"pocket": "pocket (ours)", "real": "SmolLM2-135M (ours)"}
+"""The studies of ours that stand beside the paper, and the names of their panels."""
 
 
 def kernel_over_tuning(

@@ -44,7 +44,8 @@ def check(runs: Sequence[Run]) -> None:
             for name in {run.task, *getattr(run, "shifted", ())} - seen:
                 seen.add(name)
                 load_whole(load_task(name), data=run.data)
-        if isinstance(run, ConditionRun):
+        if isinstance(run, ConditionRun) and (run.task, run.pool, run.seed, run.data) not in seen:
+            seen.add((run.task, run.pool, run.seed, run.data))
             draw_rows(load_task(run.task), run.pool, run.seed, data=run.data)
         if not isinstance(run, TaskRun):
             continue
