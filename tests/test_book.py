@@ -3,6 +3,7 @@ import inspect
 import json
 import re
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import build_book
@@ -163,6 +164,16 @@ def test_templates_have_no_labels_that_would_stand_twice_in_the_book():
     for experiment in RUNS:
         text = template(experiment).read_text(encoding="utf-8")
         assert not re.search(r'"name":|^# \(.*\)=$|:label:', text, re.MULTILINE)
+
+
+def test_labels_of_equations_stand_once_in_the_book():
+    labels = Counter(
+        label
+        for page in (ROOT / "book").rglob("*.md")
+        for label in re.findall(r"\$\$ *\((eq-[\w-]+)\)", page.read_text(encoding="utf-8"))
+    )
+    assert labels
+    assert [label for label, count in labels.items() if count > 1] == []
 
 
 def test_citations_are_in_the_bibliography():

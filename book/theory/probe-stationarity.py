@@ -173,7 +173,7 @@ along_penalty.pivot(
 # $\frac12 \lVert W \rVert^2 + C_{\mathrm{reg}} \sum_{i=1}^N \ell(W \phi(x_i) + b, y_i)$ over $W$ and $b$, with the
 # cross-entropy $\ell$. Then, with $\delta_i = e_{y_i} - \operatorname{softmax}(f(x_i))$,
 #
-# $$\sum_i \delta_i \phi(x_i)^\top = \kappa V, \qquad \sum_i \delta_i = 0, \qquad \kappa = \frac{1}{C_{\mathrm{reg}}} ,$$ (eq-stationary)
+# $$\sum_i \delta_i \phi(x_i)^\top = \kappa V, \qquad \sum_i \delta_i = 0, \qquad \kappa = \frac{1}{C_{\mathrm{reg}}} ,$$ (eq-probe-stationary)
 #
 # and so, for every $x$, trained on or not,
 #
@@ -373,7 +373,7 @@ print(
 # ```{solution} ex-recover-kappa
 # :class: dropdown
 #
-# By {eq}`eq-stationary`, $\kappa = \langle \sum_i \delta_i \phi(x_i)^\top, V \rangle / \lVert V \rVert^2$. Try it
+# By {eq}`eq-probe-stationary`, $\kappa = \langle \sum_i \delta_i \phi(x_i)^\top, V \rangle / \lVert V \rVert^2$. Try it
 # on the heads of `probed`. If `stationarity_error` with this $\kappa$ is not small, the head was not fitted to
 # these samples, or not in this way.
 # ```
@@ -397,7 +397,7 @@ print(
 # ```{exercise}
 # :label: ex-norm-and-kappa
 #
-# From {eq}`eq-stationary`, show that $\kappa \lVert V \rVert^2 = \sum_i \langle \delta_i, V \phi(x_i) \rangle$.
+# From {eq}`eq-probe-stationary`, show that $\kappa \lVert V \rVert^2 = \sum_i \langle \delta_i, V \phi(x_i) \rangle$.
 # What does this say about the growth of the norm if the penalty is taken away
 # ({eq}`eq-norm-growth`)?
 # ```
