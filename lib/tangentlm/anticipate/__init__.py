@@ -1,0 +1,1 @@
+"""What anticipates fine-tuning: quantities known before it, beside what it reaches."""

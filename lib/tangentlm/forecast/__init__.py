@@ -1,0 +1,1 @@
+"""Bring your own task: what may be said of it before any training."""
