@@ -14,7 +14,7 @@ import pandas as pd
 from tangentlm.errors import InputError
 from tangentlm.tasks.classes import about_classes, check_classes, class_name, in_order
 from tangentlm.tasks.columns import find_columns
-from tangentlm.tasks.letters import CONTROL, LONE_SURROGATE, has_letters, text_of, whole_letters
+from tangentlm.tasks.letters import CONTROL, LONE_SURROGATE, has_letters, whole_letters
 from tangentlm.tasks.tables import read_table
 
 _SHOWN = 5
@@ -93,7 +93,7 @@ def read_labelled(
     read = {"class": _each(lambda label: _class_of(label, known), given, path, table.unit)}
     sides = {"text": columns.text} | ({"pair": columns.pair} if columns.pair else {})
     for side, column in sides.items():
-        read[side] = _each(text_of, table.frame[column], path, table.unit)
+        read[side] = _each(_text_of, table.frame[column], path, table.unit)
     rows = pd.DataFrame(read, index=given.index, dtype=object)
     unlabelled = rows["class"].isna()
     empty = ~rows[list(sides)].map(has_letters).all(axis=1) & ~unlabelled
@@ -136,6 +136,15 @@ def _naming(where: object) -> Generator[None]:
         yield
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
+
+
+def _text_of(value: Any) -> str:
+    """A value as a text without blanks around it; empty if it is missing."""
+    if isinstance(value, str):
+        return whole_letters(value.strip())
+    if not pd.api.types.is_scalar(value) or isinstance(value, bytes):
+        raise InputError(f"{str(value)[:40]!r} is not a text")
+    return "" if pd.isna(value) else str(value)
 
 
 def _class_of(label: Any, known: Sequence[str]) -> str | None:

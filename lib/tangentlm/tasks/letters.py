@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
-
-import pandas as pd
-
-from tangentlm.errors import InputError
 
 LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 """Half of a character, as a cut JSON escape leaves it."""
@@ -29,26 +24,7 @@ def whole_letters(text: str) -> str:
     Returns:
         A text that can be encoded.
     """
-    return LONE_SURROGATE.sub("\ufffd", text)
-
-
-def text_of(value: Any) -> str:
-    """A value as a text: without blanks around it, in whole letters; empty if it is missing.
-
-    Args:
-        value: A text, a number, a truth value, or nothing.
-
-    Returns:
-        The text.
-
-    Raises:
-        InputError: If it is none of these.
-    """
-    if isinstance(value, str):
-        return whole_letters(value.strip())
-    if not pd.api.types.is_scalar(value) or isinstance(value, bytes):
-        raise InputError(f"{str(value)[:40]!r} is not a text")
-    return "" if pd.isna(value) else str(value)
+    return text if text.isascii() else LONE_SURROGATE.sub("\ufffd", text)
 
 
 def has_letters(text: str) -> bool:
