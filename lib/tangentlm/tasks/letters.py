@@ -24,7 +24,11 @@ def whole_letters(text: str) -> str:
     Returns:
         A text that can be encoded.
     """
-    return text if text.isascii() else LONE_SURROGATE.sub("\ufffd", text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return LONE_SURROGATE.sub("\ufffd", text)
+    return text
 
 
 def has_letters(text: str) -> bool:

@@ -161,28 +161,27 @@ def read_rows(path: Path, task: Task) -> list[Example]:
 
 
 def _example(row: Mapping[Any, Any], task: Task, where: str) -> Example:
-    texts: list[str | None] = [None, None]
-    for i, name in enumerate(("text_a", "text_b") if task.is_pair else ("text_a",)):
+    for name in ("text_a", "text_b") if task.is_pair else ("text_a",):
         # An empty text is real: the LM-BFF splits of CR have some.
         if not isinstance(row.get(name), str):
             raise InputError(f"{where}: {name} is missing or no text")
-        texts[i] = whole_letters(row[name])
-    return Example(str(texts[0]), texts[1], _label(row.get("label"), task, where))
+    text_b = whole_letters(row["text_b"]) if task.is_pair else None
+    return Example(whole_letters(row["text_a"]), text_b, _label(row.get("label"), task, where))
 
 
 def _label(label: Any, task: Task, where: str) -> int:
     """The number of a class, from its number or its name, however they are written."""
     from tangentlm.tasks.classes import class_name
 
-    if type(label) is int and label in range(task.num_classes):
+    if type(label) is int and label in range(task.num_classes):  # as most are
         return label
+    # A number is never a name, and true is no number; a text, like all of a CSV, may be either.
+    readings: list[list[str | None]] = []
+    if not isinstance(label, bool):
+        readings.append([str(number) for number in range(task.num_classes)])
+    if isinstance(label, bool | str):
+        readings.append([class_name(known) for known in task.labels])
     name = class_name(label)
-    numbers = [str(number) for number in range(task.num_classes)]
-    names = [class_name(known) for known in task.labels]
-    # A number is never a name, and true is no number; a CSV's text may be both.
-    readings = [names] if isinstance(label, bool) else [numbers]
-    if isinstance(label, str):
-        readings = [numbers, names]
     meant = {reading.index(name) for reading in readings if name in reading}
     if len(meant) > 1:
         raise InputError(
