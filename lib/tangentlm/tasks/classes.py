@@ -71,7 +71,7 @@ def in_order(found: Sequence[str], known: Sequence[str] = ()) -> tuple[str, ...]
     if known:
         return tuple(name for name in known if name in occurring)
     if _are_numbers(occurring):
-        return tuple(sorted(occurring, key=float))
+        return tuple(sorted(occurring, key=lambda name: (float(name), name)))
     return tuple(sorted(occurring))
 
 

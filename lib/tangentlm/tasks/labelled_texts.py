@@ -162,7 +162,9 @@ def _left_out(which: pd.Series, why: str, unit: str) -> list[str]:
     places = which.index[which].tolist()
     if not places:
         return []
-    shown = ", ".join(map(str, places[:_SHOWN])) + (", ..." if len(places) > _SHOWN else "")
+    shown = ", ".join(map(str, places[:_SHOWN]))
+    if len(places) > _SHOWN:
+        shown += f" and {len(places) - _SHOWN} more"
     if len(places) == 1:
         return [f"1 {unit} has {why} and is left out: {shown}."]
     return [f"{len(places)} {unit}s have {why} and are left out: {shown}."]

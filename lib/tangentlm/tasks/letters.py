@@ -7,8 +7,8 @@ import re
 LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 """Half of a character, as a cut JSON escape leaves it."""
 
-CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-"""NUL and the like, without the tabulator and the ends of lines."""
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]")
+"""NUL and the like, without tabulators and ends of lines."""
 
 
 def whole_letters(text: str) -> str:
