@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
 
-CHARACTER = 6.3
+CHARACTER = 7.2
 """The width of a character of the pictures' writing, about."""
 
 
@@ -127,7 +127,7 @@ class Drawing:
         return Markup(ElementTree.tostring(self.root, encoding="unicode"))
 
 
-def margin_for(names: Sequence[str], longest: int = 22) -> tuple[float, list[str]]:
+def margin_for(names: Sequence[str], longest: int = 20) -> tuple[float, list[str]]:
     """Room for names at the left of a picture.
 
     Args:

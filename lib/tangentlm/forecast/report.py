@@ -25,7 +25,7 @@ HOVER = 1500
 """Characters of a text that the page shows under the mouse."""
 ROWS = 200
 """At most so many rows of a list are in the page; all are in the JSON."""
-_INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
@@ -121,8 +121,8 @@ def _pictures(plain: Mapping[str, Any]) -> dict[str, Markup]:
         )
     if plain["differences"]:
         differences = [
-            pictures.Interval(f"{own['better']} − {own['worse']}", own["points"], own["low"],
-                              own["high"], pictures.series(own["better"]))
+            pictures.Interval(f"{_brief(own['better'])} − {_brief(own['worse'])}", own["points"],
+                              own["low"], own["high"], pictures.series(own["better"]))
             for own in plain["differences"]
         ]  # fmt: skip
         drawn["differences"] = pictures.dot_plot(
@@ -138,13 +138,18 @@ def _pictures(plain: Mapping[str, Any]) -> dict[str, Markup]:
     return drawn
 
 
+def _brief(method: str) -> str:
+    return method.removesuffix(" regression")
+
+
 def _kernel_data(kernel: Mapping[str, Any]) -> dict[str, Any] | None:
     """What the page's script draws the kernel from."""
     if not kernel["values"]:
         return None
     packed = pictures.packed_kernel(kernel["values"])
     texts = [shortened(text, SHOWN) for text in kernel["texts"]]
-    return packed | {"rows": kernel["rows"], "texts": texts, "labels": kernel["labels"]}
+    labels = [shortened(label, 40) for label in kernel["labels"]]
+    return packed | {"rows": kernel["rows"], "texts": texts, "labels": labels}
 
 
 def visible(value: Any) -> Any:
@@ -154,8 +159,8 @@ def visible(value: Any) -> Any:
         value: Texts, numbers, lists and mappings.
 
     Returns:
-        The same with control characters as their pictures (``␀`` for NUL), and marks of direction
-        and halves of surrogate pairs as ``�``.
+        The same with control characters as their pictures (``␀`` for NUL), and orders to
+        write in another direction and halves of surrogate pairs as ``�``.
 
     Examples:
         >>> visible({"text": "one\\x00two"})
