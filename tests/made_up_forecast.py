@@ -82,8 +82,8 @@ def made_up_forecast(texts=None, classes=CLASSES, rows=60, predictions=True):
             f"All {rows} rows, in the order of their classes.",
         ),
         suspects=Suspects(
-            tuple(Suspect(row, text(row), label(row), classes[-1], 1.3 - row / 40, near)
-                  for row in range(0, 40, 4)),
+            tuple(Suspect(row, text(row), label(row), classes[-1], 1.3 - row / 50, near)
+                  for row in range(0, 60, 5)),
             74.0, 33.3,
         ),
         duplicates=(

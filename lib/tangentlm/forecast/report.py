@@ -129,10 +129,12 @@ def _pictures(plain: Mapping[str, Any]) -> dict[str, Markup]:
             differences, "difference (points)", "Paired differences with intervals of 95 %.",
             reference=0,
         )  # fmt: skip
-    if plain["curve"]:
-        drawn["curve"] = pictures.learning_curves(plain["curve"])
-    if plain["layers"]:
-        drawn["layers"] = pictures.layer_bars(plain["layers"])
+    curve = [point for point in plain["curve"] if None not in point.values()]
+    if curve:
+        drawn["curve"] = pictures.learning_curves(curve)
+    layers = [layer for layer in plain["layers"] if layer["share"] is not None]
+    if layers:
+        drawn["layers"] = pictures.layer_bars(layers)
     if any(row["kernel"] is not None for row in plain["past"]["rows"]):
         drawn["past"] = pictures.past_tasks(plain["past"]["rows"])
     return drawn
@@ -211,8 +213,8 @@ def _number(value: float | None, digits: int = 1) -> str:
     return "–" if value is None else f"{value:,.{digits}f}".replace("-", "−")
 
 
-def _signed(value: float) -> str:
-    return f"{value:+.1f}".replace("-", "−")
+def _signed(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.1f}".replace("-", "−")
 
 
 def _interval(low: float | None, high: float | None) -> str:

@@ -8,6 +8,7 @@ from tangentlm.errors import InputError
 from tangentlm.params import (
     RUN_PREFIX,
     ConditionRun,
+    ForecastRun,
     PretrainRun,
     ProbeRun,
     Run,
@@ -58,9 +59,8 @@ def check(runs: Sequence[Run]) -> None:
             seen.add((run.model, task))
             check_prompted(run.model)
             label_word_ids(task, load_tokenizer(run.model))
-    for model in dict.fromkeys(
-        run.model for run in runs if isinstance(run, TaskRun | WholeTaskRun | ConditionRun)
-    ):
+    kinds = TaskRun | WholeTaskRun | ConditionRun | ForecastRun
+    for model in dict.fromkeys(run.model for run in runs if isinstance(run, kinds)):
         _check_made(model)
         load_pretrained(model)  # refuses what is missing, or a masked model's untied decoder
 
