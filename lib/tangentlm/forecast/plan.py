@@ -21,6 +21,8 @@ Rows = NDArray[np.int64]
 
 MOST_ROWS = 2000
 """Rows above which a stratified sample is used."""
+MOST_TEST_ROWS = 1000
+"""Rows of a test file above which a stratified sample is used."""
 MOST_REPEATS = 10
 FOLDS = 5
 INNER_FOLDS = 5
@@ -41,6 +43,7 @@ class Timings:
         repeat: Seconds of one repeat of all cross-validation with all rows.
         solves: Seconds of all decompositions of the whole kernel, beside cross-validation.
         rows: All rows, to which ``repeat`` and ``solves`` belong.
+        test: Rows of the test file, which the kernel has, too.
     """
 
     fixed: float
@@ -49,6 +52,7 @@ class Timings:
     repeat: float
     solves: float
     rows: int
+    test: int = 0
 
     def seconds(self, rows: int, repeats: int) -> float:
         """What a forecast takes.
@@ -63,7 +67,8 @@ class Timings:
         # Of what cross-validation does, decompositions grow fastest, with the third power; most of
         # the rest grows with the first. The second power lies between.
         part = (rows / self.rows) ** 2
-        of_kernel = self.passes * rows + self.products * rows**2
+        every = rows + self.test
+        of_kernel = self.passes * every + self.products * every**2
         return self.fixed + of_kernel + part * (self.repeat * repeats + self.solves)
 
 

@@ -134,29 +134,21 @@ class Problem:
         return np.asarray(logits.double().numpy())
 
     def kernel(
-        self,
-        rows: LabelledTexts,
-        columns: LabelledTexts | None = None,
-        *,
-        grouped: bool = False,
-        progress: bool = False,
+        self, texts: LabelledTexts, *, grouped: bool = False, progress: bool = False
     ) -> tuple[Array, dict[str, Array]]:
         """The kernel of the traced outputs.
 
         Args:
-            rows: N texts.
-            columns: M texts; by default the rows.
+            texts: N texts.
             grouped: Whether to part it by layer.
             progress: Whether to show a progress bar.
 
         Returns:
-            (N, M), and the parts by layer, which sum to it; none unless ``grouped``.
+            (N, N), and the parts by layer, which sum to it; none unless ``grouped``.
         """
-        head = "prompt" if self.prompted else "linear"
         kernel = entk(
             self.traced,
-            self.batch(rows, head),
-            None if columns is None else self.batch(columns, head),
+            self.batch(texts, "prompt" if self.prompted else "linear"),
             outputs="trace",
             by=layer_name if grouped else None,
             progress=progress,
