@@ -81,8 +81,9 @@ def _way(differences: Sequence[Difference], past: Past) -> str:
         )
     elif kernel.high < 0:
         text = (
-            f"A probe of frozen features is {_points(_turned(kernel))} above kernel regression, the "
-            "first-order picture of full fine-tuning, so nothing here speaks for more than a probe"
+            f"A probe of frozen features is {_points(_turned(kernel))} above kernel regression, "
+            "the first-order picture of full fine-tuning, so nothing here speaks for more than a "
+            "probe"
         )
     else:
         text = (
@@ -126,7 +127,9 @@ def _labels(
     else:
         doubts = "the rows speak against no label"
     if disagree:
-        groups = "group of near-duplicates has" if disagree == 1 else "groups of near-duplicates have"
+        groups = (
+            "group of near-duplicates has" if disagree == 1 else "groups of near-duplicates have"
+        )
         doubts += f", and {disagree} {groups} labels that disagree"
     return f"{more}; {doubts}."
 

@@ -108,9 +108,7 @@ class Comparison:
         Returns:
             The folds.
         """
-        return [
-            thinned(fold, size, self.labels, self.groups, INNER_FOLDS, seed) for fold in folds
-        ]
+        return [thinned(fold, size, self.labels, self.groups, INNER_FOLDS, seed) for fold in folds]
 
     def seconds_a_repeat(self) -> float:
         """What one repeat takes, from one of its folds, whose answers are not used.

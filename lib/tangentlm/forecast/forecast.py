@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,12 +32,12 @@ from tangentlm.forecast.plan import (
     make_plan,
     sample_rows,
 )
+from tangentlm.forecast.predictions import both_files, predictions_for
 from tangentlm.forecast.problem import MAX_LENGTH, Problem, about_model, make_problem
 from tangentlm.forecast.representers import representers
 from tangentlm.forecast.result import Cost, Data, Forecast, ModelFacts, Settings
 from tangentlm.forecast.ridge import CentredRidge
 from tangentlm.forecast.suspects import cosines, find_suspects
-from tangentlm.forecast.test_file import both_files, predictions_for
 from tangentlm.tasks.labelled_texts import LabelledTexts, read_labelled
 
 Array = NDArray[np.float64]
@@ -64,8 +64,8 @@ class Clock:
         return time.perf_counter() - self.started
 
     @contextmanager
-    def timing(self, part: str) -> Iterator[None]:
-        """Add what is done meanwhile to a part.
+    def timing(self, part: str) -> Generator[None]:
+        """Take the time of a part.
 
         Args:
             part: Its name.
@@ -74,8 +74,10 @@ class Clock:
             Nothing.
         """
         before = time.perf_counter()
-        yield
-        self.parts[part] = self.parts.get(part, 0.0) + time.perf_counter() - before
+        try:
+            yield
+        finally:
+            self.parts[part] = time.perf_counter() - before
 
 
 def forecast(

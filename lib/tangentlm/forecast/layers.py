@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tangentlm.errors import InputError
-from tangentlm.forecast.ridge import centred_scale
 from tangentlm.forecast.result import Layer
+from tangentlm.forecast.ridge import centred_scale
 from tangentlm.forecast.suspects import left_out_values
 from tangentlm.metrics import alignment
 

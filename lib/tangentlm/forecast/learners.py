@@ -79,7 +79,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class BagOfWords:
-    """Logistic regression on TF-IDF of words and pairs of words, whose table the training rows make.
+    """Logistic regression on TF-IDF of words and pairs of words, as the training rows have them.
 
     Attributes:
         texts: Of all rows, N.

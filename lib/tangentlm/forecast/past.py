@@ -73,9 +73,7 @@ def _as_asked(records: pd.DataFrame) -> pd.DataFrame:
     plain = (records["prompt"].fillna("manual") == "manual") & records["labels"].isna()
     every = pd.Series(True, index=records.index)
     whole = records["layers"].isna() if "layers" in records else every
-    return records[
-        plain & whole & (records["adaptation"] == "full") & (records["model"] == STUDY)
-    ]
+    return records[plain & whole & (records["adaptation"] == "full") & (records["model"] == STUDY)]
 
 
 def _accuracies(records: pd.DataFrame, column: str) -> pd.Series:

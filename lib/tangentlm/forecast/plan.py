@@ -25,7 +25,7 @@ MOST_TEST_ROWS = 1000
 """Rows of a test file above which a stratified sample is used."""
 MOST_REPEATS = 10
 FOLDS = 5
-INNER_FOLDS = 5
+INNER_FOLDS = 3
 LEAST_ROWS = 64
 """A budget cuts no task below so many rows."""
 RESERVE = 0.9
@@ -114,7 +114,7 @@ def make_plan(timings: Timings, budget: float) -> Plan:
             f"Cross-validation is repeated {repeats} times instead of {MOST_REPEATS}, to fit the "
             "budget."
             if repeats > 1
-            else f"Cross-validation is made once instead of {MOST_REPEATS} times, to fit the budget."
+            else f"Cross-validation is made once, not {MOST_REPEATS} times, to fit the budget."
         )
     while rows > LEAST_ROWS and timings.seconds(rows, repeats) > room:
         rows -= 1
@@ -182,5 +182,3 @@ def rows_of(texts: LabelledTexts, rows: Rows) -> LabelledTexts:
         rows=tuple(texts.rows[i] for i in rows),
         notes=texts.notes,
     )
-
-

@@ -1,4 +1,4 @@
-"""Kernel ridge regression with an intercept, for all ridges at once, and what it says of left-out rows.
+"""Kernel ridge regression with an intercept: fits, predictions, and fits without some rows.
 
 The labels are one-hot, T of shape (N, C); one kernel K (N, N) serves all classes. With
 H = I - 11^T / N, the features are centred, K~ = H K H, and
@@ -73,7 +73,7 @@ class CentredRidge:
         return cls(values.clip(min=0.0), vectors, means)
 
     def coefficients(self, targets: Array, ridge: float) -> Array:
-        """alpha.
+        """The coefficients alpha.
 
         Args:
             targets: T, (N, C).
@@ -102,7 +102,7 @@ class CentredRidge:
         return centred
 
     def predicted(self, targets: Array, ridge: float, columns: Array) -> Array:
-        """f of other rows.
+        """The values f of other rows.
 
         Args:
             targets: T, (N, C).
@@ -117,10 +117,10 @@ class CentredRidge:
         return fitted
 
     def left_out(self, targets: Array, ridge: float, groups: Rows | None = None) -> Array:
-        """f of every row from a fit without its group, exactly and without any refit.
+        """The values f of every row from a fit without its group, exactly and without a refit.
 
-        With G = H (K~ + lambda I)^-1 H the residuals of a group are (G_gg)^-1 (G T)_g, intercept
-        included: leaving rows out of a penalised least-squares fit is a rank-one matter for each.
+        With G = H (K~ + lambda I)^-1 H the residuals of a group are (G_gg)^-1 (G T)_g; the fit
+        without it has an intercept of its own.
 
         Args:
             targets: T, (N, C).

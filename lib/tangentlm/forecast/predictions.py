@@ -87,14 +87,14 @@ def predictions_for(
     shared = sum(sum(g.in_test) for g in duplicates if 0 < sum(g.in_test) < len(g.rows))
     if shared:
         notes.append(f"{shared} of its rows are near-duplicates of training rows.")
-    strange = sorted({row.label for row in known if row.label not in train.classes})
+    strange = sorted({str(row.label) for row in known} - set(train.classes))
     if strange:
-        notes.append(f"Classes that no training row has: {', '.join(map(str, strange))}.")
+        notes.append(f"Classes that no training row has: {', '.join(strange)}.")
     if not known:
         return Predictions(name, tuple(rows), None, None, None, tuple(notes))
     right = interval_of_share(sum(row.label == row.predicted for row in known), len(known))
-    percents = (100 * value for value in (right.estimate, right.low, right.high))
-    return Predictions(name, tuple(rows), *percents, tuple(notes))
+    accuracy, low, high = (100 * value for value in (right.estimate, right.low, right.high))
+    return Predictions(name, tuple(rows), accuracy, low, high, tuple(notes))
 
 
 def label_name(texts: LabelledTexts, row: int) -> str | None:
@@ -113,6 +113,5 @@ def label_name(texts: LabelledTexts, row: int) -> str | None:
 def _pulls(train: LabelledTexts, pulls: Array, rows: Sequence[int]) -> tuple[Pull, ...]:
     texts = joined(train)
     return tuple(
-        Pull(train.rows[i], texts[i], train.classes[train.labels[i]], float(pulls[i]))
-        for i in rows
+        Pull(train.rows[i], texts[i], train.classes[train.labels[i]], float(pulls[i])) for i in rows
     )
