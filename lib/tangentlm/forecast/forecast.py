@@ -80,9 +80,45 @@ class Clock:
             self.parts[part] = time.perf_counter() - before
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A forecast that is planned; nothing is computed yet but what the plan needs.
+
+    Attributes:
+        problem: The rows that will be used, and the model.
+        tested: The rows of the test file.
+        names: The names of the file and of the test file.
+        plan: How many rows and repeats.
+        costs: What training would cost.
+        clock: The time that was used so far.
+        budget: Minutes.
+        seed: All that is random follows it.
+        reduced: What was made smaller, a sentence each.
+    """
+
+    problem: Problem
+    tested: LabelledTexts | None
+    names: tuple[str, str]
+    plan: Plan
+    costs: tuple[Cost, ...]
+    clock: Clock
+    budget: float
+    seed: int
+    reduced: tuple[str, ...]
+
+    def __str__(self) -> str:
+        minutes = self.plan.seconds / 60
+        return (
+            f"Seed {self.seed}; {self.plan.rows} rows, {len(self.problem.texts.classes)} classes; "
+            f"cross-validation of {FOLDS} folds, {self.plan.repeats} times; about {minutes:.1f} "
+            f"minutes in all, of {self.budget:g} that are allowed."
+        )
+
+
 def forecast(
     data: str | Path | LabelledTexts,
     *,
+    columns: Mapping[str, str] | None = None,
     model: str = "pocket",
     test: str | Path | LabelledTexts | None = None,
     template: str | None = None,
@@ -95,6 +131,8 @@ def forecast(
 
     Args:
         data: A file of labelled texts, or what was read from one.
+        columns: Where the file's columns are, as ``read_labelled`` takes them, e.g.
+            ``{"label_column": "stars"}``; guessed by default.
         model: A name of ``params/models``, or a folder that holds a model.
         test: A file to predict, with the same columns.
         template: The prompt, with ``{text_a}``, ``{mask}`` and, for pairs, ``{text_b}``.
@@ -117,12 +155,50 @@ def forecast(
         >>> found.answer[0]  # doctest: +SKIP
         'Without fine-tuning, ...'
     """
+    prepared = prepare(
+        data, columns=columns, model=model, test=test, template=template, label_words=label_words,
+        budget=budget, seed=seed,
+    )  # fmt: skip
+    if progress:
+        print(prepared)
+    return compute(prepared, progress=progress)
+
+
+def prepare(
+    data: str | Path | LabelledTexts,
+    *,
+    columns: Mapping[str, str] | None = None,
+    model: str = "pocket",
+    test: str | Path | LabelledTexts | None = None,
+    template: str | None = None,
+    label_words: Sequence[str] | None = None,
+    budget: float = 10.0,
+    seed: int = 13,
+) -> Prepared:
+    """Read the files, load the model, time a little of everything, and plan.
+
+    Args:
+        data: As for ``forecast``, like all others.
+        columns: Where the file's columns are.
+        model: A name or a folder.
+        test: A file to predict.
+        template: The prompt.
+        label_words: A word a class.
+        budget: Minutes.
+        seed: All that is random follows it.
+
+    Returns:
+        What ``compute`` needs.
+
+    Raises:
+        InputError: As ``forecast``.
+    """
     if not budget > 0:
         raise InputError(f"a budget has to be some minutes, not {budget!r}")
     clock = Clock()
-    name, every = _read(data)
+    name, every = _read(data, columns)
     _check(every)
-    test_name, tested = _read(test) if test is not None else ("", None)
+    test_name, tested = _read(test, columns) if test is not None else ("", None)
     if tested is not None and (tested.pairs is None) != (every.pairs is None):
         raise InputError(f"{name} and {test_name} differ: one has pairs of texts, the other none")
     texts, reduced = _sampled(every, MOST_ROWS, seed, "")
@@ -136,24 +212,26 @@ def forecast(
         costs = training_costs(problem, seed)
     with clock.timing("plan"):
         plan = _plan(problem, tested, budget, clock, seed)
-    if progress:
-        print(
-            f"Seed {seed}; {plan.rows} rows of {len(every.texts)}; cross-validation of {FOLDS} "
-            f"folds, {plan.repeats} times; about {plan.seconds / 60:.1f} minutes in all."
-        )
-    texts = sample_rows(texts, plan.rows, seed)
-    problem = replace(problem, texts=texts)
-    return _computed(
+    problem = replace(problem, texts=sample_rows(texts, plan.rows, seed))
+    return Prepared(
         problem, tested, (name, test_name), plan, costs, clock, budget, seed,
-        (*reduced, *plan.reduced), progress,
+        (*reduced, *plan.reduced),
     )  # fmt: skip
 
 
-def _computed(
-    problem: Problem, tested: LabelledTexts | None, names: tuple[str, str], plan: Plan,
-    costs: tuple[Cost, ...], clock: Clock, budget: float, seed: int, reduced: tuple[str, ...],
-    progress: bool,
-) -> Forecast:  # fmt: skip
+def compute(prepared: Prepared, *, progress: bool = True) -> Forecast:
+    """Compute what was planned.
+
+    Args:
+        prepared: What ``prepare`` gave.
+        progress: Whether to show progress bars.
+
+    Returns:
+        The forecast.
+    """
+    problem, tested, names = prepared.problem, prepared.tested, prepared.names
+    plan, clock, budget, seed = prepared.plan, prepared.clock, prepared.budget, prepared.seed
+    costs, reduced = prepared.costs, prepared.reduced
     texts = problem.texts
     labels, classes, count = np.array(texts.labels), len(texts.classes), len(texts.texts)
     with clock.timing("near-duplicates"):
@@ -220,10 +298,12 @@ def _computed(
     )
 
 
-def _read(data: str | Path | LabelledTexts) -> tuple[str, LabelledTexts]:
+def _read(
+    data: str | Path | LabelledTexts, columns: Mapping[str, str] | None
+) -> tuple[str, LabelledTexts]:
     if isinstance(data, LabelledTexts):
         return "texts", data
-    return Path(data).name, read_labelled(data)
+    return Path(data).name, read_labelled(data, **(columns or {}))
 
 
 def _check(texts: LabelledTexts) -> None:
