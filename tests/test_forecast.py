@@ -115,9 +115,7 @@ class TestRepresenters:
     def test_each_is_a_coefficient_times_the_kernel_of_centred_features(self):
         features, labels = made_up(25)
         other = made_up(4, seed=2)[0]
-        found = representers(
-            features @ features.T, features @ other.T, labels, 3, np.arange(25)
-        )
+        found = representers(features @ features.T, features @ other.T, labels, 3, np.arange(25))
         mean = features.mean(axis=0)
         centred = (other - mean) @ (features - mean).T
         coefficients = found.pulls / centred
@@ -302,7 +300,7 @@ class TestSuspects:
         labels = np.random.default_rng(1).integers(2, size=100)
         found = find_suspects(texts_of(labels), features @ features.T, np.arange(100))
         assert found.rows == ()
-        assert "mean nothing" in str(found.reason)
+        assert "too little above" in str(found.reason)
 
 
 class TestLayers:

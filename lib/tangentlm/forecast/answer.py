@@ -123,7 +123,11 @@ def _labels(
     if suspects.reason is not None:
         doubts = "no label is accused, since the regression is too weak to accuse any"
     elif suspects.rows:
-        doubts = f"{len(suspects.rows)} labels are worth a second look"
+        doubts = (
+            f"of the {suspects.doubted} rows that kernel regression on the others calls something "
+            f"else, by its own mistakes or theirs, the {len(suspects.rows)} most doubtful are "
+            "listed for a second look"
+        )
     else:
         doubts = "the rows speak against no label"
     if disagree:

@@ -219,12 +219,14 @@ class Suspects:
         accuracy: Leave-one-out accuracy of kernel regression, percent.
         majority: The majority's share, percent.
         reason: Why there is no list: the predictor is too near the majority to accuse anyone.
+        doubted: How many rows the regression calls something else, listed or not.
     """
 
     rows: tuple[Suspect, ...]
     accuracy: float
     majority: float
     reason: str | None = None
+    doubted: int = 0
 
 
 @dataclass(frozen=True)
