@@ -53,13 +53,15 @@ def answer_of(
 
 
 def _reached(scores: Sequence[Score], differences: Sequence[Difference]) -> str:
-    best, majority = _best(scores), next(s for s in scores if s.method == MAJORITY)
+    by_method = {score.method: score for score in scores}
+    majority = by_method[MAJORITY]
     ahead = next((d for d in differences if d.worse == MAJORITY), None)
     if ahead is None:
         return (
             f"No way without fine-tuning does better than naming the largest class, "
             f"which is right for {_share(majority)} of the rows."
         )
+    best = by_method[ahead.better]
     if ahead.low <= 0:
         return (
             f"The best way without fine-tuning, {best.method}, tells {_share(best)} of held-out "

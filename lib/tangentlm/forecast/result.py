@@ -1,8 +1,9 @@
 """What a forecast is made of: plain numbers, texts and lists, which JSON holds as they are.
 
 Shares (accuracies, macro-F1) are in percent and differences in points. ``low`` and ``high`` are the
-ends of an interval of 95 %. Rows are numbers of rows in the user's file, from 0. What could not be
-computed is ``None``, and a field ``reason`` beside it says why; nothing is left out in silence.
+ends of an interval of 95 %. A row's number is where it stands in the user's file, as
+``read_labelled`` counts. What could not be computed is ``None``, and a field ``reason`` beside it
+says why; nothing is left out in silence.
 """
 
 from __future__ import annotations
