@@ -395,9 +395,10 @@ class TestAnswer:
     )
     NOBODY = Suspects((), 51.0, 50.0, "too weak")
 
-    def differences(self, kernel: float, best: float):
+    def differences(self, kernel: float, best: float, words: float = 0.0):
         return (
             Difference("kernel regression", "probe", kernel, kernel - 3, kernel + 3),
+            Difference("kernel regression", "bag of words", -words, -words - 3, 3 - words),
             Difference("probe", "majority", best, best - 3, best + 3),
         )
 
@@ -420,6 +421,14 @@ class TestAnswer:
         )[1]
         assert "speaks for more than a probe" in third
         assert "5.0 points (2.0 to 8.0)" in third
+        assert "bag of words" not in third
+
+    @pytest.mark.parametrize("words", [2.0, 4.0])
+    def test_words_that_do_better_are_named(self, words):
+        second = answer.answer_of(
+            self.SCORES, self.differences(5.0, 5.0, words), (), self.NOBODY, (), Past((), {}, "")
+        )[1]
+        assert ("bag of words" in second) == (words > 3)
 
 
 def test_past_tasks_are_means_of_paired_splits():
