@@ -211,6 +211,16 @@ class TestCrossValidation:
         assert all((told[0] >= 0).all() for told in comparison.told.values())
 
 
+    def test_too_few_rows_are_refused_and_few_are_not(self):
+        labels = np.array([0, 1, 0, 1])
+        with pytest.raises(InputError, match="too few"):
+            folds_of(labels, np.zeros(4, dtype=int), outer=5, inner=3, seed=0)
+        features = made_up(4, classes=2)[0]
+        folds = folds_of(labels, np.array([0, 0, 1, 1]), outer=5, inner=3, seed=0)
+        assert [fold.inner for fold in folds] == [(), ()]
+        assert set(nested_predictions(Probe(features), labels, folds)) <= {0, 1}
+
+
 def _pooled(results) -> int:
     """The candidate of the most right answers over all folds, ties to the first."""
     return int(np.asarray(results["mean_test_score"]).round(12).argmax())
