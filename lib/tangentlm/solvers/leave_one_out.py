@@ -80,20 +80,24 @@ def generalised_cross_validation(M: ArrayLike | Spectrum, T: ArrayLike, ridge: f
 def _checked(M: ArrayLike | Spectrum, T: ArrayLike, ridge: float) -> tuple[Spectrum, Array, Array]:
     """The decomposition of M, flat targets, and the eigenvalues of M + s I."""
     targets = np.asarray(T, dtype=np.float64).ravel()
-    if not isinstance(M, Spectrum):
-        matrix = np.asarray(M, dtype=np.float64)
-        if matrix.ndim != 2 or not matrix.size:
-            raise InputError(f"a kernel of samples and outputs is (N C, N C), not {matrix.shape}")
-        if not np.isfinite(matrix).all():
-            raise InputError("the kernel has an entry that is not finite")
-        M = Spectrum.of(matrix[:, None, :, None])
-    if M.values.shape != targets.shape:
-        raise InputError(f"a kernel of {len(M.values)} rows does not fit {len(targets)} targets")
+    spectrum = M if isinstance(M, Spectrum) else _decomposed(M)
+    values = spectrum.values
+    if values.shape != targets.shape:
+        raise InputError(f"a kernel of {len(values)} rows does not fit {len(targets)} targets")
     if not np.isfinite(targets).all():
         raise InputError("a target is not finite")
-    if not (np.isfinite(ridge) and M.values.min() + ridge > 0):
+    if not (np.isfinite(ridge) and values.min() + ridge > 0):
         raise InputError(
             f"ridge = {ridge} does not make the kernel positive definite; its least eigenvalue is "
-            f"{M.values.min():.3g}"
+            f"{values.min():.3g}"
         )
-    return M, targets, M.values + ridge
+    return spectrum, targets, values + ridge
+
+
+def _decomposed(M: ArrayLike) -> Spectrum:
+    matrix = np.asarray(M, dtype=np.float64)
+    if matrix.ndim != 2 or not matrix.size:
+        raise InputError(f"a kernel of samples and outputs is (N C, N C), not {matrix.shape}")
+    if not np.isfinite(matrix).all():
+        raise InputError("the kernel has an entry that is not finite")
+    return Spectrum.of(matrix[:, None, :, None])
