@@ -46,8 +46,8 @@ def block_leave_one_out(M: ArrayLike | Spectrum, T: ArrayLike, ridge: float, out
     vectors = spectrum.vectors.reshape(-1, outputs, len(targets))
     blocks = (vectors / shifted) @ vectors.transpose(0, 2, 1)
     solved = spectrum.vectors @ ((spectrum.vectors.T @ targets) / shifted)
-    residuals: Array = np.linalg.solve(blocks, solved.reshape(-1, outputs, 1))[:, :, 0]
-    return residuals
+    residuals = np.linalg.solve(blocks, solved.reshape(-1, outputs, 1))
+    return np.asarray(residuals[:, :, 0], dtype=np.float64)
 
 
 def generalised_cross_validation(M: ArrayLike | Spectrum, T: ArrayLike, ridge: float) -> float:
