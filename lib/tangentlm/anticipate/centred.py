@@ -91,12 +91,12 @@ class CentredKernel:
 
     @property
     def samples(self) -> int:
-        """n."""
+        """How many samples there are, n."""
         return len(self.values)
 
     @property
     def rows(self) -> int:
-        """N = n (C - 1), the dimension of M."""
+        """The dimension of M, N = n (C - 1)."""
         return self.values.shape[0] * self.values.shape[1]
 
     @property
@@ -123,7 +123,7 @@ class CentredKernel:
 
     @property
     def mean_eigenvalue(self) -> float:
-        """tr M / N, the unit of the ridges."""
+        """The mean of all eigenvalues, tr M / N: the unit of the ridges."""
         return float(self.spectrum.values.mean())
 
     @cached_property

@@ -27,9 +27,10 @@ RIDGES = tuple(float(ridge) for ridge in np.logspace(-4, 2, 13))
 
 
 def gradient_norm(kernel: CentredKernel) -> float:
-    """chi K chi / n^2: the squared norm of the gradient of the mean cross-entropy before training.
+    """The squared norm of the loss gradient before training, chi K chi / n^2.
 
-    It is the rate at which gradient flow starts to lower the training loss (Jacot et al. 2018).
+    The loss is the mean cross-entropy, chi its derivative. The number is the rate at which gradient
+    flow starts to lower the loss (Jacot et al. 2018).
 
     Args:
         kernel: The kernel, the labels and the logits.
@@ -42,7 +43,7 @@ def gradient_norm(kernel: CentredKernel) -> float:
 
 
 def linearised_loss(kernel: CentredKernel, time: float) -> float:
-    """sum_i e^(-2 t lambda_i / n) (u_i . T)^2 / n: what is left of the targets after a time.
+    """What is left of the targets after a time, sum_i e^(-2 t lambda_i / n) (u_i . T)^2 / n.
 
     Gradient flow of the mean of |f - y|^2 / 2 over samples, with the kernel as it is before
     training: f' = -M (f - y) / n.
@@ -86,7 +87,7 @@ def target_alignment(kernel: CentredKernel) -> float:
 
 
 def evidence(eigenvalues: Array, projections: Array, ridge: float) -> float:
-    """-log(T G T / N) / 2 + log|G| / (2 N): the log evidence of a Gaussian process, a row of T.
+    """The log evidence of a Gaussian process, a row: -log(T G T / N) / 2 + log|G| / (2 N).
 
     T ~ Normal(0, v (M + s I)), with the variance v at its most likely value, T G T / N. The term
     -(1 + log 2 pi) / 2 is left out (Rasmussen and Williams 2006, equation 2.30).

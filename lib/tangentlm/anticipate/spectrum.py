@@ -49,7 +49,9 @@ def kappa(kernel: ArrayLike, sigma: float = SIGMA, *, relative: bool = False) ->
 
 
 def entropy_rank(eigenvalues: ArrayLike) -> float:
-    """exp(-sum p_i log p_i) with p_i = lambda_i / sum lambda (Roy and Vetterli 2007).
+    """The exponential of the spectrum's entropy (Roy and Vetterli 2007).
+
+    It is exp(-sum p_i log p_i) with p_i = lambda_i / sum lambda.
 
     Example:
         >>> round(entropy_rank([2.0, 2.0, 2.0, 0.0]), 6)
@@ -70,7 +72,7 @@ def entropy_rank(eigenvalues: ArrayLike) -> float:
 
 
 def effective_dimension(eigenvalues: ArrayLike, ridge: float) -> float:
-    """sum lambda_i / (lambda_i + s), the degrees of freedom of the ridge fit (Zhang 2005).
+    """The degrees of freedom of the ridge fit, sum lambda_i / (lambda_i + s) (Zhang 2005).
 
     Example:
         >>> effective_dimension([1.0, 1.0, 0.0], ridge=1.0)
