@@ -1,8 +1,8 @@
 """Predictors that read a pre-trained classifier's own labels: of a masked LM, its vocabulary.
 
-theta_iz is the probability that the model gives to token z at the mask of sample i. Both are lower
-bounds of the mean log-likelihood of the best classifier on top of the source labels, on the samples
-that they are computed from: with more tokens than samples they flatter.
+theta_iz is the probability that the model gives to token z at the mask of sample i. Both measure
+how well classes could be told from tokens on the very samples that they are computed from: with
+more tokens than samples they flatter.
 """
 
 from __future__ import annotations
