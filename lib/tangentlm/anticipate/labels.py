@@ -67,7 +67,7 @@ def linearised_loss(kernel: CentredKernel, time: float) -> float:
 def target_alignment(kernel: CentredKernel) -> float:
     """The cosine of M and T T^T, both centred over samples, over all pairs of outputs.
 
-    For one output the centred alignment of Cortes et al. (2012), equation 1.
+    For one output the centred alignment of Cortes et al. (2012).
 
     Args:
         kernel: The kernel and its targets.

@@ -101,7 +101,7 @@ _OF_FEATURES = {
         "LogME", "features", 1, "mean_c max log p(y_c | F, alpha, beta) / n", "you2021logme"
     ),
     "h_score": Predictor(
-        "H-score, shrunk", "features", 1, "(1 - a) tr(S_a^-1 cov E[f | y])", "ibrahim2022newer"
+        "H-score, shrunk", "features", 1, "(1 - a) tr(S_a^-1 cov E[f | y])", "ibrahim2021newer"
     ),
     "trans_rate": Predictor(
         "TransRate", "features", 1, "R(Z) - sum_c n_c / n R(Z_c)", "huang2022frustratingly"
