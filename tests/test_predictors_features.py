@@ -74,8 +74,8 @@ def test_h_score_is_its_definition(shape):
 
 def test_h_score_of_perfect_classes_nears_their_number_less_one():
     # Without noise, and with so many samples that nothing is shrunk, H = tr(I) on two dimensions.
-    corners = np.array([[0.0, 10], [1, -10], [-1, -10]])
-    y = np.arange(3000) % 3
+    corners = np.array([[0.0, 1], [1, -1], [-1, -1]])
+    y = np.arange(30_000) % 3
     assert h_score(corners[y], y) == pytest.approx(2, rel=1e-2)
 
 
@@ -158,8 +158,8 @@ def test_probe_knows_what_can_be_learned_and_what_not():
     F, y = sample(60, 5, classes=2, apart=6.0)
     assert probe_accuracy(F, y) == 1.0
     random = np.random.default_rng(0)
-    noise = [probe_accuracy(random.normal(size=(60, 5)), y) for _ in range(5)]
-    assert 0.35 < np.mean(noise) < 0.65
+    noise = [probe_accuracy(random.normal(size=(60, 5)), y) for _ in range(2)]
+    assert 0.3 < np.mean(noise) < 0.7
     assert probe_accuracy(F, y) == probe_accuracy(F, y)
 
 
