@@ -17,7 +17,7 @@ from tangentlm.params import project_root
 from test_predictors_features import sample
 from test_predictors_spectrum import problem
 
-SUBSET = {"layers": [0, 2], "depth": 4, "parameters": 64, "time": 1.0}
+SUBSET = {"layers": [0, 2], "parameters": 64, "time": 1.0}
 UNITS = {"lambda_max": 1, "trace": 1, "gradient_norm": 1, "kappa": None, "linearised_loss": None}
 """By which power of a factor before the kernel a predictor grows; None: it depends."""
 
@@ -32,13 +32,13 @@ def test_every_predictor_has_its_place():
     assert set(found) == named("baseline", "spectrum", "labels")
     assert found["layers"] == 2
     assert found["parameters"] == 64
-    assert found["mean_depth"] == 0.5
+    assert found["mean_depth"] == 1.0
     F, y = sample()
     tokens = np.full((24, 3), 1 / 3)
     found = feature_predictors(dict.fromkeys(FEATURES_OF, F), y, tokens)
     assert set(found) == named("features")
     assert set(feature_predictors({"last": F}, y)) == {n for n in found if n.endswith("_last")}
-    assert named("ceiling") == {"early_loss"}
+    assert named("ceiling") == {"early_train_loss"}
     assert all(np.isfinite(list(found.values())))
 
 
@@ -94,7 +94,7 @@ def test_a_kernel_of_more_layers_is_larger_by_every_measure_of_size():
 def test_as_claimed_turns_what_is_better_when_small():
     assert as_claimed({"gcv": 2.0, "evidence": 2.0}) == {"gcv": -2.0, "evidence": 2.0}
     assert {n for n, one in PREDICTORS.items() if one.better < 0} == {
-        "kappa", "kappa_relative", "linearised_loss", "loo_error", "gcv", "early_loss",
+        "kappa", "kappa_relative", "linearised_loss", "loo_error", "gcv", "early_train_loss",
     }  # fmt: skip
     with pytest.raises(InputError, match="did you mean 'evidence'"):
         as_claimed({"evidnce": 1.0})
@@ -103,8 +103,8 @@ def test_as_claimed_turns_what_is_better_when_small():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"layers": []}, "none of a model with 4"),
-        ({"layers": [4]}, r"layers \[4\] are none of a model with 4"),
+        ({"layers": []}, r"layers \[\] must be numbers of layers"),
+        ({"layers": [-1]}, r"layers \[-1\] must be numbers of layers"),
         ({"parameters": 0}, "parameters = 0"),
         ({"time": -1.0}, "time = -1"),
     ],

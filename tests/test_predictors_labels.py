@@ -14,6 +14,7 @@ from tangentlm.anticipate.centred import CentredKernel
 from tangentlm.anticipate.labels import (
     RIDGES,
     best_ridges,
+    common_time,
     evidence,
     gradient_norm,
     linearised_loss,
@@ -57,6 +58,21 @@ def test_linearised_loss_is_that_of_gradient_flow(outputs):
         assert linearised_loss(found, time) == pytest.approx(expected, rel=1e-6)
     with pytest.raises(InputError, match="time = -1"):
         linearised_loss(found, -1)
+
+
+def test_a_common_time_is_that_of_steps_which_do_not_diverge():
+    kernel = centred(width=10)
+    steps, rate = 50, kernel.samples / kernel.spectrum.values[-1]
+    f = np.zeros(kernel.rows)
+    for _ in range(steps):
+        f -= rate * kernel.matrix @ (f - kernel.targets.ravel()) / kernel.samples
+    time = common_time(kernel, steps)
+    assert time == pytest.approx(rate * steps)
+    # Descent with steps is a little faster than the flow, and has little left of less.
+    left = np.sum((f - kernel.targets.ravel()) ** 2) / kernel.samples
+    assert left <= linearised_loss(kernel, time) < linearised_loss(kernel, 0.0)
+    with pytest.raises(InputError, match="steps = 0"):
+        common_time(kernel, 0)
 
 
 def test_alignment_of_two_classes_is_that_of_centred_kernels():
