@@ -87,7 +87,9 @@ kernel = kernel_by_layer(
     [*every_layer, HEAD] if trains_head else every_layer,
 )
 kernel_seconds = time.perf_counter() - started
-kernels_of = {"adapters": []} | ({"adapters and head": [HEAD]} if trains_head else {})
+kernels_of = {"adapters": []} | (
+    {"adapters and head": [HEAD]} if trains_head else {}
+)
 
 # %% [markdown]
 # ## The predictors of every choice
@@ -111,7 +113,9 @@ for name, beside in kernels_of.items():
     duration = common_time(CentredKernel.of(whole, labels, start), run.steps)
     for subset in tqdm(subsets, unit="choice", leave=False):
         with problem.chosen(subset) as network:
-            trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
+            trained = sum(
+                p.numel() for p in network.parameters() if p.requires_grad
+            )
         found = kernel_predictors(
             of_layers(kernel, [*problem.names(subset), *beside]),
             labels,
