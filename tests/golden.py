@@ -45,7 +45,7 @@ OTHER_MACHINE = {
     "condition": 1e-4,
     "two_stage": 1e-3,
     "head_kernels": 1e-3,
-    "anticipate": 1e-3,
+    "anticipate": 2e-3,
 }
 """How far numbers may be off on another processor, relative to the largest of their array.
 
