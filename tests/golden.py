@@ -46,6 +46,7 @@ OTHER_MACHINE = {
     "layer_training": 1e-3,
     "two_stage": 1e-3,
     "head_kernels": 1e-3,
+    "anticipate": 2e-3,
 }
 """How far numbers may be off on another processor, relative to the largest of their array.
 
