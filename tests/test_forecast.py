@@ -115,9 +115,7 @@ class TestRepresenters:
     def test_each_is_a_coefficient_times_the_kernel_of_centred_features(self):
         features, labels = made_up(25)
         other = made_up(4, seed=2)[0]
-        found = representers(
-            features @ features.T, features @ other.T, labels, 3, np.arange(25)
-        )
+        found = representers(features @ features.T, features @ other.T, labels, 3, np.arange(25))
         mean = features.mean(axis=0)
         centred = (other - mean) @ (features - mean).T
         coefficients = found.pulls / centred

@@ -271,7 +271,8 @@ def test_those_who_see_nothing_hear_everything(plain):
         assert len(picture["aria-label"]) > 60
     assert len(plain.all("svg")) == 5
     assert any(
-        "kernel regression: 74.4 (68.0 to 80.1)" in given["aria-label"] for given in plain.all("svg")
+        "kernel regression: 74.4 (68.0 to 80.1)" in given["aria-label"]
+        for given in plain.all("svg")
     )
 
 

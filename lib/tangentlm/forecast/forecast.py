@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -157,10 +157,8 @@ def forecast(
     """
     prepared = prepare(
         data, columns=columns, model=model, test=test, template=template, label_words=label_words,
-        budget=budget, seed=seed,
+        budget=budget, seed=seed, progress=progress,
     )  # fmt: skip
-    if progress:
-        print(prepared)
     return compute(prepared, progress=progress)
 
 
@@ -174,6 +172,7 @@ def prepare(
     label_words: Sequence[str] | None = None,
     budget: float = 10.0,
     seed: int = 13,
+    progress: bool = True,
 ) -> Prepared:
     """Read the files, load the model, time a little of everything, and plan.
 
@@ -186,6 +185,7 @@ def prepare(
         label_words: A word a class.
         budget: Minutes.
         seed: All that is random follows it.
+        progress: Whether to print what was read and what is planned.
 
     Returns:
         What ``compute`` needs.
@@ -201,6 +201,9 @@ def prepare(
     test_name, tested = _read(test, columns) if test is not None else ("", None)
     if tested is not None and (tested.pairs is None) != (every.pairs is None):
         raise InputError(f"{name} and {test_name} differ: one has pairs of texts, the other none")
+    if progress:
+        print(f"{name}: {len(every.texts):,} rows, {len(every.classes)} classes.", *every.notes,
+              f"Loading {model} and timing a few rows.", sep="\n", flush=True)  # fmt: skip
     texts, reduced = _sampled(every, MOST_ROWS, seed, "")
     if tested is not None:
         tested, more = _sampled(tested, MOST_TEST_ROWS, seed, "the test file's ")
@@ -213,10 +216,13 @@ def prepare(
     with clock.timing("plan"):
         plan = _plan(problem, tested, budget, clock, seed)
     problem = replace(problem, texts=sample_rows(texts, plan.rows, seed))
-    return Prepared(
+    prepared = Prepared(
         problem, tested, (name, test_name), plan, costs, clock, budget, seed,
         (*reduced, *plan.reduced),
     )  # fmt: skip
+    if progress:
+        print(*prepared.reduced, prepared, sep="\n", flush=True)
+    return prepared
 
 
 def compute(prepared: Prepared, *, progress: bool = True) -> Forecast:
