@@ -18,7 +18,7 @@ examples:
   tangentlm forecast reviews.csv --template "{text_a} It was {mask}." --label-words bad,good
 
 CSV, TSV, JSON, JSON lines, Parquet and folders of datasets are read; columns are guessed, and the
-guess is said. Nothing is trained, and nothing needs a network. The same as JSON lies beside the page.
+guess is said. Nothing is trained, and nothing needs a network. The page has a twin in JSON.
 """
 _STUDY = """\
 examples:
