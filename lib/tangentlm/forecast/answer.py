@@ -53,13 +53,15 @@ def answer_of(
 
 
 def _reached(scores: Sequence[Score], differences: Sequence[Difference]) -> str:
-    best, majority = _best(scores), next(s for s in scores if s.method == MAJORITY)
+    by_method = {score.method: score for score in scores}
+    majority = by_method[MAJORITY]
     ahead = next((d for d in differences if d.worse == MAJORITY), None)
     if ahead is None:
         return (
             f"No way without fine-tuning does better than naming the largest class, "
             f"which is right for {_share(majority)} of the rows."
         )
+    best = by_method[ahead.better]
     if ahead.low <= 0:
         return (
             f"The best way without fine-tuning, {best.method}, tells {_share(best)} of held-out "
@@ -123,7 +125,11 @@ def _labels(
     if suspects.reason is not None:
         doubts = "no label is accused, since the regression is too weak to accuse any"
     elif suspects.rows:
-        doubts = f"{len(suspects.rows)} labels are worth a second look"
+        doubts = (
+            f"of the {suspects.doubted} rows that kernel regression on the others calls something "
+            f"else, by its own mistakes or theirs, the {len(suspects.rows)} most doubtful are "
+            "listed for a second look"
+        )
     else:
         doubts = "the rows speak against no label"
     if disagree:

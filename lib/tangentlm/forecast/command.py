@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tangentlm.forecast.forecast import compute, prepare
+from tangentlm.forecast.forecast import compute
+from tangentlm.forecast.prepare import prepare
 from tangentlm.forecast.report import check_place, write_report
 from tangentlm.params.base import check_model
 

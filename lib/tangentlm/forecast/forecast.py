@@ -2,117 +2,30 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tangentlm.errors import InputError
 from tangentlm.forecast.answer import answer_of, cannot_say
 from tangentlm.forecast.bootstrap import DRAWS, Bootstrap
 from tangentlm.forecast.comparison import Comparison, outcome_of
-from tangentlm.forecast.cost import training_costs
 from tangentlm.forecast.layers import layers_of
 from tangentlm.forecast.learners import BagOfWords, KernelRegression, Probe
 from tangentlm.forecast.near_duplicates import joined, near_duplicates
 from tangentlm.forecast.past import past_tasks
 from tangentlm.forecast.picture import picture_of
-from tangentlm.forecast.plan import (
-    FOLDS,
-    INNER_FOLDS,
-    MOST_ROWS,
-    MOST_TEST_ROWS,
-    Plan,
-    Timings,
-    extrapolated,
-    make_plan,
-    sample_rows,
-)
+from tangentlm.forecast.plan import INNER_FOLDS, MOST_ROWS
 from tangentlm.forecast.predictions import both_files, predictions_for
-from tangentlm.forecast.problem import MAX_LENGTH, Problem, about_model, make_problem
+from tangentlm.forecast.prepare import Clock, Prepared, prepare
+from tangentlm.forecast.problem import MAX_LENGTH, Problem, about_model
 from tangentlm.forecast.representers import representers
 from tangentlm.forecast.result import Cost, Data, Forecast, ModelFacts, Settings
-from tangentlm.forecast.ridge import CentredRidge
 from tangentlm.forecast.suspects import cosines, find_suspects
-from tangentlm.tasks.labelled_texts import LabelledTexts, read_labelled
+from tangentlm.tasks.labelled_texts import LabelledTexts
 
 Array = NDArray[np.float64]
-
-PILOT = (8, 32)
-"""Rows whose kernels are timed for the plan."""
-
-
-@dataclass
-class Clock:
-    """Seconds since the start, and those of each part.
-
-    Attributes:
-        started: By ``time.perf_counter``.
-        parts: Seconds by part.
-    """
-
-    started: float = field(default_factory=time.perf_counter)
-    parts: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds since the start."""
-        return time.perf_counter() - self.started
-
-    @contextmanager
-    def timing(self, part: str) -> Generator[None]:
-        """Take the time of a part.
-
-        Args:
-            part: Its name.
-
-        Yields:
-            Nothing.
-        """
-        before = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.parts[part] = time.perf_counter() - before
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A forecast that is planned; nothing is computed yet but what the plan needs.
-
-    Attributes:
-        problem: The rows that will be used, and the model.
-        tested: The rows of the test file.
-        names: The names of the file and of the test file.
-        plan: How many rows and repeats.
-        costs: What training would cost.
-        clock: The time that was used so far.
-        budget: Minutes.
-        seed: All that is random follows it.
-        reduced: What was made smaller, a sentence each.
-    """
-
-    problem: Problem
-    tested: LabelledTexts | None
-    names: tuple[str, str]
-    plan: Plan
-    costs: tuple[Cost, ...]
-    clock: Clock
-    budget: float
-    seed: int
-    reduced: tuple[str, ...]
-
-    def __str__(self) -> str:
-        minutes = self.plan.seconds / 60
-        return (
-            f"Seed {self.seed}; {self.plan.rows} rows, {len(self.problem.texts.classes)} classes; "
-            f"cross-validation of {FOLDS} folds, {self.plan.repeats} times; about {minutes:.1f} "
-            f"minutes in all, of {self.budget:g} that are allowed."
-        )
 
 
 def forecast(
@@ -125,6 +38,7 @@ def forecast(
     label_words: Sequence[str] | None = None,
     budget: float = 10.0,
     seed: int = 13,
+    most_rows: int = MOST_ROWS,
     progress: bool = True,
 ) -> Forecast:
     """What may be said of a task before any training.
@@ -140,6 +54,7 @@ def forecast(
             default the classes' names, where they are such words.
         budget: Minutes that it may take.
         seed: All that is random follows it.
+        most_rows: Of more rows a stratified sample is used.
         progress: Whether to print the plan and show progress bars.
 
     Returns:
@@ -157,72 +72,9 @@ def forecast(
     """
     prepared = prepare(
         data, columns=columns, model=model, test=test, template=template, label_words=label_words,
-        budget=budget, seed=seed, progress=progress,
+        budget=budget, seed=seed, most_rows=most_rows, progress=progress,
     )  # fmt: skip
     return compute(prepared, progress=progress)
-
-
-def prepare(
-    data: str | Path | LabelledTexts,
-    *,
-    columns: Mapping[str, str] | None = None,
-    model: str = "pocket",
-    test: str | Path | LabelledTexts | None = None,
-    template: str | None = None,
-    label_words: Sequence[str] | None = None,
-    budget: float = 10.0,
-    seed: int = 13,
-    progress: bool = True,
-) -> Prepared:
-    """Read the files, load the model, time a little of everything, and plan.
-
-    Args:
-        data: As for ``forecast``, like all others.
-        columns: Where the file's columns are.
-        model: A name or a folder.
-        test: A file to predict.
-        template: The prompt.
-        label_words: A word a class.
-        budget: Minutes.
-        seed: All that is random follows it.
-        progress: Whether to print what was read and what is planned.
-
-    Returns:
-        What ``compute`` needs.
-
-    Raises:
-        InputError: As ``forecast``.
-    """
-    if not budget > 0:
-        raise InputError(f"a budget has to be some minutes, not {budget!r}")
-    clock = Clock()
-    name, every = _read(data, columns)
-    _check(every)
-    test_name, tested = _read(test, columns) if test is not None else ("", None)
-    if tested is not None and (tested.pairs is None) != (every.pairs is None):
-        raise InputError(f"{name} and {test_name} differ: one has pairs of texts, the other none")
-    if progress:
-        print(f"{name}: {len(every.texts):,} rows, {len(every.classes)} classes.", *every.notes,
-              f"Loading {model} and timing a few rows.", sep="\n", flush=True)  # fmt: skip
-    texts, reduced = _sampled(every, MOST_ROWS, seed, "")
-    if tested is not None:
-        tested, more = _sampled(tested, MOST_TEST_ROWS, seed, "the test file's ")
-        reduced += more
-    with clock.timing("model"):
-        words = None if label_words is None else tuple(label_words)
-        problem = make_problem(texts, model, template=template, label_words=words, seed=seed)
-    with clock.timing("training steps"):
-        costs = training_costs(problem, seed)
-    with clock.timing("plan"):
-        plan = _plan(problem, tested, budget, clock, seed)
-    problem = replace(problem, texts=sample_rows(texts, plan.rows, seed))
-    prepared = Prepared(
-        problem, tested, (name, test_name), plan, costs, clock, budget, seed,
-        (*reduced, *plan.reduced),
-    )  # fmt: skip
-    if progress:
-        print(*prepared.reduced, prepared, sep="\n", flush=True)
-    return prepared
 
 
 def compute(prepared: Prepared, *, progress: bool = True) -> Forecast:
@@ -235,11 +87,9 @@ def compute(prepared: Prepared, *, progress: bool = True) -> Forecast:
     Returns:
         The forecast.
     """
-    problem, tested, names = prepared.problem, prepared.tested, prepared.names
-    plan, clock, budget, seed = prepared.plan, prepared.clock, prepared.budget, prepared.seed
-    costs, reduced = prepared.costs, prepared.reduced
+    problem, tested, clock = prepared.problem, prepared.tested, prepared.clock
     texts = problem.texts
-    labels, classes, count = np.array(texts.labels), len(texts.classes), len(texts.texts)
+    labels, classes = np.array(texts.labels), len(texts.classes)
     with clock.timing("near-duplicates"):
         groups, duplicates = near_duplicates(texts, tested)
     with clock.timing("features"):
@@ -247,11 +97,7 @@ def compute(prepared: Prepared, *, progress: bool = True) -> Forecast:
     with clock.timing("zero-shot"):
         zero_shot = problem.zero_shot(texts) if problem.prompted else None
     with clock.timing("kernel"):
-        whole, groups_of_layers = problem.kernel(
-            both_files(texts, tested), grouped=True, progress=progress
-        )
-    kernel = whole[:count, :count]
-    parts = {name: part[:count, :count] for name, part in groups_of_layers.items()}
+        kernel, columns, parts = _kernels(prepared, progress)
     with clock.timing("suspects"):
         alike = cosines(kernel)
         suspects = find_suspects(texts, kernel, groups, alike)
@@ -260,117 +106,69 @@ def compute(prepared: Prepared, *, progress: bool = True) -> Forecast:
     predictions = None
     if tested is not None:
         with clock.timing("predictions"):
-            found = representers(kernel, whole[:count, count:], labels, classes, groups)
-            predictions = predictions_for(names[1], texts, tested, found, duplicates)
+            found = representers(kernel, columns, labels, classes, groups)
+            predictions = predictions_for(prepared.names[1], texts, tested, found, duplicates)
     with clock.timing("cross-validation"):
-        learners = (BagOfWords(tuple(joined(texts))), Probe(features), _regression(kernel, classes))
-        comparison = Comparison(labels, groups, learners, classes, seed)
-        comparison.run(plan.repeats, clock.started + 60 * budget, progress)
-    if comparison.repeats < plan.repeats:
-        reduced += (
-            f"Cross-validation was stopped after {comparison.repeats} of {plan.repeats} repeats, "
-            "as the budget was used up.",
-        )
+        words, probe = BagOfWords(tuple(joined(texts))), Probe(features)
+        learners = (words, probe, KernelRegression(kernel, classes))
+        comparison = Comparison(labels, groups, learners, classes, prepared.seed)
+        comparison.run(prepared.plan.repeats, clock.started + 60 * prepared.budget, progress)
     with clock.timing("intervals"):
-        bootstrap = Bootstrap.of(groups, seed)
+        bootstrap = Bootstrap.of(groups, prepared.seed)
         outcome = outcome_of(comparison, zero_shot, problem.reason, bootstrap)
-    past = past_tasks()
-    facts = Data(
-        names[0], count, texts.classes, tuple(map(int, np.bincount(labels, minlength=classes))),
-        texts.pairs is not None, texts.notes,
-    )  # fmt: skip
-    settings = Settings(
-        seed, comparison.repeats, comparison.folds, INNER_FOLDS, DRAWS, budget,
-        plan.seconds / 60, clock.elapsed / 60, reduced, dict(clock.parts),
-    )  # fmt: skip
+    data, settings, past = _data(prepared), _settings(prepared, comparison), past_tasks()
+    scores, differences, curve = outcome.scores, outcome.differences, outcome.curve
     return Forecast(
-        data=facts,
+        data=data,
         model=_facts(problem),
         settings=settings,
-        scores=outcome.scores,
-        differences=outcome.differences,
-        curve=outcome.curve,
-        kernel=picture_of(texts, alike, seed),
+        scores=scores,
+        differences=differences,
+        curve=curve,
+        kernel=picture_of(texts, alike, prepared.seed),
         suspects=suspects,
         duplicates=duplicates,
         layers=layers,
-        costs=(*_own_costs(problem, features, clock), *costs),
+        costs=(*_own_costs(problem, features, clock), *prepared.costs),
         past=past,
         predictions=predictions,
-        answer=answer_of(
-            outcome.scores, outcome.differences, outcome.curve, suspects, duplicates, past
-        ),
-        cannot=cannot_say(facts, settings, outcome.scores),
+        answer=answer_of(scores, differences, curve, suspects, duplicates, past),
+        cannot=cannot_say(data, settings, scores),
     )
 
 
-def _read(
-    data: str | Path | LabelledTexts, columns: Mapping[str, str] | None
-) -> tuple[str, LabelledTexts]:
-    if isinstance(data, LabelledTexts):
-        return "texts", data
-    return Path(data).name, read_labelled(data, **(columns or {}))
+def _kernels(prepared: Prepared, progress: bool) -> tuple[Array, Array, dict[str, Array]]:
+    """The kernel of the training rows, that between them and the test rows, and its layers."""
+    texts = prepared.problem.texts
+    every = both_files(texts, prepared.tested)
+    whole, parts = prepared.problem.kernel(every, grouped=True, progress=progress)
+    train = slice(len(texts.texts))
+    test = slice(len(texts.texts), None)
+    return whole[train, train], whole[train, test], {n: k[train, train] for n, k in parts.items()}
 
 
-def _check(texts: LabelledTexts) -> None:
-    found = np.unique(texts.labels)
-    if len(found) < 2:
-        held = f": {texts.classes[found[0]]!r}" if len(found) else ""
-        raise InputError(f"a forecast needs rows of two classes, and here is {len(found)}{held}")
+def _data(prepared: Prepared) -> Data:
+    texts = prepared.problem.texts
+    counts = np.bincount(texts.labels, minlength=len(texts.classes))
+    return Data(
+        prepared.names[0], len(texts.texts), texts.classes, tuple(map(int, counts)),
+        texts.pairs is not None, texts.notes,
+    )  # fmt: skip
 
 
-def _sampled(
-    texts: LabelledTexts, most: int, seed: int, whose: str
-) -> tuple[LabelledTexts, tuple[str, ...]]:
-    sample = sample_rows(texts, most, seed)
-    if sample is texts:
-        return texts, ()
-    return sample, (
-        f"A sample of {most} of {whose}{len(texts.texts)} rows is used, stratified by class.",
-    )
-
-
-def _regression(kernel: Array, classes: int) -> KernelRegression:
-    return KernelRegression(kernel, classes)
-
-
-def _plan(
-    problem: Problem, tested: LabelledTexts | None, budget: float, clock: Clock, seed: int
-) -> Plan:
-    texts = problem.texts
-    count, labels, classes = len(texts.texts), np.array(texts.labels), len(texts.classes)
-
-    def of_kernel(rows: int) -> float:
-        started = time.perf_counter()
-        part = sample_rows(texts, rows, seed)
-        problem.features(part)
-        problem.kernel(part, grouped=True)
-        return time.perf_counter() - started
-
-    of_kernel(2)  # the first call of all is slower
-    small, large = (min(rows, count) for rows in PILOT)
-    passes, products = (
-        extrapolated(of_kernel, small, large) if large > small else (of_kernel(count) / count, 0.0)
-    )
-    # A kernel of chance takes as long to solve with as that of the model.
-    chance = np.random.default_rng(seed).normal(size=(count, 64))
-    kernel = chance @ chance.T + np.eye(count)
-    learners = (BagOfWords(tuple(joined(texts))), Probe(chance), _regression(kernel, classes))
-    groups = np.arange(count)
-    repeat = Comparison(labels, groups, learners, classes, seed).seconds_a_repeat()
-    started = time.perf_counter()
-    CentredRidge.of(kernel)
-    # Suspects, predictions and each layer: a decomposition, and the inverses of all ridges.
-    solves = (time.perf_counter() - started) * 4 * (2 + _layers(problem))
-    test = 0 if tested is None else len(tested.texts)
-    timings = Timings(clock.elapsed, passes, products, repeat, solves, count, test)
-    return make_plan(timings, 60 * budget)
-
-
-def _layers(problem: Problem) -> int:
-    from tangentlm.forecast.problem import layer_name
-
-    return len({layer_name(name) for name, _ in problem.traced.named_parameters()})
+def _settings(prepared: Prepared, comparison: Comparison) -> Settings:
+    plan, made, clock, reduced = (
+        prepared.plan, comparison.repeats, prepared.clock, prepared.reduced,
+    )  # fmt: skip
+    if made < plan.repeats:
+        reduced += (
+            f"Cross-validation was stopped after {made} of {plan.repeats} repeats, as the budget "
+            "was used up.",
+        )
+    return Settings(
+        prepared.seed, made, comparison.folds, INNER_FOLDS, DRAWS, prepared.budget,
+        plan.seconds / 60, clock.elapsed / 60, reduced, dict(clock.parts),
+    )  # fmt: skip
 
 
 def _facts(problem: Problem) -> ModelFacts:

@@ -183,7 +183,7 @@ def make_problem(
     """
     tokenizer = load_tokenizer(model)
     kind = model_kind(model)
-    wanted = label_words is not None
+    wanted = label_words is not None or template is not None
     usual = (CAUSAL_TEMPLATES if kind == "causal" else TEMPLATES)[texts.pairs is not None]
     words = list(label_words or texts.classes)
     task = Task.parse(
@@ -203,7 +203,7 @@ def make_problem(
     reason = None
     if kind == "encoder":
         reason = f"model {model} has no language-model head, so it cannot be asked"
-    elif not wanted and not all(any(map(str.isalpha, name)) for name in texts.classes):
+    elif label_words is None and not all(any(map(str.isalpha, name)) for name in texts.classes):
         reason = "the classes' names are no words, and no label words were given"
     else:
         try:

@@ -1,8 +1,9 @@
 """What a forecast is made of: plain numbers, texts and lists, which JSON holds as they are.
 
 Shares (accuracies, macro-F1) are in percent and differences in points. ``low`` and ``high`` are the
-ends of an interval of 95 %. Rows are numbers of rows in the user's file, from 0. What could not be
-computed is ``None``, and a field ``reason`` beside it says why; nothing is left out in silence.
+ends of an interval of 95 %. A row's number is where it stands in the user's file, as
+``read_labelled`` counts. What could not be computed is ``None``, and a field ``reason`` beside it
+says why; nothing is left out in silence.
 """
 
 from __future__ import annotations
@@ -219,12 +220,14 @@ class Suspects:
         accuracy: Leave-one-out accuracy of kernel regression, percent.
         majority: The majority's share, percent.
         reason: Why there is no list: the predictor is too near the majority to accuse anyone.
+        doubted: How many rows the regression calls something else, listed or not.
     """
 
     rows: tuple[Suspect, ...]
     accuracy: float
     majority: float
     reason: str | None = None
+    doubted: int = 0
 
 
 @dataclass(frozen=True)

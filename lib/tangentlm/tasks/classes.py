@@ -19,6 +19,7 @@ MISSING = ("", "nan", "NaN", "<NA>", "#N/A")
 _LIKE_MISSING = ("na", "n/a", "none", "null")
 _WHOLE = re.compile(r"[+-]?\d{1,15}(\.0*)?")
 _LEADING_ZERO = re.compile(r"[+-]?0\d")
+_SHOWN = 5
 _MANY_NUMBERS = 20
 """With more different numbers than this, some of them no whole ones, none is a class."""
 
@@ -94,7 +95,7 @@ def check_classes(found: Sequence[str], column: str) -> None:
     """
     names = set(found)
     if len(found) < 2:
-        raise InputError(f"{len(found)} labelled texts are left; at least two are needed")
+        raise InputError(f"labelled texts: {len(found)}; at least two are needed")
     if len(names) < 2:
         raise InputError(
             f"all {len(found)} labels of column {column!r} are {found[0]!r}; "
@@ -120,23 +121,40 @@ def about_classes(labels: Sequence[Any], found: Sequence[str]) -> list[str]:
     Returns:
         Sentences on spellings that were joined, classes that may be one, and classes of one text.
     """
-    notes = []
     spellings: dict[str, dict[str, None]] = defaultdict(dict)
     for label, name in zip(labels, found, strict=True):
         spellings[name][repr(label)] = None
-    for name, ways in spellings.items():
-        if len(ways) > 1:
-            notes.append(f"The labels {', '.join(ways)} are one class, {name!r}.")
-    alike: dict[str, list[str]] = defaultdict(list)
+    joined = [
+        f"{_listed(list(ways))} are {name!r}" for name, ways in spellings.items() if len(ways) > 1
+    ]
     counts = Counter(found)
+    like_missing = [repr(name) for name in sorted(counts) if name.lower() in _LIKE_MISSING]
+    alone = [repr(name) for name in sorted(counts) if counts[name] == 1]
+    alike: dict[str, list[str]] = defaultdict(list)
     for name in sorted(counts):
-        alike[name.casefold()].append(name)
-        if name.lower() in _LIKE_MISSING:
-            notes.append(f"The label {name!r} is read as a class, not as a missing label.")
-        if counts[name] == 1:
-            notes.append(f"Class {name!r} has one text, so no cross-validation can test it.")
-    for group in alike.values():
-        if len(group) > 1:
-            names = ", ".join(map(repr, group))
-            notes.append(f"The classes {names} differ in case alone and are kept apart.")
+        alike[name.casefold()].append(repr(name))
+    notes = []
+    if joined:
+        shown = "; ".join([*joined[:_SHOWN], *(["..."] if len(joined) > _SHOWN else [])])
+        notes.append(f"Labels that are written in several ways are one class: {shown}.")
+    if like_missing:
+        notes.append(f"Read as a class, not as a missing label: {_listed(like_missing)}.")
+    if len(alone) == 1:
+        notes.append(f"Class {alone[0]} has one text, so no cross-validation can test it.")
+    elif alone:
+        notes.append(
+            f"Classes {_listed(alone)} have one text each, so no cross-validation can test them."
+        )
+    notes += [
+        f"The classes {_listed(group)} differ in case alone and are kept apart."
+        for group in alike.values()
+        if len(group) > 1
+    ]
     return notes
+
+
+def _listed(words: Sequence[str]) -> str:
+    """The words in a sentence, not more than it bears."""
+    if len(words) > _SHOWN:
+        return f"{', '.join(words[:_SHOWN])} and {len(words) - _SHOWN} more"
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

@@ -17,7 +17,7 @@ TEXT_NAMES = (
 
 LABEL_NAMES = (
     "label", "labels", "target", "class", "category", "sentiment", "topic", "intent", "emotion",
-    "gold", "gold_label", "polarity", "rating", "stars", "score", "y",
+    "gold", "gold_label", "polarity", "tag", "rating", "stars", "score", "spam", "y",
 )  # fmt: skip
 """Names of columns of labels, the likelier first."""
 

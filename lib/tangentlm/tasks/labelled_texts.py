@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ def read_labelled(
         The labels are those of column 'Class' (a guess by its name).
         The texts are those of column 'Review' (a guess by its name).
         1 row has an empty text and is left out: 4.
-        The labels '1', '1.0' are one class, '1'.
+        Labels that are written in several ways are one class: '1' and '1.0' are '1'.
         Class '0' has one text, so no cross-validation can test it.
 
     Args:
@@ -85,7 +86,8 @@ def read_labelled(
     """
     table = read_table(path)
     names = list(table.frame.columns)
-    columns = find_columns(names, text=text_column, pair=pair_column, label=label_column)
+    with _naming(path):
+        columns = find_columns(names, text=text_column, pair=pair_column, label=label_column)
     given = table.frame[columns.label]
     known = table.class_names.get(columns.label, ())
     read = {"class": _each(lambda label: _class_of(label, known), given, path, table.unit)}
@@ -97,10 +99,8 @@ def read_labelled(
     empty = ~rows[list(sides)].map(has_letters).all(axis=1) & ~unlabelled
     kept = rows[~unlabelled & ~empty]
     found: list[str] = kept["class"].tolist()
-    try:
+    with _naming(path):
         check_classes(found, columns.label)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
     classes = in_order(found, known)
     notes = [
         *table.notes,
@@ -124,11 +124,18 @@ def _each(convert: Callable[[Any], Any], values: pd.Series, path: str | Path, un
     """What each value of a column becomes; an error names its row."""
     converted = []
     for place, value in zip(values.index, values.tolist(), strict=True):
-        try:
+        with _naming(f"{path}, {unit} {place}, column {values.name!r}"):
             converted.append(convert(value))
-        except InputError as error:
-            raise InputError(f"{path}, {unit} {place}, column {values.name!r}: {error}") from None
     return converted
+
+
+@contextmanager
+def _naming(where: object) -> Generator[None]:
+    """Say in an error where it was."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
 
 
 def _class_of(label: Any, known: Sequence[str]) -> str | None:

@@ -1,4 +1,4 @@
-"""What a text is made of: letters that can be seen, and halves of characters, which none can read."""
+"""What a text is made of: letters that can be seen, and halves of characters, which cannot."""
 
 from __future__ import annotations
 

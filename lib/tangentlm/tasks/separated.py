@@ -41,7 +41,7 @@ def read_separated(text: str, path: Path, form: str) -> tuple[pd.DataFrame, list
         cells = pd.read_csv(
             io.StringIO(table, newline=""), sep=separator, header=None, dtype=str,
             quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
-            keep_default_na=False, skip_blank_lines=False,
+            keep_default_na=False, skip_blank_lines=False, skipinitialspace=True,
         )  # fmt: skip
     except pd.errors.ParserError as error:
         raise InputError(f"{path}, {_place(str(error), table, separator, skipped)}") from None
@@ -79,7 +79,7 @@ def _separator(text: str, form: str) -> str:
     order = sorted(_SEPARATORS, key=lambda separator: (form == ".tsv") != (separator == "\t"))
 
     def columns(separator: str) -> int:
-        return len(next(_rows_withlines_of(text, separator))[1])
+        return len(next(_numbered_rows(text, separator))[1])
 
     return max(order, key=columns)
 
@@ -92,19 +92,24 @@ def _marks_quote(text: str, separator: str) -> bool:
     if separator != "\t" or len({line.count(separator) for line in lines}) > 1:
         return True
     try:
-        rows = [row for _, row in _rows_withlines_of(text, separator, strict=True) if row]
+        rows = [row for _, row in _numbered_rows(text, separator, strict=True) if row]
     except csv.Error:
         return False
     return len(rows) == len(lines)
 
 
-def _rows_withlines_of(
+def _numbered_rows(
     text: str, separator: str, strict: bool = False
 ) -> Iterator[tuple[int, list[str]]]:
     """The rows, each with the line in which it begins; pandas does not tell the lines."""
     limit = csv.field_size_limit(len(text) + 1)
     try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=strict)
+        reader = csv.reader(
+            io.StringIO(text, newline=""),
+            delimiter=separator,
+            strict=strict,
+            skipinitialspace=True,
+        )
         line = 1
         for row in reader:
             yield line, row
@@ -115,7 +120,7 @@ def _rows_withlines_of(
 
 def _place(error: str, text: str, separator: str, skipped: int) -> str:
     """Where a table is broken; pandas counts rows, but people see lines."""
-    begins = [line + skipped for line, _ in _rows_withlines_of(text, separator)]
+    begins = [line + skipped for line, _ in _numbered_rows(text, separator)]
     fields = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", error)
     if fields:
         expected, row, found = map(int, fields.groups())

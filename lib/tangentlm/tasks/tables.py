@@ -127,13 +127,17 @@ def _decode(data: bytes, path: Path) -> tuple[str, list[str]]:
     try:
         return data.decode("utf-8"), []
     except UnicodeDecodeError as error:
-        where = f"line {data[: error.start].count(10) + 1}"
+        line = data[: error.start].count(10) + 1
+    text = data.decode("utf-8", errors="replace")
+    broken = text.count("\ufffd")
+    if sum(letter > "\x7f" for letter in text) > 2 * broken:  # other letters are whole
+        return text, [f"Bytes that are not UTF-8 were replaced ({broken}, first in line {line})."]
     try:
         text, name = data.decode("cp1252"), "Windows-1252"
     except UnicodeDecodeError:
         text, name = data.decode("latin-1"), "Latin-1"
     note = (
-        f"The file is not UTF-8 ({where}); it is read as {name}. If letters with accents look "
+        f"The file is not UTF-8 (line {line}); it is read as {name}. If letters with accents look "
         "wrong, save it as UTF-8."
     )
     return text, [note]
@@ -155,8 +159,8 @@ def _read_json(text: str, path: Path, notes: list[str]) -> Table:
     if isinstance(values, dict):
         try:
             columns = pd.DataFrame(values, dtype=object)
-        except ValueError as error:
-            raise InputError(f"{path}: its values are no columns ({error})") from None
+        except ValueError:
+            raise InputError(f"{path}: one object, but not a list for each column") from None
         columns.index = pd.RangeIndex(1, len(columns) + 1)
         return Table(columns, "row", tuple(notes))
     if not isinstance(values, list):
