@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pandas as pd
 import pytest
 
 from made_up_forecast import made_up_forecast
@@ -12,15 +13,17 @@ from tangentlm.errors import InputError
 from tangentlm.forecast import command
 from tangentlm.params import ForecastRun, load_study, make_run
 from tangentlm.studies.identity import UNKNOWN, identity
+from tangentlm.tasks import load_task, read_part
 
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """An empty folder to work in, with a small file of two classes."""
     monkeypatch.chdir(tmp_path)
-    kinds = (("good", "pos"), ("bad", "neg"))
-    lines = [f"{kinds[row % 2][0]} number {row},{kinds[row % 2][1]}" for row in range(24)]
-    (tmp_path / "mine.csv").write_text("\n".join(["review,class", *lines]) + "\n")
+    rows = read_part(load_task("reviews"), "train")
+    some = [row for label in (0, 1) for row in [r for r in rows if r.label == label][:12]]
+    table = pd.DataFrame({"review": [r.text_a for r in some], "class": [r.label for r in some]})
+    table.replace({"class": {0: "bad", 1: "good"}}).to_csv(tmp_path / "mine.csv", index=False)
     return tmp_path
 
 
