@@ -210,7 +210,6 @@ class TestCrossValidation:
             comparison.run(1, np.inf, progress=False)
         assert all((told[0] >= 0).all() for told in comparison.told.values())
 
-
     def test_too_few_rows_are_refused_and_few_are_not(self):
         labels = np.array([0, 1, 0, 1])
         with pytest.raises(InputError, match="too few"):
@@ -501,6 +500,11 @@ def test_seeds_decide_everything():
 
 
 def test_one_class_is_refused():
-    texts = dataclasses.replace(reviews(6), labels=(0,) * 6)
+    texts = dataclasses.replace(reviews(12), labels=(0,) * 12)
     with pytest.raises(InputError, match="two classes"):
         forecast(texts, model="pocket-xs", progress=False)
+
+
+def test_a_handful_of_rows_is_refused():
+    with pytest.raises(InputError, match="10 rows at least"):
+        forecast(reviews(9), model="pocket-xs", progress=False)
