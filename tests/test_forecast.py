@@ -210,6 +210,15 @@ class TestCrossValidation:
             comparison.run(1, np.inf, progress=False)
         assert all((told[0] >= 0).all() for told in comparison.told.values())
 
+    def test_too_few_rows_are_refused_and_few_are_not(self):
+        labels = np.array([0, 1, 0, 1])
+        with pytest.raises(InputError, match="too few"):
+            folds_of(labels, np.zeros(4, dtype=int), outer=5, inner=3, seed=0)
+        features = made_up(4, classes=2)[0]
+        folds = folds_of(labels, np.array([0, 0, 1, 1]), outer=5, inner=3, seed=0)
+        assert [fold.inner for fold in folds] == [(), ()]
+        assert set(nested_predictions(Probe(features), labels, folds)) <= {0, 1}
+
 
 def _pooled(results) -> int:
     """The candidate of the most right answers over all folds, ties to the first."""
@@ -395,9 +404,10 @@ class TestAnswer:
     )
     NOBODY = Suspects((), 51.0, 50.0, "too weak")
 
-    def differences(self, kernel: float, best: float):
+    def differences(self, kernel: float, best: float, words: float = 0.0):
         return (
             Difference("kernel regression", "probe", kernel, kernel - 3, kernel + 3),
+            Difference("kernel regression", "bag of words", -words, -words - 3, 3 - words),
             Difference("probe", "majority", best, best - 3, best + 3),
         )
 
@@ -420,6 +430,14 @@ class TestAnswer:
         )[1]
         assert "speaks for more than a probe" in third
         assert "5.0 points (2.0 to 8.0)" in third
+        assert "bag of words" not in third
+
+    @pytest.mark.parametrize("words", [2.0, 4.0])
+    def test_words_that_do_better_are_named(self, words):
+        second = answer.answer_of(
+            self.SCORES, self.differences(5.0, 5.0, words), (), self.NOBODY, (), Past((), {}, "")
+        )[1]
+        assert ("bag of words" in second) == (words > 3)
 
 
 def test_past_tasks_are_means_of_paired_splits():
@@ -482,6 +500,11 @@ def test_seeds_decide_everything():
 
 
 def test_one_class_is_refused():
-    texts = dataclasses.replace(reviews(6), labels=(0,) * 6)
+    texts = dataclasses.replace(reviews(12), labels=(0,) * 12)
     with pytest.raises(InputError, match="two classes"):
         forecast(texts, model="pocket-xs", progress=False)
+
+
+def test_a_handful_of_rows_is_refused():
+    with pytest.raises(InputError, match="10 rows at least"):
+        forecast(reviews(9), model="pocket-xs", progress=False)

@@ -75,7 +75,10 @@ def _reached(scores: Sequence[Score], differences: Sequence[Difference]) -> str:
 
 
 def _way(differences: Sequence[Difference], past: Past) -> str:
-    kernel = next(d for d in differences if d.better == "kernel regression" and d.worse == "probe")
+    kernel, words = (
+        next(d for d in differences if (d.better, d.worse) == ("kernel regression", worse))
+        for worse in ("probe", "bag of words")
+    )
     if kernel.low > 0:
         text = (
             f"Kernel regression, the first-order picture of full fine-tuning, is {_points(kernel)} "
@@ -92,6 +95,11 @@ def _way(differences: Sequence[Difference], past: Past) -> str:
             "Kernel regression, the first-order picture of full fine-tuning, and a probe of frozen "
             f"features cannot be told apart (a difference of {_points(kernel)}), so nothing here "
             "speaks for more than a probe"
+        )
+    if words.high < 0:
+        text += (
+            f", and a bag of words, which needs no model, is {_points(_turned(words))} above "
+            "kernel regression"
         )
     if not past.quantiles:
         return f"{text}."

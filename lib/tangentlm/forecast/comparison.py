@@ -22,7 +22,11 @@ Rows = NDArray[np.int64]
 
 MAJORITY, ZERO_SHOT = "majority", "zero-shot"
 ORDER = (MAJORITY, "bag of words", ZERO_SHOT, "probe", "kernel regression")
-PAIRS = (("probe", "bag of words"), ("kernel regression", "probe"))
+PAIRS = (
+    ("probe", "bag of words"),
+    ("kernel regression", "bag of words"),
+    ("kernel regression", "probe"),
+)
 """Which differences are of interest, beside that of the best way and the majority."""
 
 

@@ -30,7 +30,7 @@ class Fold:
     Attributes:
         train: Rows to learn from.
         test: Rows to judge on.
-        inner: Splits of ``train``.
+        inner: Splits of ``train``; none where its rows are too few to be split.
     """
 
     train: Rows
@@ -49,15 +49,12 @@ def splits_of(labels: Rows, groups: Rows, rows: Rows, count: int, seed: int) -> 
         seed: Of the folds.
 
     Returns:
-        A split a fold.
-
-    Raises:
-        InputError: If all rows are one group.
+        A split a fold; none where the rows are one group, or no class has two.
     """
     held = len(np.unique(groups[rows]))
     count = min(count, held, int(np.bincount(labels[rows]).max()))
     if count < 2:
-        raise InputError(f"{len(rows)} rows in {held} groups are too few to hold any out")
+        return []
     folds = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         # A class of fewer rows than folds is in some folds only: the scores then say so.
@@ -83,6 +80,11 @@ def folds_of(labels: Rows, groups: Rows, *, outer: int, inner: int, seed: int) -
         InputError: If there are too few rows.
     """
     parts = splits_of(labels, groups, np.arange(len(labels)), outer, seed)
+    if not parts:
+        raise InputError(
+            f"{len(labels)} rows, {len(np.unique(groups))} of them no near-duplicates of another, "
+            "are too few to hold any out"
+        )
     return [
         Fold(train, test, tuple(splits_of(labels, groups, train, inner, seed)))
         for train, test in parts
@@ -91,6 +93,8 @@ def folds_of(labels: Rows, groups: Rows, *, outer: int, inner: int, seed: int) -
 
 def chosen_strength(learner: Learner, labels: Rows, inner: Sequence[Split]) -> float:
     """The strength of the most right answers in the inner folds; ties go to the most regularised.
+
+    Without inner folds all tie.
 
     Args:
         learner: What is tried.

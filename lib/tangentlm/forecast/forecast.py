@@ -65,10 +65,14 @@ def forecast(
             the template or a label word is not as it must be.
 
     Example:
-        >>> from tangentlm.forecast.forecast import forecast
-        >>> found = forecast("reviews.csv", budget=2)  # doctest: +SKIP
-        >>> found.answer[0]  # doctest: +SKIP
-        'Without fine-tuning, ...'
+        >>> from tangentlm.tasks.labelled_texts import LabelledTexts
+        >>> things = "film meal room walk song book game show ride view".split()
+        >>> texts = tuple(f"a {word} {thing}" for thing in things for word in ("dull", "fine"))
+        >>> mine = LabelledTexts(texts, None, (0, 1) * 10, ("bad", "good"), tuple(range(20)), ())
+        >>> found = forecast(mine, model="pocket-xs", budget=0.1, progress=False)
+        >>> words = found.scores[1]
+        >>> words.method, words.accuracy, words.low < 90
+        ('bag of words', 100.0, True)
     """
     prepared = prepare(
         data, columns=columns, model=model, test=test, template=template, label_words=label_words,

@@ -71,8 +71,7 @@ def past_tasks(folder: Path | None = None) -> Past:
 def _as_asked(records: pd.DataFrame) -> pd.DataFrame:
     """Runs with the manual prompt and true labels, of the whole model."""
     plain = (records["prompt"].fillna("manual") == "manual") & records["labels"].isna()
-    every = pd.Series(True, index=records.index)
-    whole = records["layers"].isna() if "layers" in records else every
+    whole = records["layers"].isna() if "layers" in records else True
     return records[plain & whole & (records["adaptation"] == "full") & (records["model"] == STUDY)]
 
 

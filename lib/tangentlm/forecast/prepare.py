@@ -30,6 +30,8 @@ from tangentlm.forecast.result import Cost
 from tangentlm.forecast.ridge import CentredRidge
 from tangentlm.tasks.labelled_texts import LabelledTexts, read_labelled
 
+FEWEST = 10
+"""Rows below which nothing is said."""
 PILOT = (8, 32)
 """Rows whose kernels are timed for the plan."""
 
@@ -177,6 +179,10 @@ def _read(
 
 
 def _check(texts: LabelledTexts) -> None:
+    if len(texts.texts) < FEWEST:
+        raise InputError(
+            f"a forecast needs {FEWEST} rows at least, and here are {len(texts.texts)}"
+        )
     found = np.unique(texts.labels)
     if len(found) < 2:
         held = f": {texts.classes[found[0]]!r}" if len(found) else ""

@@ -8,6 +8,7 @@ the mean hidden state. Neither knows a label, so one computation serves every fo
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -182,6 +183,7 @@ def make_problem(
         InputError: If the model is unknown, or template or label words are not as they must be.
     """
     tokenizer = load_tokenizer(model)
+    tokenizer.model_max_length = sys.maxsize  # rows are cut here, so it need not warn
     kind = model_kind(model)
     wanted = label_words is not None or template is not None
     usual = (CAUSAL_TEMPLATES if kind == "causal" else TEMPLATES)[texts.pairs is not None]

@@ -407,7 +407,7 @@ class Forecast:
         settings: How: seeds, repeats, minutes.
         scores: One a method, in the order majority, bag of words, zero-shot, probe, kernel
             regression.
-        differences: Probe less bag of words, kernel regression less probe, best less majority.
+        differences: Probe less bag of words, kernel regression less either, best less majority.
         curve: Learning curves, measured and extrapolated.
         kernel: The kernel as a picture.
         suspects: Suspected labels.
