@@ -43,7 +43,7 @@ def class_name(value: Any) -> str | None:
         return None
     if isinstance(value, bool | np.bool_):
         return str(value).lower()
-    if isinstance(value, numbers.Real):
+    if isinstance(value, numbers.Real) and not isinstance(value, numbers.Integral):
         value = repr(float(value)) if float(value) % 1 else f"{float(value):.0f}"
     text = str(value).strip()
     if text in MISSING:
@@ -71,7 +71,7 @@ def in_order(found: Sequence[str], known: Sequence[str] = ()) -> tuple[str, ...]
     if known:
         return tuple(name for name in known if name in occurring)
     if _are_numbers(occurring):
-        return tuple(sorted(occurring, key=float))
+        return tuple(sorted(occurring, key=lambda name: (float(name), name)))
     return tuple(sorted(occurring))
 
 

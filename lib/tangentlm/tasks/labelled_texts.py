@@ -14,7 +14,7 @@ import pandas as pd
 from tangentlm.errors import InputError
 from tangentlm.tasks.classes import about_classes, check_classes, class_name, in_order
 from tangentlm.tasks.columns import find_columns
-from tangentlm.tasks.letters import CONTROL, LONE_SURROGATE, has_letters, text_of, whole_letters
+from tangentlm.tasks.letters import CONTROL, LONE_SURROGATE, has_letters, whole_letters
 from tangentlm.tasks.tables import read_table
 
 _SHOWN = 5
@@ -93,7 +93,7 @@ def read_labelled(
     read = {"class": _each(lambda label: _class_of(label, known), given, path, table.unit)}
     sides = {"text": columns.text} | ({"pair": columns.pair} if columns.pair else {})
     for side, column in sides.items():
-        read[side] = _each(text_of, table.frame[column], path, table.unit)
+        read[side] = _each(_text_of, table.frame[column], path, table.unit)
     rows = pd.DataFrame(read, index=given.index, dtype=object)
     unlabelled = rows["class"].isna()
     empty = ~rows[list(sides)].map(has_letters).all(axis=1) & ~unlabelled
@@ -138,6 +138,15 @@ def _naming(where: object) -> Generator[None]:
         raise InputError(f"{where}: {error}") from None
 
 
+def _text_of(value: Any) -> str:
+    """A value as a text without blanks around it; empty if it is missing."""
+    if isinstance(value, str):
+        return whole_letters(value.strip())
+    if not pd.api.types.is_scalar(value) or isinstance(value, bytes):
+        raise InputError(f"{str(value)[:40]!r} is not a text")
+    return "" if pd.isna(value) else str(value)
+
+
 def _class_of(label: Any, known: Sequence[str]) -> str | None:
     """The class of a label, or of its number where the file has the names: -1 is none of them."""
     if isinstance(label, list | tuple | dict | np.ndarray):
@@ -153,7 +162,9 @@ def _left_out(which: pd.Series, why: str, unit: str) -> list[str]:
     places = which.index[which].tolist()
     if not places:
         return []
-    shown = ", ".join(map(str, places[:_SHOWN])) + (", ..." if len(places) > _SHOWN else "")
+    shown = ", ".join(map(str, places[:_SHOWN]))
+    if len(places) > _SHOWN:
+        shown += f" and {len(places) - _SHOWN} more"
     if len(places) == 1:
         return [f"1 {unit} has {why} and is left out: {shown}."]
     return [f"{len(places)} {unit}s have {why} and are left out: {shown}."]

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Any
-
-import pandas as pd
-
-from tangentlm.errors import InputError
 
 LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 """Half of a character, as a cut JSON escape leaves it."""
 
-CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-"""NUL and the like, without the tabulator and the ends of lines."""
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]")
+"""NUL and the like, without tabulators and ends of lines."""
 
 
 def whole_letters(text: str) -> str:
@@ -29,26 +24,11 @@ def whole_letters(text: str) -> str:
     Returns:
         A text that can be encoded.
     """
-    return LONE_SURROGATE.sub("\ufffd", text)
-
-
-def text_of(value: Any) -> str:
-    """A value as a text: without blanks around it, in whole letters; empty if it is missing.
-
-    Args:
-        value: A text, a number, a truth value, or nothing.
-
-    Returns:
-        The text.
-
-    Raises:
-        InputError: If it is none of these.
-    """
-    if isinstance(value, str):
-        return whole_letters(value.strip())
-    if not pd.api.types.is_scalar(value) or isinstance(value, bytes):
-        raise InputError(f"{str(value)[:40]!r} is not a text")
-    return "" if pd.isna(value) else str(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return LONE_SURROGATE.sub("\ufffd", text)
+    return text
 
 
 def has_letters(text: str) -> bool:
