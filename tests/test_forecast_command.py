@@ -73,12 +73,6 @@ def test_a_wrong_option_is_refused(here, capsys, arguments):
     assert arguments[0] in last
 
 
-def test_help_shows_examples(capsys):
-    with pytest.raises(SystemExit):
-        main(["forecast", "--help"])
-    assert "  tangentlm forecast reviews.csv" in capsys.readouterr().out
-
-
 def test_a_dry_run_prints_the_plan_and_writes_nothing(here, capsys):
     assert main(["forecast", "mine.csv", "--model", "pocket-xs", "--dry-run", "--seed", "5"]) == 0
     first, *_, last = capsys.readouterr().out.splitlines()
