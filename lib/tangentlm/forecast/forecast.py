@@ -176,10 +176,11 @@ def _settings(prepared: Prepared, comparison: Comparison) -> Settings:
 
 
 def _facts(problem: Problem) -> ModelFacts:
-    if problem.prompted:
+    if problem.words:
         kernel = (
-            "The gradients of the label words' logits with respect to all parameters, summed over "
-            "the contrasts between the words; one kernel for all classes."
+            f"The gradients of the logits of {', '.join(map(repr, problem.words))} in the prompt "
+            f"{problem.task.template!r} with respect to all parameters, summed over the contrasts "
+            "between the words; one kernel for all classes, which knows no label."
         )
     else:
         kernel = (
