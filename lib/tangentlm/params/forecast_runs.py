@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import ClassVar
 
+from pydantic import Field
+
 from tangentlm.errors import InputError
 from tangentlm.params.base import Run, check_model
 from tangentlm.params.files import project_root
@@ -15,8 +17,9 @@ from tangentlm.params.strict import PositiveRate
 class ForecastRun(Run):
     """One run of ``book/experiments/forecast``: a file of labelled texts, before any training.
 
-    ``file`` and ``test`` are looked for in the project's folder, if they are not absolute.
-    ``budget`` is in minutes; a small one makes repeats fewer.
+    ``file`` and ``test`` are looked for in the project's folder, if they are not absolute. Of more
+    rows than ``most_rows`` a sample is used. ``budget`` is in minutes; a small one makes repeats
+    fewer, so that the numbers then depend on the machine.
     """
 
     experiment: ClassVar[str] = "forecast"
@@ -32,6 +35,7 @@ class ForecastRun(Run):
     model: str = "pocket"
     template: str | None = None
     label_words: tuple[str, ...] | None = None
+    most_rows: int = Field(default=2000, ge=16)
     budget: PositiveRate = 10.0
 
     @property
@@ -41,6 +45,12 @@ class ForecastRun(Run):
         file = "-".join(Path(self.file).with_suffix("").parts[-2:])
         plain = re.sub(r"[^\w.-]+", "-", file).strip("-.")
         return f"{model}{plain}-s{self.seed}"
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The columns that are named, as ``tangentlm.tasks.labelled_texts`` takes them."""
+        names = ("text_column", "pair_column", "label_column")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
 
     @property
     def files(self) -> list[Path]:
