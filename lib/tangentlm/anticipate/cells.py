@@ -1,0 +1,147 @@
+"""The cells of the comparison: a task in one arm, all its choices of layers, all its seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from tangentlm.analysis.bootstrap import Cell, seed_draws
+from tangentlm.analysis.permutations import Measures
+from tangentlm.analysis.strata import stratified_spearmans, stratified_taus
+from tangentlm.anticipate.outcomes import OUTCOMES
+from tangentlm.anticipate.predictors import PREDICTORS
+
+Array = NDArray[np.float64]
+
+LEAST_SEEDS = 2
+_DIGITS = 9
+"""Means that agree in so many digits are tied."""
+
+
+@dataclass(frozen=True)
+class TaskCell:
+    """A task in one arm. All measures are turned so that more is better, or claimed to be.
+
+    Attributes:
+        arm: The model and its choices, e.g. ``"pocket, every"``.
+        task: Its title.
+        subsets: N choices, e.g. ``"0+2"``.
+        sizes: (N,), how many layers each has.
+        predictors: (S, P, N), the ranks of the choices by each predictor, with S seeds; NaN
+            throughout for one that this cell does not have.
+        outcomes: (S, Q, N), in the order of ``OUTCOMES``.
+    """
+
+    arm: str
+    task: str
+    subsets: tuple[str, ...]
+    sizes: NDArray[np.int64]
+    predictors: Array
+    outcomes: Array
+
+    @property
+    def seeds(self) -> int:
+        """How many there are."""
+        return len(self.outcomes)
+
+    @property
+    def several_sizes(self) -> bool:
+        """Whether choices differ in their number of layers."""
+        return len(np.unique(self.sizes)) > 1
+
+    @property
+    def layers(self) -> list[frozenset[int]]:
+        """The layers of each choice."""
+        return [frozenset(map(int, subset.split("+"))) for subset in self.subsets]
+
+    def measures(self, *, within: bool, weights: Array | None = None) -> Measures:
+        """Means over seeds.
+
+        Args:
+            within: Whether only choices of equal size are compared.
+            weights: Of the seeds, (S,); all alike by default.
+
+        Returns:
+            Ranks of predictors and outcomes, averaged.
+        """
+        weights = np.full(self.seeds, 1 / self.seeds) if weights is None else weights
+        means = [
+            np.round(np.tensordot(weights, values, axes=1), _DIGITS)
+            for values in (self.predictors, self.outcomes)
+        ]
+        return Measures(means[0], means[1], self.sizes if within else np.zeros_like(self.sizes))
+
+    def statistics(self, *, within: bool) -> Cell:
+        """Kendall's tau of every predictor with every outcome, for every way to draw the seeds.
+
+        Args:
+            within: As for ``measures``.
+
+        Returns:
+            A cell for the bootstrap, its K statistics the (P, Q) in one row.
+        """
+        weights, chances = seed_draws(self.seeds)
+        ways = [_taus(self.measures(within=within, weights=one)) for one in weights]
+        estimate = _taus(self.measures(within=within))
+        return Cell(self.task, estimate, np.array(ways), chances)
+
+    def spearman(self, *, within: bool) -> Array:
+        """Spearman's rank correlation instead.
+
+        Args:
+            within: As for ``measures``.
+
+        Returns:
+            (P, Q).
+        """
+        means = self.measures(within=within)
+        return stratified_spearmans(means.predictors, means.outcomes, means.strata)
+
+
+def task_cells(table: pd.DataFrame, predictors: Sequence[str]) -> list[TaskCell]:
+    """The cells of a table of choices.
+
+    Args:
+        table: From ``outcomes.choices``, of one learning rate for each arm.
+        predictors: Names of ``PREDICTORS``.
+
+    Returns:
+        One for each arm and task that has ``LEAST_SEEDS`` seeds with the same choices.
+    """
+    if table.empty:
+        return []
+    cells = []
+    for (model, kind, title), rows in table.groupby(["model", "choices", "title"], sort=False):
+        wide = {seed: own.set_index("subset").sort_index() for seed, own in rows.groupby("seed")}
+        first = next(iter(wide.values()))
+        whole = [own for own in wide.values() if own.index.equals(first.index)]
+        if len(whole) < LEAST_SEEDS or len(first) < 2:
+            continue
+        known = [[_ranks(own, name) for name in predictors] for own in whole]
+        reached = [
+            [outcome.better * own[name].to_numpy(float) for name, outcome in OUTCOMES.items()]
+            for own in whole
+        ]
+        cells.append(
+            TaskCell(
+                f"{model}, {kind}", str(title), tuple(map(str, first.index)),
+                first["size"].to_numpy(np.int64), np.array(known), np.array(reached),
+            )
+        )  # fmt: skip
+    return cells
+
+
+def _ranks(own: pd.DataFrame, name: str) -> Array:
+    """Ranks, so that a predictor and its logarithm say the same."""
+    if name not in own or own[name].isna().any():
+        return np.full(len(own), np.nan)
+    return np.asarray(rankdata(PREDICTORS[name].better * own[name].to_numpy(float)))
+
+
+def _taus(means: Measures) -> Array:
+    return stratified_taus(means.predictors, means.outcomes, means.strata).ravel()
