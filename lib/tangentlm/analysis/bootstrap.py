@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm, t
 
 from tangentlm.analysis.estimates import LEVEL
+from tangentlm.analysis.strata import Pairs, over
 from tangentlm.errors import InputError
 
 Array = NDArray[np.float64]
@@ -123,3 +124,29 @@ def bootstrap_interval(means: Array, units: int, level: float = LEVEL) -> tuple[
     tail = float(norm.cdf(math.sqrt(units / (units - 1)) * quantile))
     low, high = np.quantile(means, [tail, 1 - tail], axis=0)
     return low, high
+
+
+def bootstrap_taus(predictors: Array, outcomes: Array, draws: int = DRAWS, seed: int = 0) -> Array:
+    """Kendall's tau_b over tasks, of tasks that are drawn with replacement.
+
+    A task that is drawn twice is no pair with itself, and each of its pairs with another counts
+    twice. The same seed draws the same tasks, so taus of several models can be averaged.
+
+    Args:
+        predictors: (P, N), of N tasks; NaN throughout for one that is missing.
+        outcomes: (Q, N).
+        draws: B.
+        seed: Of the draws.
+
+    Returns:
+        (B, P, Q).
+    """
+    count = predictors.shape[1]
+    drawn = np.random.default_rng(seed).integers(count, size=(draws, count))
+    times = (drawn[:, :, None] == np.arange(count)).sum(axis=1).astype(np.float64)
+    pairs = Pairs(np.zeros(count))
+    weights = times[:, pairs.first] * times[:, pairs.second]
+    x, y = pairs.signs(predictors), pairs.signs(outcomes)
+    sums = np.einsum("bk,pk,qk->bpq", weights, x, y, optimize=True)
+    untied = (weights @ np.abs(x).T)[:, :, None] * (weights @ np.abs(y).T)[:, None, :]
+    return over(sums, np.sqrt(untied))

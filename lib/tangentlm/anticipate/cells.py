@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -59,6 +60,14 @@ class TaskCell:
         """The layers of each choice."""
         return [frozenset(map(int, subset.split("+"))) for subset in self.subsets]
 
+    @property
+    def has_every_choice(self) -> bool:
+        """Whether all choices of a size are there, each once, so that layers can be relabelled."""
+        layers = frozenset().union(*self.layers)
+        counts = {size: list(self.sizes).count(size) for size in set(self.sizes)}
+        distinct = len(set(self.layers)) == len(self.layers)
+        return distinct and all(math.comb(len(layers), k) == n for k, n in counts.items())
+
     def measures(self, *, within: bool, weights: Array | None = None) -> Measures:
         """Means over seeds.
 
@@ -103,15 +112,18 @@ class TaskCell:
         return stratified_spearmans(means.predictors, means.outcomes, means.strata)
 
 
-def task_cells(table: pd.DataFrame, predictors: Sequence[str]) -> list[TaskCell]:
+def task_cells(
+    table: pd.DataFrame, predictors: Sequence[str], least_seeds: int = LEAST_SEEDS
+) -> list[TaskCell]:
     """The cells of a table of choices.
 
     Args:
         table: From ``outcomes.choices``, of one learning rate for each arm.
         predictors: Names of ``PREDICTORS``.
+        least_seeds: How many a task needs.
 
     Returns:
-        One for each arm and task that has ``LEAST_SEEDS`` seeds with the same choices.
+        One for each arm and task that has so many seeds with the same choices.
     """
     if table.empty:
         return []
@@ -120,7 +132,7 @@ def task_cells(table: pd.DataFrame, predictors: Sequence[str]) -> list[TaskCell]
         wide = {seed: own.set_index("subset").sort_index() for seed, own in rows.groupby("seed")}
         first = next(iter(wide.values()))
         whole = [own for own in wide.values() if own.index.equals(first.index)]
-        if len(whole) < LEAST_SEEDS or len(first) < 2:
+        if len(whole) < least_seeds or len(first) < 2:
             continue
         known = [[_ranks(own, name) for name in predictors] for own in whole]
         reached = [

@@ -84,12 +84,12 @@ def compare(
         ``high_90``, ``p`` (shuffled within task and size), ``p_holm`` (over the predictors that are
         known before training), ``p_layers`` (layers relabelled; at equal size), ``rho``
         (Spearman's), ``cells``, ``tasks`` and ``verdict``. A predictor that tells no two choices
-        apart has no row; empty where there is no cell.
+        apart has no row, nor has an outcome that is missing; empty where there is no cell.
     """
     cells = [cell for cell in cells if within or cell.several_sizes]
     if not cells:
         return pd.DataFrame()
-    shape, tasks = (len(predictors), len(OUTCOMES)), len({cell.task for cell in cells})
+    tasks = len({cell.task for cell in cells})
     measures = [cell.measures(within=within) for cell in cells]
     taus = np.array([one.taus()[0] for one in measures])
     means = bootstrap_means([cell.statistics(within=within) for cell in cells], draws)
@@ -118,7 +118,8 @@ def compare(
         verdict(row.p_holm, (row.low, row.high), (row.low_90, row.high_90))
         for row in table.itertuples()
     ]
-    return table[np.repeat(useful, shape[1])].reset_index(drop=True)
+    useful_rows = np.repeat(useful, len(OUTCOMES)) & table["tau"].notna()
+    return table[useful_rows].reset_index(drop=True)
 
 
 def p_of_relabelling(cells: Sequence[TaskCell]) -> NDArray[np.float64]:
@@ -128,11 +129,14 @@ def p_of_relabelling(cells: Sequence[TaskCell]) -> NDArray[np.float64]:
         cells: From ``task_cells``.
 
     Returns:
-        (P, Q), from all relabellings of layers, the same in all tasks of an arm.
+        (P, Q), from all relabellings of layers, the same in all tasks of an arm; NaN where an arm
+        has not all choices of a size.
     """
     arms: dict[str, list[TaskCell]] = {}
     for cell in cells:
         arms.setdefault(cell.arm, []).append(cell)
+    if not all(own[0].has_every_choice for own in arms.values()):
+        return np.full((len(cells[0].predictors[0]), len(OUTCOMES)), np.nan)
     return p_of_moving_alike(
         [
             (orders_of_relabelling(own[0].layers), [cell.measures(within=True) for cell in own])
