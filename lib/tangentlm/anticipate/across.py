@@ -18,7 +18,7 @@ from tangentlm.analysis.permutations import (
     orders_within,
     p_of_moving_alike,
 )
-from tangentlm.analysis.several import holm
+from tangentlm.anticipate.comparing import adjusted, predictors_by_outcomes, tells_apart
 from tangentlm.anticipate.outcomes import OUTCOMES
 from tangentlm.anticipate.predictors import PREDICTORS, Predictor
 from tangentlm.tasks import load_task
@@ -45,8 +45,8 @@ def across_tasks(
     Returns:
         A row a predictor and outcome: ``predictor``, ``label``, ``group``, ``outcome``, ``scope``,
         ``tau`` (positive where the predictor is right), ``low`` and ``high`` (95 %), ``p``,
-        ``p_holm``, ``models`` (that have it) and ``tasks``; empty where fewer than three tasks are
-        there.
+        ``p_holm``, ``models`` (that have it) and ``tasks``; a predictor that tells no two tasks
+        apart has no row, and it is empty where fewer than three tasks are there.
     """
     if table.empty:
         return pd.DataFrame()
@@ -63,19 +63,14 @@ def across_tasks(
     low, high = bootstrap_interval(drawn.reshape(draws, -1), len(tasks))
     shuffled = orders_within(np.zeros(len(tasks)), permutations, np.random.default_rng(0))
     p = p_of_moving_alike([(np.concatenate([[np.arange(len(tasks))], shuffled]), models)])
-    before = np.array([KNOWN[name].group != "ceiling" for name in names])
-    judged = np.where(before[:, None], np.nan, p)
-    for place in range(len(OUTCOMES)):
-        judged[before, place] = holm(p[before, place])
-    about = pd.DataFrame(
-        [(name, KNOWN[name].label, KNOWN[name].group) for name in names],
-        columns=["predictor", "label", "group"],
-    )
-    return about.merge(pd.Series(list(OUTCOMES), name="outcome"), how="cross").assign(
+    about = {name: KNOWN[name] for name in names}
+    useful = np.any([tells_apart(one) for one in models], axis=0)
+    found = predictors_by_outcomes(about).assign(
         scope=ACROSS, tau=mean_over_cells(taus)[0].ravel(), low=low, high=high, p=p.ravel(),
-        p_holm=judged.ravel(), models=(~np.isnan(np.array(taus)[:, 0])).sum(axis=0).ravel(),
-        tasks=len(tasks),
+        p_holm=adjusted(p, useful, about).ravel(),
+        models=(~np.isnan(np.array(taus)[:, 0])).sum(axis=0).ravel(), tasks=len(tasks),
     )  # fmt: skip
+    return found[np.repeat(useful, len(OUTCOMES))].reset_index(drop=True)
 
 
 def _with_all_layers(table: pd.DataFrame) -> pd.DataFrame:

@@ -6,7 +6,7 @@ was written before the runs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,9 @@ from tangentlm.analysis.strata import Pairs
 from tangentlm.analysis.verdicts import UNDECIDED, too_few
 from tangentlm.anticipate.cells import TaskCell
 from tangentlm.anticipate.outcomes import OUTCOMES
-from tangentlm.anticipate.predictors import PREDICTORS
+from tangentlm.anticipate.predictors import PREDICTORS, Predictor
+
+Array = NDArray[np.float64]
 
 ALPHA = 0.05
 MARGIN = 0.2
@@ -96,20 +98,13 @@ def compare(
     low, high = bootstrap_interval(means, tasks)
     low_90, high_90 = bootstrap_interval(means, tasks, 1 - 2 * ALPHA)
     p = p_of_shuffling(measures, permutations)
-    useful = np.any([_tells_apart(one) for one in measures], axis=0)
-    before = np.array([PREDICTORS[name].group != "ceiling" for name in predictors])
-    judged = np.where(before[:, None], np.nan, p)
-    for place in range(len(OUTCOMES)):
-        judged[useful & before, place] = holm(p[useful & before, place])
-    names = pd.DataFrame(
-        [(name, PREDICTORS[name].label, PREDICTORS[name].group) for name in predictors],
-        columns=["predictor", "label", "group"],
-    )
-    table = names.merge(pd.Series(list(OUTCOMES), name="outcome"), how="cross").assign(
+    useful = np.any([tells_apart(one) for one in measures], axis=0)
+    about = {name: PREDICTORS[name] for name in predictors}
+    table = predictors_by_outcomes(about).assign(
         scope=WITHIN if within else OVER_ALL,
         tau=mean_over_cells(list(taus[:, None]))[0].ravel(),
         low=low, high=high, low_90=low_90, high_90=high_90,
-        p=p.ravel(), p_holm=judged.ravel(),
+        p=p.ravel(), p_holm=adjusted(p, useful, about).ravel(),
         p_layers=p_of_relabelling(cells).ravel() if within else np.nan,
         rho=mean_over_cells([cell.spearman(within=within)[None] for cell in cells])[0].ravel(),
         cells=(~np.isnan(taus)).sum(axis=0).ravel(), tasks=tasks,
@@ -122,7 +117,39 @@ def compare(
     return table[useful_rows].reset_index(drop=True)
 
 
-def p_of_relabelling(cells: Sequence[TaskCell]) -> NDArray[np.float64]:
+def predictors_by_outcomes(about: Mapping[str, Predictor]) -> pd.DataFrame:
+    """The first columns of a comparison: a row a predictor and outcome.
+
+    Args:
+        about: The P predictors by name.
+
+    Returns:
+        ``predictor``, ``label``, ``group`` and ``outcome``, in the order of a (P, Q) array.
+    """
+    known = [(name, one.label, one.group) for name, one in about.items()]
+    names = pd.DataFrame(known, columns=["predictor", "label", "group"])
+    return names.merge(pd.Series(list(OUTCOMES), name="outcome"), how="cross")
+
+
+def adjusted(p: Array, useful: NDArray[np.bool_], about: Mapping[str, Predictor]) -> Array:
+    """P values adjusted by Holm for each outcome, over what is known before training.
+
+    Args:
+        p: (P, Q).
+        useful: (P,), which predictors tell anything apart; the others are not judged.
+        about: The P predictors by name. Those of the group "ceiling" are no part of the family.
+
+    Returns:
+        (P, Q); NaN where a predictor is not judged, and as it was for a ceiling.
+    """
+    before = np.array([one.group != "ceiling" for one in about.values()])
+    judged = np.where(before[:, None], np.nan, p)
+    for place in range(p.shape[1]):
+        judged[useful & before, place] = holm(p[useful & before, place])
+    return judged
+
+
+def p_of_relabelling(cells: Sequence[TaskCell]) -> Array:
     """The p value of the mean tau at equal size if which layer is which were chance.
 
     Args:
@@ -145,7 +172,14 @@ def p_of_relabelling(cells: Sequence[TaskCell]) -> NDArray[np.float64]:
     )
 
 
-def _tells_apart(measures: Measures) -> NDArray[np.bool_]:
-    """Which predictors order any two choices of a stratum."""
+def tells_apart(measures: Measures) -> NDArray[np.bool_]:
+    """Which predictors order any two choices of a stratum.
+
+    Args:
+        measures: Of one cell.
+
+    Returns:
+        (P,).
+    """
     signs = Pairs(measures.strata).signs(measures.predictors)
     return np.any(np.nan_to_num(signs) != 0, axis=1)
