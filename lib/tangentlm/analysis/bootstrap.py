@@ -7,7 +7,7 @@ draws only look it up.
 Few tasks make the quantiles of a bootstrap too narrow: of six, a 95 % interval has the true mean in
 it 87 times in a hundred. So the quantiles are those further out that would give Student's interval
 if the draws were normal (the expanded percentiles of Hesterberg, What Teachers Should Know About
-the Bootstrap, The American Statistician 69(4), 2015, Section 3.5); then it is 94 to 98 times.
+the Bootstrap, The American Statistician 69(4), 2015); then it is 94 to 98 times.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from tangentlm.anticipate.predictors import PREDICTORS
 Array = NDArray[np.float64]
 
 LEAST_SEEDS = 2
+_CHOICES = {"every": "every choice of layers", "threes": "every choice of three layers"}
 _DIGITS = 9
 """Means that agree in so many digits are tied."""
 
@@ -29,7 +30,7 @@ class TaskCell:
     """A task in one arm. All measures are turned so that more is better, or claimed to be.
 
     Attributes:
-        arm: The model and its choices, e.g. ``"pocket, every"``.
+        arm: The model and its choices, as ``arm_name`` calls them.
         task: Its title.
         subsets: N choices, e.g. ``"0+2"``.
         sizes: (N,), how many layers each has.
@@ -112,6 +113,23 @@ class TaskCell:
         return stratified_spearmans(means.predictors, means.outcomes, means.strata)
 
 
+def arm_name(model: str, choices: str) -> str:
+    """How an arm of the study is called.
+
+    Example:
+        >>> arm_name("minilm", "threes")
+        'minilm, every choice of three layers'
+
+    Args:
+        model: The model's name.
+        choices: As parameters call them.
+
+    Returns:
+        Words.
+    """
+    return f"{model}, {_CHOICES.get(choices, choices)}"
+
+
 def task_cells(
     table: pd.DataFrame, predictors: Sequence[str], least_seeds: int = LEAST_SEEDS
 ) -> list[TaskCell]:
@@ -141,7 +159,7 @@ def task_cells(
         ]
         cells.append(
             TaskCell(
-                f"{model}, {kind}", str(title), tuple(map(str, first.index)),
+                arm_name(str(model), str(kind)), str(title), tuple(map(str, first.index)),
                 first["size"].to_numpy(np.int64), np.array(known), np.array(reached),
             )
         )  # fmt: skip

@@ -10,7 +10,7 @@ import pandas as pd
 from tangentlm.analysis.permutations import mean_over_cells
 from tangentlm.analysis.strata import stratified_taus
 from tangentlm.anticipate.ceilings import controls
-from tangentlm.anticipate.cells import TaskCell, task_cells
+from tangentlm.anticipate.cells import TaskCell, arm_name, task_cells
 from tangentlm.anticipate.outcomes import OUTCOMES, main_rate
 
 KAPPA = "kappa"
@@ -92,5 +92,6 @@ def _better(cells: Sequence[TaskCell], trained: pd.DataFrame) -> list[TaskCell]:
     """The cells whose best choice has a higher accuracy than the control."""
     about = controls(main_rate(trained))
     won = about[about["best"] > about["control"]]
-    names = set(zip(won["model"] + ", " + won["choices"], won["title"], strict=True))
+    arms = [arm_name(*pair) for pair in zip(won["model"], won["choices"], strict=True)]
+    names = set(zip(arms, won["title"], strict=True))
     return [cell for cell in cells if (cell.arm, cell.task) in names]

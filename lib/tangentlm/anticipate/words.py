@@ -142,14 +142,17 @@ def _of_the_others(primary: pd.DataFrame, every: pd.DataFrame) -> str:
     others = primary[(primary["group"] != "ceiling") & (primary.index != KAPPA)]
     adding = others[others["verdict"] == ADDS].sort_values("tau", ascending=False)
     if adding.empty:
-        text = f"None of {len(others)} other quantities is shown to say more than the size"
+        text = (
+            f"None of {len(others)} other quantities is shown to say more than the number of layers"
+        )
     else:
         first = ", ".join(f"{row.label} {row.tau:+.2f}" for row in adding.head(3).itertuples())
         firm = (adding["p_layers"] < ALPHA).sum()
+        verb, more = ("says", "") if len(adding) == 1 else ("say", "first of all ")
         text = (
-            f"Of {len(others)} other quantities, those that say more than the size are "
-            f"{len(adding)} ({'first of all ' if len(adding) > 3 else ''}{first}), and {firm} where "
-            "it is taken for chance which layer is which"
+            f"{len(adding)} of {len(others)} other quantities {verb} more than the number of "
+            f"layers ({more if len(adding) > 3 else ''}{first}); if it is taken for chance which "
+            f"layer is which, {firm} of {len(adding)}"
         )
     if len(every):
         alone = every[(every["predictor"] == "layers") & (every["outcome"] == PRIMARY)]
