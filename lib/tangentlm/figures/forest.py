@@ -65,10 +65,5 @@ def forest(table: pd.DataFrame, *, view: str, label: str, margin: float = 0.0) -
     for one in axes[0]:
         one.tick_params(axis="y", length=0)
     if len(views) > 1:
-        figure.legend(
-            *first.get_legend_handles_labels(),
-            fontsize=8,
-            ncols=len(views),
-            loc="outside upper right",
-        )
+        first.legend(fontsize=8, ncols=len(views), loc="lower left", bbox_to_anchor=(0, 1.04))
     return figure
