@@ -272,6 +272,10 @@ def _decomposition() -> dict[str, Any]:
 
 
 _SMALL = {"task": "reviews", "model": "pocket-xs", "k": 2, "test_size": 10}
+_LAYERS = {
+    "task": "reviews", "model": "pocket-xs", "train_size": 8, "test_size": 10, "steps": 8,
+    "batch_size": 4,
+}  # fmt: skip
 _TWO_STAGES = {
     "task": "topics", "model": "pocket-xs", "train_size": 24, "dev_size": 8, "test_size": 10,
 }  # fmt: skip
@@ -309,6 +313,14 @@ CASES: tuple[Case, ...] = (
     RunCase(
         "condition", "keys",
         {"task": "reviews", "model": "pocket-xs", "pool": 6, "samples": 4, "heads": 2, "draws": 2},
+    ),
+    RunCase(
+        "layer_training", "prompt",
+        {**_LAYERS, "choices": "threes"},
+    ),
+    RunCase(
+        "layer_training", "classification",
+        {**_LAYERS, "choices": "all", "head": "classification", "learning_rate": 1e-3},
     ),
     # What ten steps have taught is decided in the last digits of logits.
     RunCase("pretrain", "standard", {"steps": 10}, without=("held_out_accuracy", "tasks_table")),

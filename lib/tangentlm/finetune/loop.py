@@ -62,6 +62,7 @@ class FineTuned:
         trace: For every evaluation: step, training loss since the last one, dev score and loss,
             and what a ``Trajectory`` measured.
         gradient_norms: For every step, before clipping.
+        batch_losses: For every step, the loss of its minibatch before the step.
     """
 
     schedule: Schedule
@@ -71,6 +72,7 @@ class FineTuned:
     best_step: int
     trace: list[dict[str, float]]
     gradient_norms: list[float] = field(repr=False)
+    batch_losses: list[float] = field(repr=False, default_factory=list)
 
     @property
     def gradient_norm(self) -> float:
@@ -199,6 +201,7 @@ def fine_tune(
     best: FineTuned | None = None
     trace: list[dict[str, float]] = []
     losses: list[float] = []
+    every_loss: list[float] = []
     norms: list[float] = []
     model.eval()
     select = row_selection(
@@ -225,6 +228,7 @@ def fine_tune(
                 f"learning rate {schedule.learning_rate:g}) is not finite"
             )
         losses.append(float(loss.detach()))
+        every_loss.append(losses[-1])
         optimizer.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(parameters, schedule.clip or math.inf)
@@ -261,7 +265,9 @@ def fine_tune(
             if ties == "loss"
             else dev_score > best.dev_score
         ):
-            best = FineTuned(schedule, snapshot(model), dev_score, dev_loss, step, trace, norms)
+            best = FineTuned(
+                schedule, snapshot(model), dev_score, dev_loss, step, trace, norms, every_loss
+            )
     model.eval()
     assert best is not None
     return best

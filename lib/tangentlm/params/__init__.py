@@ -5,6 +5,7 @@ every experiment hands its parameters to a model of this package first: unknown 
 with the nearest known one, and numbers are numbers before anything is computed.
 """
 
+from tangentlm.params.anticipate_runs import AnticipateRun, Choices, LayersRun, LayerTrainingRun
 from tangentlm.params.base import RUN_PREFIX, Run
 from tangentlm.params.condition_runs import ConditionRun
 from tangentlm.params.files import named_file, names, project_root, read_yaml
@@ -37,11 +38,15 @@ __all__ = [
     "RUNS",
     "RUN_PREFIX",
     "Adaptation",
+    "AnticipateRun",
+    "Choices",
     "ConditionRun",
     "FineTuneRun",
     "Grid",
     "HeadKernelsRun",
     "KernelRun",
+    "LayerTrainingRun",
+    "LayersRun",
     "MinilangRun",
     "NaturalTaskRun",
     "Optimizer",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tangentlm.errors import unknown_name
+from tangentlm.params.anticipate_runs import AnticipateRun, LayerTrainingRun
 from tangentlm.params.base import Run
 from tangentlm.params.condition_runs import ConditionRun
 from tangentlm.params.lab_runs import MinilangRun, PretrainRun, ProbeRun
@@ -24,6 +25,8 @@ RUNS: dict[str, type[Run]] = {
         TwoStageRun,
         HeadKernelsRun,
         ConditionRun,
+        LayerTrainingRun,
+        AnticipateRun,
     )
 }
 """The parameter model of every experiment, by the experiment's name."""

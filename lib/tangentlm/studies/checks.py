@@ -8,6 +8,7 @@ from tangentlm.errors import InputError
 from tangentlm.params import (
     RUN_PREFIX,
     ConditionRun,
+    LayersRun,
     PretrainRun,
     ProbeRun,
     Run,
@@ -47,6 +48,8 @@ def check(runs: Sequence[Run]) -> None:
         if isinstance(run, ConditionRun) and (run.task, run.pool, run.seed, run.data) not in seen:
             seen.add((run.task, run.pool, run.seed, run.data))
             draw_rows(load_task(run.task), run.pool, run.seed, data=run.data)
+        if isinstance(run, LayersRun):
+            _check_layers(run, seen)
         if not isinstance(run, TaskRun):
             continue
         task = asked_task(run)
@@ -58,11 +61,28 @@ def check(runs: Sequence[Run]) -> None:
             seen.add((run.model, task))
             check_prompted(run.model)
             label_word_ids(task, load_tokenizer(run.model))
-    for model in dict.fromkeys(
-        run.model for run in runs if isinstance(run, TaskRun | WholeTaskRun | ConditionRun)
-    ):
+    with_model = TaskRun | WholeTaskRun | ConditionRun | LayersRun
+    for model in dict.fromkeys(run.model for run in runs if isinstance(run, with_model)):
         _check_made(model)
         load_pretrained(model)  # refuses what is missing, or a masked model's untied decoder
+
+
+def _check_layers(run: LayersRun, seen: set[object]) -> None:
+    """Refuse a run on chosen layers whose rows are too few, or whose label words are none."""
+    from tangentlm.models.checkpoints import check_prompted, load_tokenizer
+    from tangentlm.tasks import load_task
+    from tangentlm.tasks.pools import draw_two_parts
+    from tangentlm.tasks.prompts import label_word_ids
+
+    task = load_task(run.task)
+    rows = (run.task, run.train_size, run.test_size, run.seed, run.data)
+    if rows not in seen:
+        seen.add(rows)
+        draw_two_parts(task, run.train_size, run.test_size, run.seed, data=run.data)
+    if run.head == "prompt" and (run.model, run.task) not in seen:
+        seen.add((run.model, run.task))
+        check_prompted(run.model)
+        label_word_ids(task, load_tokenizer(run.model))
 
 
 def _check_made(model: str) -> None:

@@ -204,6 +204,8 @@ def _headline(metrics: Mapping[str, Any]) -> str:
         return f"test {metrics['test_score']:.1f} (linear probing {metrics['probe_test']:.1f})"
     if "ft_ratios" in metrics:
         return f"kernels of {metrics['train']} training samples"
+    if "all_layers" in metrics:
+        return f"best {metrics['best']:.1f}, all layers {metrics['all_layers']:.1f}"
     if "kappa_keys" in metrics:
         return f"kappa of the keys {metrics['kappa_keys']:.3g}"
     if "test_score" in metrics:

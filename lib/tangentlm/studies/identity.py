@@ -27,6 +27,7 @@ from tangentlm.models.packages import checksum
 from tangentlm.params import (
     RUN_PREFIX,
     ConditionRun,
+    LayersRun,
     MinilangRun,
     PretrainRun,
     ProbeRun,
@@ -48,14 +49,14 @@ from tangentlm.tasks import (
     row_files,
     task_of,
 )
-from tangentlm.tasks.pools import draw_rows
+from tangentlm.tasks.pools import draw_rows, draw_two_parts
 
 NONE, UNKNOWN = "none", "unknown"
 """Checksums of what a run does not read, and of what is not at hand."""
 _FROM_HUB = "hub:"
 """What the checksum of rows that are not downloaded begins with: that of where they are."""
 _DIGITS = 16
-_WITH_MODEL = TaskRun | ProbeRun | MinilangRun | WholeTaskRun | ConditionRun
+_WITH_MODEL = TaskRun | ProbeRun | MinilangRun | WholeTaskRun | ConditionRun | LayersRun
 """Runs that begin with a model by name."""
 _TASK_FIELDS = {"template", "label_words", "metric", "max_length"}
 """What of a task decides a number; its rows have a checksum of their own."""
@@ -162,6 +163,11 @@ def identity(run: Run) -> Identity:
         task = load_task(run.task)
         values["task"] = {"max_length": run.max_length or task.max_length}
         values.pop("max_length")
+    if isinstance(run, LayersRun):
+        task = load_task(run.task, **run.length)
+        asked = _TASK_FIELDS if run.head == "prompt" else {"max_length"}
+        values["task"] = task.model_dump(mode="json", include=asked)
+        values.pop("max_length")
     return Identity(
         parameters=_short({"experiment": run.experiment, **values}),
         data=_data(run),
@@ -201,6 +207,8 @@ def _data(run: Run) -> str:
             return UNKNOWN
         rows = draw_rows(load_task(run.task), run.pool, run.seed, data=run.data)
         return _short([row.text_a for row in rows] + [row.text_b for row in rows])
+    if isinstance(run, LayersRun):
+        return _two_parts_checksum(run)
     if isinstance(run, PretrainRun | ProbeRun):
         from tangentlm.pretrain.corpus import open_corpus
         from tangentlm.pretrain.probes import probes_file
@@ -239,6 +247,14 @@ def _whole_checksum(run: WholeTaskRun, name: str) -> str:
         test_size=run.test_size, data=run.data,
     )  # fmt: skip
     return split.checksum if name == run.task else digest([asdict(row) for row in split.test])
+
+
+def _two_parts_checksum(run: LayersRun) -> str:
+    task = load_task(run.task)
+    if not has_rows(task, run.data):
+        return UNKNOWN
+    parts = draw_two_parts(task, run.train_size, run.test_size, run.seed, data=run.data)
+    return _short([[asdict(row) for row in part] for part in parts])
 
 
 def _model(run: Run) -> str:

@@ -1,0 +1,91 @@
+"""The parameters of runs on chosen layers: what is known before training, and what it reaches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, Literal, Self
+
+from pydantic import Field, PositiveInt, model_validator
+
+from tangentlm.params.base import Run, check_model
+from tangentlm.params.files import named_file
+from tangentlm.params.strict import PositiveRate
+
+Choices = Literal["every", "threes", "all"]
+"""Every subset of layers but the empty one, all subsets of three layers, or all layers alone."""
+
+
+class LayersRun(Run):
+    """What a run has that puts LoRA on the queries and values of chosen layers of a model.
+
+    ``train_size`` rows to train on and at most ``test_size`` others are drawn from the task's
+    training part with ``seed``, which also draws LoRA's matrices A and a classification head. With
+    ``head = "prompt"`` a masked language model is asked and no head is trained; with
+    ``"classification"`` a random head is, beside the adapters.
+    """
+
+    elsewhere: ClassVar[frozenset[str]] = frozenset({"out", "data"})
+    method_parameter: ClassVar[str] = "choices"
+
+    task: str
+    model: str = "pocket"
+    head: Literal["prompt", "classification"] = "prompt"
+    choices: Choices = "every"
+    train_size: int = Field(default=128, ge=2)
+    test_size: PositiveInt = 1000
+    max_length: int | None = Field(default=None, ge=8)
+    rank: PositiveInt = 8
+    alpha: PositiveRate = 8.0
+    data: str | None = None
+
+    @property
+    def length(self) -> dict[str, int]:
+        """The longest row, as ``load_task`` takes it: given here, or the task's own."""
+        return {} if self.max_length is None else {"max_length": self.max_length}
+
+    @property
+    def name(self) -> str:
+        """The run's name for people, e.g. ``minilm-sst2-s13-threes-classification``."""
+        model = "" if self.model == "pocket" else f"{Path(self.model).name}-"
+        head = "" if self.head == "prompt" else f"-{self.head}"
+        return f"{model}{self.task}-s{self.seed}-{self.method}{head}"
+
+    def check_names(self) -> None:
+        """Refuse an unknown task or model, with the nearest that is known."""
+        named_file("task", self.task)
+        check_model(self.model)
+
+
+class LayerTrainingRun(LayersRun):
+    """One run of ``book/experiments/layer_training``: fine-tuning of every choice of layers.
+
+    One rate for all choices, falling linearly to zero.
+    """
+
+    experiment: ClassVar[str] = "layer_training"
+    version: ClassVar[int] = 1
+    computes_kernels: ClassVar[bool] = False
+
+    optimizer: Literal["adam", "sgd"] = "adam"
+    learning_rate: PositiveRate = 4e-3
+    batch_size: PositiveInt = 16
+    steps: PositiveInt = 128
+    clip: PositiveRate | None = 1.0
+
+    @model_validator(mode="after")
+    def _has_an_eighth(self) -> Self:
+        if self.steps % 8:
+            raise ValueError("steps has to be a multiple of 8, since an eighth of them is early")
+        return self
+
+    @property
+    def name(self) -> str:
+        """The same, with the rate, e.g. ``sst2-s13-every-lr0.004``."""
+        return f"{super().name}-lr{self.learning_rate:g}"
+
+
+class AnticipateRun(LayersRun):
+    """One run of ``book/experiments/anticipate``: what is known of every choice before training."""
+
+    experiment: ClassVar[str] = "anticipate"
+    version: ClassVar[int] = 1
