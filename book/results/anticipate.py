@@ -25,7 +25,7 @@ from tangentlm import figures
 from tangentlm.anticipate.across import across_tasks
 from tangentlm.anticipate.ceilings import ceilings, controls, regrets
 from tangentlm.anticipate.cells import task_cells
-from tangentlm.anticipate.comparing import MARGIN, compare
+from tangentlm.anticipate.comparing import MARGIN, OVER_ALL, WITHIN, compare
 from tangentlm.anticipate.outcomes import (
     OUTCOMES,
     STUDY,
@@ -53,14 +53,10 @@ done, runs = int(progress["done"].sum()), int(progress["runs"].sum())
 display(Markdown(answer(equal, every, done, runs)))
 
 # %% mystnb={"figure": {"caption": "How well each quantity orders the choices of layers by the evaluation loss and the accuracy that training then reaches: Kendall's rank correlation, mean over tasks, with its 95 % interval. To the right of zero the quantity is right. On the grey ground it is worth little: it picks the better of two choices in 40 to 60 of 100 cases.", "name": "fig-anticipate"}, "image": {"alt": "Two panels with a row for each quantity, in groups from trivial baselines to what is not known before training; each row has a point with a line for choices of equal size and one for all choices. Or a note that no task is complete."}} tags=["hide-input"]
-drawn = [equal, every, limits, limits_of_all]
+drawn, VIEWS = [equal, every, limits, limits_of_all], (WITHIN, OVER_ALL)
 if len(equal):
     shown = rows_of_figure(drawn, ["eval_loss", "accuracy"])
-    display(
-        figures.forest(
-            shown, view="scope", label="Kendall's $\\tau$", margin=MARGIN
-        )
-    )
+    display(figures.forest(shown, VIEWS, label="Kendall's $\\tau$", margin=MARGIN))
 else:
     display(Markdown("No task is complete yet."))
 
@@ -184,11 +180,7 @@ else:
 # %% mystnb={"figure": {"caption": "As the first figure of this page, for the training loss at the end and its mean over the steps, which is small where training is fast."}, "image": {"alt": "Two panels with a row for each quantity, as in the first figure. Or a note that no task is complete."}} tags=["hide-input"]
 if len(equal):
     shown = rows_of_figure(drawn, ["train_loss", "mean_train_loss"])
-    display(
-        figures.forest(
-            shown, view="scope", label="Kendall's $\\tau$", margin=MARGIN
-        )
-    )
+    display(figures.forest(shown, VIEWS, label="Kendall's $\\tau$", margin=MARGIN))
 else:
     display(Markdown("No task is complete yet."))
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
 import pandas as pd
 
 from tangentlm.anticipate.predictors import PREDICTORS
+from tangentlm.params import LayerTrainingRun, load_study
 from tangentlm.studies.collect import read_collected, read_collected_table
 from tangentlm.tasks import load_task
 
@@ -82,20 +84,22 @@ def choices(study: str = STUDY) -> pd.DataFrame:
     return reached[reached["size"] > 0].merge(known, on=_ONE_CHOICE)
 
 
-def main_rate(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows at the learning rate that most runs of their model and choices have.
+def main_rate(table: pd.DataFrame, study: str = STUDY) -> pd.DataFrame:
+    """The rows at the learning rate that most runs of their model and choices are planned with.
 
     Args:
         table: From ``trained`` or ``choices``.
+        study: The study whose plan counts, whatever of it is done.
 
     Returns:
         Some of its rows; the other rates are there to see how much hangs on it.
     """
     if table.empty:
         return table
-    keys = ["model", "choices"]
-    runs = table.drop_duplicates("run").groupby([*keys, "learning_rate"]).size()
-    main = runs.groupby(keys).idxmax()
-    wanted = set(main)
-    rates = zip(table["model"], table["choices"], table["learning_rate"], strict=True)
-    return table[[rate in wanted for rate in rates]]
+    planned = [run for run in load_study(study) if isinstance(run, LayerTrainingRun)]
+    rates: dict[tuple[str, str], Counter[float]] = {}
+    for run in planned:
+        rates.setdefault((run.model, run.choices), Counter())[run.learning_rate] += 1
+    main = {(*arm, counts.most_common(1)[0][0]) for arm, counts in rates.items()}
+    of_rows = zip(table["model"], table["choices"], table["learning_rate"], strict=True)
+    return table[[of_row in main for of_row in of_rows]]

@@ -104,7 +104,7 @@ def rows_of_figure(parts: Sequence[pd.DataFrame], outcomes: Sequence[str]) -> pd
         outcomes: Names of ``OUTCOMES``.
 
     Returns:
-        ``panel``, ``group``, ``row``, ``scope``, ``value``, ``low`` and ``high``.
+        ``panel``, ``group``, ``row``, ``view``, ``value``, ``low`` and ``high``.
     """
     table = pd.concat([part for part in parts if len(part)], ignore_index=True)
     order = {one.label: place for place, one in enumerate(PREDICTORS.values())}
@@ -118,7 +118,7 @@ def rows_of_figure(parts: Sequence[pd.DataFrame], outcomes: Sequence[str]) -> pd
     return pd.DataFrame(
         {
             "panel": [OUTCOMES[name].label for name in table["outcome"]],
-            "group": table["group"].map(GROUPS), "row": table["label"], "scope": table["scope"],
+            "group": table["group"].map(GROUPS), "row": table["label"], "view": table["scope"],
             "value": table["tau"], "low": table["low"], "high": table["high"],
         }
     )  # fmt: skip

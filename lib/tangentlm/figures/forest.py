@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -13,14 +15,14 @@ _ROW, _GAP = 0.2, 0.24
 """Inches of a row, and how far the views of a row stand apart, in rows."""
 
 
-def forest(table: pd.DataFrame, *, view: str, label: str, margin: float = 0.0) -> Figure:
+def forest(table: pd.DataFrame, views: Sequence[str], *, label: str, margin: float = 0.0) -> Figure:
     """A row for each name, with a point and a line for each view; panels side by side.
 
     Args:
-        table: Columns ``panel``, ``group``, ``row`` (the name), ``value``, ``low`` and ``high``
-            (NaN where there is no interval), and the one below. Groups and rows stand in the order
-            in which they come, each group under its name.
-        view: The column whose values have a colour and a marker each.
+        table: Columns ``panel``, ``group``, ``row`` (the name), ``view``, ``value``, ``low`` and
+            ``high`` (NaN where there is no interval). Groups and rows stand in the order in which
+            they come, each group under its name.
+        views: The values of ``view`` in the order of their colours and markers.
         label: What stands at the horizontal axes.
         margin: Half the width of the grey ground about zero.
 
@@ -32,7 +34,7 @@ def forest(table: pd.DataFrame, *, view: str, label: str, margin: float = 0.0) -
     """
     if table.empty:
         raise InputError("no estimates to draw")
-    panels, views = list(table["panel"].unique()), list(table[view].unique())
+    panels = list(table["panel"].unique())
     lines: list[tuple[str, str]] = []
     for group in table["group"].unique():
         names = table["row"][table["group"] == group].unique()
@@ -46,7 +48,7 @@ def forest(table: pd.DataFrame, *, view: str, label: str, margin: float = 0.0) -
         one.axvspan(-margin, margin, color="grey", alpha=0.15, linewidth=0)
         one.axvline(0.0, color=INK, linewidth=0.8)
         for number, name in enumerate(views):
-            rows = table[(table["panel"] == panel) & (table[view] == name)]
+            rows = table[(table["panel"] == panel) & (table["view"] == name)]
             shift = _GAP * ((len(views) - 1) / 2 - number)
             heights = np.array(
                 [place[g, r] for g, r in zip(rows["group"], rows["row"], strict=True)]
