@@ -43,8 +43,10 @@ OTHER_MACHINE = {
     "probe": 1e-5,
     "minilang": 1e-3,
     "condition": 1e-4,
+    "layer_training": 1e-3,
     "two_stage": 1e-3,
     "head_kernels": 1e-3,
+    "anticipate": 2e-3,
 }
 """How far numbers may be off on another processor, relative to the largest of their array.
 

@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 
+import pandas as pd
 import pytest
 
 from tangentlm.errors import InputError
@@ -16,6 +18,7 @@ from tangentlm.tasks import (
     has_rows,
     load_split,
     load_task,
+    load_whole,
     read_part,
 )
 
@@ -24,6 +27,9 @@ ROWS = [
     {"text_a": f"text {i}", "text_b": f"pair {i}", "label": i % 3}
     for i in range(3 * 2 * SHOTS + 12)
 ]
+
+# The toy task's test rows are training rows, too; what is said of that has a test of its own.
+pytestmark = pytest.mark.filterwarnings("ignore:.* in the training rows")
 
 
 def refused(match, call, *args, **keywords):
@@ -193,8 +199,17 @@ GOOD = '{"text_a": "a", "label": 0}'
         ('{"text_a": "a"}', "label None is not in 0 to 2"),
         ('{"text_a": "a", "label": 3}', "label 3 is not in 0 to 2"),
         ('{"text_a": "a", "label": -1}', "label -1 is not in 0 to 2"),
-        ('{"text_a": "a", "label": "0"}', "label '0' is not in 0 to 2"),
-        ('{"text_a": "a", "label": 1.0}', "label 1.0 is not in 0 to 2"),
+        (
+            '{"text_a": "a", "label": "3"}',
+            "label '3' is not in 0 to 2, nor a name of no, maybe, yes",
+        ),
+        (
+            '{"text_a": "a", "label": "No"}',
+            "label 'No' is not in 0 to 2, nor a name of no, maybe, yes",
+        ),
+        ('{"text_a": "a", "label": 0.5}', "label 0.5 is not in 0 to 2"),
+        ('{"text_a": "a", "label": ""}', "label '' is not in 0 to 2"),
+        ('{"text_a": "a", "label": [0]}', r"label \[0\] is not in 0 to 2"),
         ('{"text_a": "a", "label": true}', "label True is not in 0 to 2"),
         ('{"text_a": "a", "label": false}', "label False is not in 0 to 2"),
     ],
@@ -219,16 +234,150 @@ def test_empty_text_is_a_text(folder):
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("train.jsonl", GOOD.encode() + b'\n{"text_a": "caf\xe9", "label": 0}\n'),
+        ("train.jsonl", b"\xff\xfe" + GOOD.encode() + b"\n"),
         ("train.jsonl.gz", GOOD.encode()),
         ("train.jsonl.gz", gzip.compress(GOOD.encode())[:-9]),
     ],
-    ids=["latin-1", "not gzip", "cut gzip"],
+    ids=["no UTF-16", "not gzip", "cut gzip"],
 )
 def test_unreadable_file_is_refused_by_name(folder, name, content):
     (folder / "toy" / "train.jsonl").unlink()
     (folder / "toy" / name).write_bytes(content)
     refused(name, load_split, toy_task(), 1, 13, data=folder)
+
+
+# What a folder may hold instead of JSON lines with numbers, one line for each of ROWS[:3].
+FORMS = {
+    "byte-order mark": ("jsonl", "\ufeff" + "".join(json.dumps(row) + "\n" for row in ROWS[:3])),
+    "blank lines": ("jsonl", "\n\r\n".join(map(json.dumps, ROWS[:3])) + "\n\n  \n"),
+    "text and fractions": (
+        "jsonl",
+        "".join(
+            json.dumps(row | {"label": label}) + "\n"
+            for row, label in zip(ROWS, ("0", 1.0, " 2.0 "), strict=False)
+        ),
+    ),
+    "names": (
+        "jsonl",
+        "".join(
+            json.dumps(row | {"label": label}) + "\n"
+            for row, label in zip(ROWS, ("no", " maybe", "yes"), strict=False)
+        ),
+    ),
+    "array": ("json", json.dumps(ROWS[:3], indent=2)),
+    "csv": (
+        "csv",
+        'label,text_a,text_b\r\n0,"text 0",pair 0\r\n'
+        'maybe,text 1,pair 1\r\n2,text 2,"pair 2"\r\n\r\n',
+    ),
+    "tsv": (
+        "tsv",
+        "text_a\ttext_b\tlabel\ntext 0\tpair 0\t0\n"
+        "text 1\tpair 1\t1\ntext 2\tpair 2\tyes\n",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("form", FORMS)
+def test_folder_in_other_forms(folder, form, packed):
+    (folder / "toy" / "train.jsonl").unlink()
+    ending, text = FORMS[form]
+    data, ending = (
+        (gzip.compress(text.encode()), f"{ending}.gz") if packed else (text.encode(), ending)
+    )
+    (folder / "toy" / f"train.{ending}").write_bytes(data)
+    for pair in (False, True):
+        expected = [
+            Example(row["text_a"], row["text_b"] if pair else None, row["label"])
+            for row in ROWS[:3]
+        ]
+        assert read_part(toy_task(pair), "train", folder) == expected
+
+
+def test_folder_of_parquet(folder):
+    (folder / "toy" / "train.jsonl").unlink()
+    pd.DataFrame(ROWS).to_parquet(folder / "toy" / "train.parquet")
+    rows = read_part(toy_task(pair=True), "train", folder)
+    assert rows == [Example(**row) for row in ROWS]
+
+
+@pytest.mark.parametrize("part", ["train", "dev"])
+def test_ready_made_split_may_be_a_csv(folder, part):
+    for name in ("train", "dev"):
+        lines = [f"{name} {i},{i}\n" for i in range(3)]
+        text = "text_a,label\n" + "".join(lines)
+        (folder / "toy" / "kshot").mkdir(exist_ok=True)
+        (folder / "toy" / "kshot" / f"1-13.{name}.csv").write_text(text)
+    ready = load_split(toy_task(), 1, 13, data=folder)
+    assert ready.drawn == "file"
+    assert [row.text_a for row in getattr(ready, part)] == [f"{part} {i}" for i in range(3)]
+
+
+def test_wrong_row_of_a_csv_is_refused_by_its_number(folder):
+    (folder / "toy" / "train.jsonl").unlink()
+    (folder / "toy" / "train.csv").write_text("text_a,label\n\na,0\nb,4\n")
+    refused(r"train\.csv, row 4: label '4' is not", load_split, toy_task(), 1, 13, data=folder)
+
+
+def test_number_that_may_be_a_name_is_refused(folder):
+    task = toy_task(labels=("1", "2", "3"))
+    line = '{"text_a": "a", "label": %s}\n'
+    (folder / "toy" / "train.jsonl").write_text(line % 1 + line % '"3"' + line % '"0"')
+    assert [row.label for row in read_part(task, "train", folder)] == [1, 2, 0]
+    (folder / "toy" / "train.jsonl").write_text(line % '"1"')
+    match = "line 1: label '1' is the number of one class, the name of another"
+    refused(match, read_part, task, "train", folder)
+
+
+def test_truth_values_are_names_alone(folder):
+    task = toy_task(labels=("True", "maybe", "false"))
+    lines = "".join(f'{{"text_a": "a", "label": {label}}}\n' for label in ("true", '"False"', 1))
+    (folder / "toy" / "train.jsonl").write_text(lines)
+    assert [row.label for row in read_part(task, "train", folder)] == [0, 2, 1]
+
+
+def test_other_encoding_is_read_with_a_warning(folder):
+    path = folder / "toy" / "train.jsonl"
+    path.write_bytes(GOOD.encode() + b'\n{"text_a": "caf\xe9", "label": 0}\n')
+    with pytest.warns(
+        UserWarning, match=r"train\.jsonl: The file is not UTF-8 \(line 2\); .*Windows"
+    ):
+        rows = read_part(toy_task(), "train", folder)
+    assert [row.text_a for row in rows] == ["a", "café"]
+
+
+def test_half_of_a_character_is_replaced_with_a_warning(folder):
+    line = '{"text_a": "a \\ud83d b", "label": 0}\n'
+    (folder / "toy" / "train.jsonl").write_text(line * 2 + GOOD)
+    with pytest.warns(UserWarning, match="halves of characters were replaced in 2 texts"):
+        rows = read_part(toy_task(), "train", folder)
+    assert [row.text_a for row in rows] == ["a \ufffd b", "a \ufffd b", "a"]
+
+
+def test_test_rows_among_the_training_rows_are_told_once(folder):
+    write(folder / "toy" / "train.jsonl", ROWS[9:])
+    rows = [
+        {"text_a": "TEXT  10 ", "text_b": "pair 10", "label": 0},
+        {"text_a": "text 11", "text_b": "another", "label": 0},
+        {"text_a": "text 12", "text_b": "Pair 12", "label": 0},
+        {"text_a": "text 1", "text_b": "pair 1", "label": 0},
+    ]
+    write(folder / "toy" / "test.jsonl", rows)
+    task = toy_task(pair=True)
+    with pytest.warns(UserWarning, match="toy: 2 test rows are in the training rows"):
+        load_split(task, 1, 13, data=folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_split(task, 1, 21, data=folder)
+        load_whole(task, data=folder)
+
+
+def test_no_test_row_of_a_bundled_task_is_a_training_row():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for name in ("reviews", "topics", "inference"):
+            load_whole(load_task(name))
 
 
 def test_files_are_read_as_utf8_whatever_the_locale(folder):

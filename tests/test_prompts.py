@@ -224,12 +224,56 @@ def test_label_words_that_are_one_token_are_refused():
         label_word_ids(copied, tokenizer_of("pocket"))
 
 
+SPECIAL = ("a <mask> here", "a<mask>", "<s> a </s>", "<pad><mask><unk>", "<mask>")
+
+
 @pytest.mark.parametrize("kind", TOKENIZERS)
-@pytest.mark.parametrize("texts", [("a <mask> here", SHORT), (SHORT, "a<mask>")])
-def test_text_with_a_mask_is_refused(kind, texts):
-    task = make_task("{text_a} ? {mask} , {text_b}")
+@pytest.mark.parametrize("text", SPECIAL)
+def test_text_that_looks_like_a_special_token_is_text(kind, text):
+    tokenizer, task = tokenizer_of(kind), make_task("{text_a} ? {mask} , {text_b}")
+    special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+    examples = [EXAMPLES[0], Example(text, SHORT, 0), Example(SHORT, text, 1)]
+    prompts = encode_prompts(task, tokenizer, examples)
+    plain = encode_texts(task, tokenizer, examples)
+    empty = Example("", "", 0)
+    for batch in (prompts, plain):
+        encode_again = encode_prompts if batch is prompts else encode_texts
+        (around,) = rows_of(encode_again(task, tokenizer, [empty]))
+        before = rows_of(encode_again(task, tokenizer, EXAMPLES[:1]))
+        assert rows_of(batch)[:1] == before  # beside it nothing changes
+        for row in rows_of(batch):
+            assert [token for token in row if token in special] == [
+                token for token in around if token in special
+            ]
+    for row, position in zip(rows_of(prompts), prompts["mask_position"], strict=True):
+        assert row[position] == tokenizer.mask_token_id
+    if kind != "words":  # bytes tell the text, a vocabulary of words does not
+        inside = [token for token in rows_of(plain)[1] if token not in special]
+        assert tokenizer.decode(inside).startswith(text)
+
+
+def test_special_tokens_of_a_template_stay_special():
+    tokenizer = tokenizer_of("pocket")
+    batch = encode_prompts(make_task("{text_a} </s> {mask}"), tokenizer, [Example("</s>", None, 0)])
+    assert rows_of(batch)[0].count(tokenizer.eos_token_id) == 2
+
+
+def test_mask_that_only_the_tokenizer_sees_is_refused():
+    lower = tiny_tokenizer("words")
+    lower.backend_tokenizer.normalizer = normalizers.Lowercase()
     with pytest.raises(InputError, match="task toy, row 1: the text holds a mask"):
-        encode_prompts(task, tokenizer_of(kind), [EXAMPLES[0], Example(*texts, 0)])
+        encode_prompts(make_task(), lower, [EXAMPLES[0], Example("a <MASK>", None, 0)])
+
+
+@pytest.mark.parametrize(
+    "text", ["a\0b", "\x1b[31m", "שלום \u202eabc", "🙂\u200d", "\ufffd", "x" * 100_000]
+)
+@pytest.mark.parametrize("kind", TOKENIZERS)
+def test_odd_texts_are_encoded(kind, text):
+    task = make_task()
+    for encoder in (encode_prompts, encode_texts):
+        batch = encoder(task, tokenizer_of(kind), [Example(text, None, 0)])
+        assert batch["input_ids"].shape[1] <= task.max_length
 
 
 @pytest.mark.parametrize("kind", TOKENIZERS)

@@ -97,7 +97,7 @@ def logme(features: ArrayLike, labels: ArrayLike) -> float:
     """LogME: the log of the maximum evidence of a linear model, a sample (You et al. 2021).
 
     Each class is a regression y_c = F w + noise with w ~ Normal(0, I / alpha) and noise
-    ~ Normal(0, 1 / beta); the evidence p(y_c | F, alpha, beta) (equation 2) is maximised over alpha
+    ~ Normal(0, 1 / beta); the evidence p(y_c | F, alpha, beta) is maximised over alpha
     and beta and averaged over classes. The maximum over beta at a fixed alpha / beta is
     ``evidence`` with M = F F^T, so one number is left to search: the best of a grid from 1e-6 to
     1e6 mean eigenvalues, refined. Their code iterates to a stationary point instead.
@@ -136,9 +136,9 @@ def _largest_evidence(values: Array, projections: Array, ridges: Array) -> float
 def h_score(features: ArrayLike, labels: ArrayLike) -> float:
     """The H-score with shrinkage: tr(S_a^-1 (1 - a) cov(E[f | y])).
 
-    H = tr(cov(f)^-1 cov(E[f | y])) (Bao et al. 2019, definition 2) with the covariance of the
+    H = tr(cov(f)^-1 cov(E[f | y])) (Bao et al. 2019) with the covariance of the
     features shrunk by Ledoit and Wolf's a towards a multiple of the identity, and that of the
-    class means by as much (Ibrahim et al. 2022). Covariances are divided by n.
+    class means by as much (Ibrahim et al. 2021). Covariances are divided by n.
 
     Args:
         features: (n, d).

@@ -64,10 +64,31 @@ def linearised_loss(kernel: CentredKernel, time: float) -> float:
     return float(left @ kernel.projections) / kernel.samples
 
 
+def common_time(kernel: CentredKernel, steps: int) -> float:
+    """A time that many steps take at a rate that is stable for this kernel: t = steps n / lambda_1.
+
+    Gradient descent is stable up to twice the rate n / lambda_1. To compare choices of layers, take
+    the time of all layers for each of them, as one rate serves all of them in training.
+
+    Args:
+        kernel: That of all layers.
+        steps: How many.
+
+    Returns:
+        A time for ``linearised_loss``.
+
+    Raises:
+        InputError: If ``steps`` is not positive.
+    """
+    if steps < 1:
+        raise InputError(f"steps = {steps} must be positive")
+    return steps * kernel.samples / float(kernel.spectrum.values[-1])
+
+
 def target_alignment(kernel: CentredKernel) -> float:
     """The cosine of M and T T^T, both centred over samples, over all pairs of outputs.
 
-    For one output the centred alignment of Cortes et al. (2012), equation 1.
+    For one output the centred alignment of Cortes et al. (2012).
 
     Args:
         kernel: The kernel and its targets.

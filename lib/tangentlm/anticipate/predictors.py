@@ -51,7 +51,7 @@ class Predictor:
 _OF_SUBSETS = {
     "layers": Predictor("number of layers", "baseline", 1, "|S|"),
     "parameters": Predictor("trained parameters", "baseline", 1, "their number"),
-    "mean_depth": Predictor("mean depth", "baseline", 1, "mean of (l + 1) / L over l in S"),
+    "mean_depth": Predictor("mean depth", "baseline", 1, "mean of S"),
     "kappa": Predictor(
         "condition number", "spectrum", -1, "(lambda_max + 1e-4) / (lambda_min + 1e-4), n = 32",
         "afzal2024spectrum",
@@ -72,7 +72,7 @@ _OF_SUBSETS = {
     ),
     "gradient_norm": Predictor("gradient norm", "labels", 1, "chi K chi / n^2", "jacot2018neural"),
     "linearised_loss": Predictor(
-        "linearised training loss", "labels", -1, "sum e^(-2 eta t lambda_i / n) (u_i T)^2 / n",
+        "linearised training loss", "labels", -1, "sum e^(-2 t lambda_i / n) (u_i T)^2 / n",
         "jacot2018neural",
     ),
     "alignment": Predictor(
@@ -101,7 +101,7 @@ _OF_FEATURES = {
         "LogME", "features", 1, "mean_c max log p(y_c | F, alpha, beta) / n", "you2021logme"
     ),
     "h_score": Predictor(
-        "H-score, shrunk", "features", 1, "(1 - a) tr(S_a^-1 cov E[f | y])", "ibrahim2022newer"
+        "H-score, shrunk", "features", 1, "(1 - a) tr(S_a^-1 cov E[f | y])", "ibrahim2021newer"
     ),
     "trans_rate": Predictor(
         "TransRate", "features", 1, "R(Z) - sum_c n_c / n R(Z_c)", "huang2022frustratingly"
@@ -127,7 +127,9 @@ PREDICTORS: dict[str, Predictor] = {
         for name, one in _OF_FEATURES.items()
     },
     **_OF_SOURCE_LABELS,
-    "early_loss": Predictor("training loss after 5 % of the steps", "ceiling", -1, "measured"),
+    "early_train_loss": Predictor(
+        "training loss early on", "ceiling", -1, "mean over the first eighth of the steps"
+    ),
 }
 """Every predictor by the name that records have for it."""
 
@@ -155,7 +157,7 @@ def as_claimed(values: Mapping[str, float]) -> dict[str, float]:
 
 
 def kernel_predictors(
-    kernel: ArrayLike, labels: ArrayLike, logits: ArrayLike, *, layers: Sequence[int], depth: int,
+    kernel: ArrayLike, labels: ArrayLike, logits: ArrayLike, *, layers: Sequence[int],
     parameters: int, time: float,
 ) -> dict[str, float]:  # fmt: skip
     """All predictors of one choice of layers: baselines, and what its kernel says.
@@ -164,10 +166,10 @@ def kernel_predictors(
         kernel: K of what is trained, on the n training samples, (n, C, n, C), C of two at least.
         labels: (n,), 0 to C - 1.
         logits: Before training, (n, C).
-        layers: The layers that are trained, counted from 0.
-        depth: L, how many layers the model has.
+        layers: S, the layers that are trained, counted from 0.
         parameters: How many parameters are trained.
-        time: Learning rate times steps, for ``linearised_loss``.
+        time: For ``linearised_loss``; the same for all choices that are compared, e.g. from
+            ``common_time``.
 
     Returns:
         Numbers by the names of ``PREDICTORS``, groups ``baseline``, ``spectrum`` and ``labels``.
@@ -176,8 +178,8 @@ def kernel_predictors(
         InputError: If an argument is wrong; see ``CentredKernel.of``.
         NonFiniteError: If the kernel or the logits are not finite.
     """
-    if not layers or not all(0 <= layer < depth for layer in layers):
-        raise InputError(f"layers {list(layers)} are none of a model with {depth}")
+    if not layers or min(layers) < 0:
+        raise InputError(f"layers {list(layers)} must be numbers of layers, one at least")
     if parameters < 1:
         raise InputError(f"parameters = {parameters} must be positive")
     centred = CentredKernel.of(kernel, labels, logits)
@@ -186,7 +188,7 @@ def kernel_predictors(
     return {
         "layers": float(len(layers)),
         "parameters": float(parameters),
-        "mean_depth": float(np.mean([layer + 1 for layer in layers])) / depth,
+        "mean_depth": float(np.mean(layers)),
         "kappa": kappa(centred.values),
         "kappa_relative": kappa(centred.values, RELATIVE, relative=True),
         "lambda_max": float(values[-1]),

@@ -54,7 +54,7 @@ def generalised_cross_validation(M: ArrayLike | Spectrum, T: ArrayLike, ridge: f
     """GCV = N |G T|^2 / (tr G)^2, N rows: leave-one-out with each G_ii replaced by their mean.
 
     Unlike the leave-one-out error it does not change when samples are rotated into each other
-    (Golub, Heath and Wahba 1979, equation 1.4). Directions that neither M nor T has, as centring
+    (Golub, Heath and Wahba 1979). Directions that neither M nor T has, as centring
     leaves, have to be taken out before: they would count in N and in the trace.
 
     Example:

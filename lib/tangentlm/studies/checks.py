@@ -8,6 +8,7 @@ from tangentlm.errors import InputError
 from tangentlm.params import (
     RUN_PREFIX,
     ConditionRun,
+    ForecastRun,
     LayersRun,
     PretrainRun,
     ProbeRun,
@@ -61,7 +62,7 @@ def check(runs: Sequence[Run]) -> None:
             seen.add((run.model, task))
             check_prompted(run.model)
             label_word_ids(task, load_tokenizer(run.model))
-    with_model = TaskRun | WholeTaskRun | ConditionRun | LayersRun
+    with_model = TaskRun | WholeTaskRun | ConditionRun | LayersRun | ForecastRun
     for model in dict.fromkeys(run.model for run in runs if isinstance(run, with_model)):
         _check_made(model)
         load_pretrained(model)  # refuses what is missing, or a masked model's untied decoder

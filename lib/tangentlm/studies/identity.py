@@ -27,6 +27,7 @@ from tangentlm.models.packages import checksum
 from tangentlm.params import (
     RUN_PREFIX,
     ConditionRun,
+    ForecastRun,
     LayersRun,
     MinilangRun,
     PretrainRun,
@@ -56,7 +57,9 @@ NONE, UNKNOWN = "none", "unknown"
 _FROM_HUB = "hub:"
 """What the checksum of rows that are not downloaded begins with: that of where they are."""
 _DIGITS = 16
-_WITH_MODEL = TaskRun | ProbeRun | MinilangRun | WholeTaskRun | ConditionRun | LayersRun
+_WITH_MODEL = (
+    TaskRun | ProbeRun | MinilangRun | WholeTaskRun | ConditionRun | LayersRun | ForecastRun
+)
 """Runs that begin with a model by name."""
 _TASK_FIELDS = {"template", "label_words", "metric", "max_length"}
 """What of a task decides a number; its rows have a checksum of their own."""
@@ -209,6 +212,10 @@ def _data(run: Run) -> str:
         return _short([row.text_a for row in rows] + [row.text_b for row in rows])
     if isinstance(run, LayersRun):
         return _two_parts_checksum(run)
+    if isinstance(run, ForecastRun):
+        if not all(path.exists() for path in run.files):
+            return UNKNOWN
+        return _short([file_digest(file) for path in run.files for file in _all_files(path)])
     if isinstance(run, PretrainRun | ProbeRun):
         from tangentlm.pretrain.corpus import open_corpus
         from tangentlm.pretrain.probes import probes_file
@@ -220,6 +227,11 @@ def _data(run: Run) -> str:
         tasks = _tasks_at_hand(run.data) if isinstance(run, ProbeRun) else []
         return _short([corpus, file_digest(probes_file()), *tasks])
     return NONE
+
+
+def _all_files(path: Path) -> list[Path]:
+    """A file, or all files of a folder."""
+    return sorted(part for part in path.rglob("*") if part.is_file()) if path.is_dir() else [path]
 
 
 def _tasks_at_hand(data: str | None) -> list[object]:

@@ -4,7 +4,13 @@
 * ``variants``: the same task asked in another way;
 * ``sources``: its rows, from a data folder, the project's assets or the hub;
 * ``splits``: k rows a class to train on, k as dev, and a test set;
-* ``prompts``: from rows to batches of tokens (imports torch, so it is not handed on here).
+* ``labelled_texts``: texts with labels from a file as people have it (imports pandas), with
+  ``tables`` and ``separated`` (the file's form), ``columns`` (which are which), ``classes`` (labels
+  however they are written) and ``letters``;
+* ``prompts``: from rows to batches of tokens, with ``plain_text``, by which nothing in a text is a
+  special token (imports torch).
+
+What imports torch or pandas is not handed on here.
 """
 
 from tangentlm.tasks.sources import DATA_VARIABLE, Example, has_rows, read_part, row_files

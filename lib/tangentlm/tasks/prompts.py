@@ -1,7 +1,8 @@
 """From examples to batches of tokens: the prompt is never cut, the text is.
 
 A prompt is tokenised piece by piece, so the pieces of the template always stand whole and only
-the texts are shortened (the longer one first). Every row has exactly one mask.
+the texts are shortened (the longer one first). Every row has exactly one mask: what looks like one
+in a text is read as text.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from tangentlm.batches import Batch
 from tangentlm.errors import InputError
+from tangentlm.tasks.plain_text import tokens_of_texts
 from tangentlm.tasks.sources import Example
 from tangentlm.tasks.task import Task
 
@@ -108,7 +110,7 @@ def encode_prompts(task: Task, tokenizer: Any, examples: Sequence[Example]) -> B
 
     Raises:
         InputError: If the tokenizer has no mask token and the template does not end with the mask,
-            the prompt alone is too long, or a text holds a mask of its own.
+            the prompt alone is too long, or the tokenizer finds a mask in a text all the same.
     """
     if not examples:
         raise InputError(f"task {task.name}: no examples to encode")
@@ -119,24 +121,28 @@ def encode_prompts(task: Task, tokenizer: Any, examples: Sequence[Example]) -> B
             f"task {task.name}: this tokenizer has no mask token, so the label word has to come "
             f"last; the template {task.template!r} does not end with {{mask}}"
         )
-
-    def ids_of(text: str) -> list[int]:
-        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    fixed = {p: ids_of(p.text) for p in pieces if p.kind == "literal"}
-    fixed |= {p: [mask] for p in pieces if p.kind == "mask"}
+    fixed = {
+        p: [mask] if p.kind == "mask" else tokenizer(p.text, add_special_tokens=False)["input_ids"]
+        for p in pieces
+        if p.kind in {"mask", "literal"}
+    }
     start, end = _special_tokens(tokenizer)
     end = [] if mask is None else end
     room = task.max_length - len(start) - len(end) - sum(len(fixed.get(p, ())) for p in pieces)
     if room < 1:
         raise InputError(f"task {task.name}: the prompt alone is longer than {task.max_length}")
+    filled = {
+        p: tokens_of_texts(
+            tokenizer,
+            [p.text + (getattr(example, p.kind) or "") for example in examples],
+            add_special_tokens=False,
+        )["input_ids"]
+        for p in pieces
+        if p not in fixed
+    }
     rows = []
-    for number, example in enumerate(examples):
-        texts = {
-            piece: ids_of(piece.text + (getattr(example, piece.kind) or ""))
-            for piece in pieces
-            if piece not in fixed
-        }
+    for number in range(len(examples)):
+        texts = {piece: list(tokens[number]) for piece, tokens in filled.items()}
         _shorten(texts, room)
         parts = fixed | texts
         row = [*start, *(token for piece in pieces for token in parts[piece]), *end]
@@ -191,11 +197,8 @@ def encode_texts(task: Task, tokenizer: Any, examples: Sequence[Example]) -> Bat
     if second is not None and not _parts_pairs(tokenizer):
         first = [f"{a}\n{b}" for a, b in zip(first, second, strict=True)]
         second = None
-    encoded = tokenizer(
-        first,
-        second,
-        truncation="longest_first",
-        max_length=task.max_length,
+    encoded = tokens_of_texts(
+        tokenizer, first, second, truncation="longest_first", max_length=task.max_length
     )
     batch = _pad(encoded["input_ids"], tokenizer)
     if "token_type_ids" in encoded:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import os
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tangentlm.errors import InputError, unknown_name
 from tangentlm.params import project_root
+from tangentlm.tasks.letters import whole_letters
 from tangentlm.tasks.task import Hub, Task
 
 DATA_VARIABLE = "TANGENTLM_DATA"
 """The environment variable that names a data folder."""
+
+_ENDINGS = (
+    ".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".tsv", ".tsv.gz", ".json", ".json.gz", ".parquet",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ def read_part(task: Task, part: str, data: str | Path | None = None) -> list[Exa
     folder = task_folder(task, data)
     if folder is None:
         raise InputError(f"task {task.name} is in no folder; set {DATA_VARIABLE}")
-    return read_rows(jsonl_file(folder, part), task)
+    return read_rows(part_file(folder, part), task)
 
 
 def row_files(task: Task, data: str | Path | None = None) -> list[Path]:
@@ -61,7 +67,7 @@ def row_files(task: Task, data: str | Path | None = None) -> list[Path]:
     folder = task_folder(task, data)
     if folder is None:
         raise InputError(f"task {task.name} is in no folder; set {DATA_VARIABLE}")
-    return [jsonl_file(folder, part) for part in ("train", "test")]
+    return [part_file(folder, part) for part in ("train", "test")]
 
 
 def has_rows(task: Task, data: str | Path | None = None) -> bool:
@@ -112,8 +118,8 @@ def task_folder(task: Task, data: str | Path | None) -> Path | None:
     return folder
 
 
-def jsonl_file(folder: Path, stem: str) -> Path:
-    """The file of JSON lines of a part, plain or compressed.
+def part_file(folder: Path, stem: str) -> Path:
+    """The file of a part: JSON lines if there are any, else CSV, TSV, JSON or Parquet.
 
     Args:
         folder: A task's folder.
@@ -125,45 +131,68 @@ def jsonl_file(folder: Path, stem: str) -> Path:
     Raises:
         InputError: If there is none.
     """
-    for suffix in (".jsonl", ".jsonl.gz"):
-        if (folder / (stem + suffix)).is_file():
-            return folder / (stem + suffix)
-    raise InputError(f"{folder} has neither {stem}.jsonl nor {stem}.jsonl.gz")
+    for ending in _ENDINGS:
+        if (folder / (stem + ending)).is_file():
+            return folder / (stem + ending)
+    raise InputError(
+        f"{folder} has neither {stem}.jsonl nor {stem}.jsonl.gz, nor {stem} as .csv, .tsv, .json "
+        "or .parquet"
+    )
 
 
 def read_rows(path: Path, task: Task) -> list[Example]:
-    """The examples of one JSON-lines file; an error names file and line."""
-    rows: list[Example] = []
-    number = 0
-    try:
-        opener = gzip.open if path.suffix == ".gz" else open
-        with opener(path, "rt", encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                row = json.loads(line)
-                if not isinstance(row, dict):
-                    raise InputError(f"{path}, line {number}: not an object with text_a and label")
-                rows.append(_example(row, task, f"{path}, line {number}"))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}, line {number}: not JSON ({error.msg})") from None
-    except (UnicodeDecodeError, EOFError, OSError) as error:
-        raise InputError(f"{path} cannot be read after line {number}: {error}") from None
-    return rows
+    """The examples of a file with columns text_a, text_b and label; an error names the row."""
+    from tangentlm.tasks.tables import read_table  # needs pandas
+
+    table = read_table(path)
+    for note in table.notes:
+        warnings.warn(f"{path}: {note}", stacklevel=2)
+    columns = table.frame.astype(object).where(table.frame.notna(), None)
+    halves = sum(
+        isinstance(value, str) and value != whole_letters(value)
+        for value in columns.to_numpy().flat
+    )
+    if halves:
+        warnings.warn(f"{path}: halves of characters were replaced in {halves} texts", stacklevel=2)
+    return [
+        _example(row, task, f"{path}, {table.unit} {number}")
+        for number, row in zip(columns.index, columns.to_dict("records"), strict=True)
+    ]
 
 
-def _example(row: dict[str, object], task: Task, where: str) -> Example:
-    texts = ("text_a", "text_b") if task.is_pair else ("text_a",)
-    for name in texts:
+def _example(row: Mapping[Any, Any], task: Task, where: str) -> Example:
+    for name in ("text_a", "text_b") if task.is_pair else ("text_a",):
         # An empty text is real: the LM-BFF splits of CR have some.
         if not isinstance(row.get(name), str):
             raise InputError(f"{where}: {name} is missing or no text")
-    label = row.get("label")
-    if (
-        not isinstance(label, int)
-        or isinstance(label, bool)
-        or label not in range(len(task.labels))
-    ):
-        raise InputError(f"{where}: label {label!r} is not in 0 to {task.num_classes - 1}")
-    return Example(str(row["text_a"]), str(row["text_b"]) if task.is_pair else None, label)
+    text_b = whole_letters(row["text_b"]) if task.is_pair else None
+    return Example(whole_letters(row["text_a"]), text_b, _label(row.get("label"), task, where))
+
+
+def _label(label: Any, task: Task, where: str) -> int:
+    """The number of a class, from its number or its name, however they are written."""
+    from tangentlm.tasks.classes import class_name
+
+    if type(label) is int and label in range(task.num_classes):  # as most are
+        return label
+    # A number is never a name, and true is no number; a text, like all of a CSV, may be either.
+    readings: list[list[str | None]] = []
+    if not isinstance(label, bool):
+        readings.append([str(number) for number in range(task.num_classes)])
+    if isinstance(label, bool | str):
+        readings.append([class_name(known) for known in task.labels])
+    name = class_name(label)
+    meant = {reading.index(name) for reading in readings if name in reading}
+    if len(meant) > 1:
+        raise InputError(
+            f"{where}: label {label!r} is the number of one class, the name of another"
+        )
+    if not meant:
+        raise InputError(
+            f"{where}: label {label!r} is not in 0 to {task.num_classes - 1}, "
+            f"nor a name of {', '.join(task.labels)}"
+        )
+    return meant.pop()
 
 
 def read_hub(task: Task, hub: Hub) -> tuple[list[Example], list[Example]]:
@@ -186,7 +215,7 @@ def read_hub(task: Task, hub: Hub) -> tuple[list[Example], list[Example]]:
                 raise unknown_name(f"column of {hub.path}", name, loaded.column_names)
         parts.append(
             [
-                _example(_hub_row(row, hub), task, f"{hub.path}, {part}, row {number}")
+                _hub_example(row, task, hub, f"{hub.path}, {part}, row {number}")
                 for number, row in enumerate(loaded)
                 if row[hub.label] != -1
             ]
@@ -194,13 +223,11 @@ def read_hub(task: Task, hub: Hub) -> tuple[list[Example], list[Example]]:
     return parts[0], parts[1]
 
 
-def _hub_row(row: dict[str, object], hub: Hub) -> dict[str, object]:
+def _hub_example(row: Mapping[str, Any], task: Task, hub: Hub, where: str) -> Example:
     label = row[hub.label]
     if hub.values:
-        text = str(label)
-        label = hub.values.index(text) if text in hub.values else text
-    return {
-        "text_a": row[hub.text_a],
-        "text_b": row[hub.text_b] if hub.text_b else None,
-        "label": label,
-    }
+        if str(label) not in hub.values:
+            raise InputError(f"{where}: label {str(label)!r} is not in {', '.join(hub.values)}")
+        label = hub.values.index(str(label))
+    text_b = row[hub.text_b] if hub.text_b else None
+    return _example({"text_a": row[hub.text_a], "text_b": text_b, "label": label}, task, where)

@@ -8,6 +8,7 @@ no library's random numbers.
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,12 +18,15 @@ from tangentlm.params import digest
 from tangentlm.tasks.sources import (
     DATA_VARIABLE,
     Example,
-    jsonl_file,
+    part_file,
     read_hub,
     read_rows,
     task_folder,
 )
 from tangentlm.tasks.task import Task
+
+_COMPARED: set[Path] = set()
+"""The folders whose training and test rows were compared."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +73,10 @@ def load_split(
     """The k-shot split of a task for a seed.
 
     A data folder, given by ``data`` or the variable ``TANGENTLM_DATA``, is used for tasks that
-    are not bundled; it has ``<task>/train.jsonl[.gz]`` and ``test.jsonl[.gz]`` and, where
-    somebody drew the split already, ``<task>/kshot/<k>-<seed>.{train,dev}.jsonl[.gz]``. A
-    bundled task is read from ``assets/tasks``. Anything else comes from the hub.
+    are not bundled; it has ``<task>/train.jsonl`` and ``test.jsonl`` and, where somebody drew the
+    split already, ``<task>/kshot/<k>-<seed>.{train,dev}.jsonl``, with text_a, text_b for pairs, and
+    label, a class's number or name. They may be CSV, TSV, JSON or Parquet as well, each plain or as
+    ``.gz``. A bundled task is read from ``assets/tasks``. Anything else comes from the hub.
 
     Example:
         >>> from tangentlm.tasks import load_task
@@ -98,8 +103,9 @@ def load_split(
         train_rows, test_rows = read_hub(task, task.hub)
         source = f"hub: {task.hub.path}"
     else:
-        train_rows = read_rows(jsonl_file(folder, "train"), task)
-        test_rows = read_rows(jsonl_file(folder, "test"), task)
+        train_rows = read_rows(part_file(folder, "train"), task)
+        test_rows = read_rows(part_file(folder, "test"), task)
+        _warn_of_duplicates(folder, train_rows, test_rows)
         source = "bundled" if task.bundled and data is None else "folder"
     ready = None if folder is None else _ready_split(folder / "kshot", k, seed, task)
     train, dev = ready or _draw(train_rows, task, k, seed)
@@ -142,11 +148,13 @@ def load_whole(
     folder = task_folder(task, data)
     if folder is None:
         raise InputError(f"task {task.name} is in no folder; set {DATA_VARIABLE}")
-    rows = read_rows(jsonl_file(folder, "train"), task)
+    rows = read_rows(part_file(folder, "train"), task)
     cut = 9 * len(rows) // 10
     train, dev = rows[:cut][:train_size], rows[cut:][:dev_size]
     _require(train, task, 1, f"{task.name}, the first {len(train)} training rows")
-    test = _ordered(read_rows(jsonl_file(folder, "test"), task), "test")[:test_size]
+    test_rows = read_rows(part_file(folder, "test"), task)
+    _warn_of_duplicates(folder, rows, test_rows)
+    test = _ordered(test_rows, "test")[:test_size]
     source = "bundled" if task.bundled and data is None else "folder"
     return Split(tuple(train), tuple(dev), tuple(test), source, "order")
 
@@ -154,14 +162,32 @@ def load_whole(
 def _ready_split(
     folder: Path, k: int, seed: int, task: Task
 ) -> tuple[tuple[Example, ...], tuple[Example, ...]] | None:
-    if not any(folder.glob(f"{k}-{seed}.train.jsonl*")):
+    if not any(folder.glob(f"{k}-{seed}.train.*")):
         return None
     parts = []
     for name in ("train", "dev"):
-        rows = read_rows(jsonl_file(folder, f"{k}-{seed}.{name}"), task)
+        rows = read_rows(part_file(folder, f"{k}-{seed}.{name}"), task)
         _require(rows, task, k, f"{folder.parent.name}/kshot/{k}-{seed}.{name}")
         parts.append(tuple(rows))
     return parts[0], parts[1]
+
+
+def _warn_of_duplicates(folder: Path, train: Iterable[Example], test: Iterable[Example]) -> None:
+    """Say once how many test rows are training rows, too, but for case and blanks."""
+    if folder in _COMPARED:
+        return
+    _COMPARED.add(folder)
+
+    def essence(row: Example) -> tuple[str, ...]:
+        return tuple(" ".join(text.casefold().split()) for text in (row.text_a, row.text_b or ""))
+
+    known = set(map(essence, train))
+    count = sum(essence(row) in known for row in test)
+    if count:
+        rows = "1 test row is" if count == 1 else f"{count} test rows are"
+        warnings.warn(
+            f"{folder}: {rows} in the training rows, too, but for case and blanks", stacklevel=3
+        )
 
 
 def _require(rows: Iterable[Example], task: Task, needed: int, where: str) -> None:

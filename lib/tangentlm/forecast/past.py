@@ -1,0 +1,80 @@
+"""Past tasks: what kernel regression said before training, and what fine-tuning then reached.
+
+The records are those of the study ``pocket``: few-shot splits of public tasks, each with kernel
+regression and fine-tuning of the same model on the same rows, judged on the same test rows.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from tangentlm.forecast.result import Past, PastTask
+from tangentlm.params import project_root
+
+STUDY = "pocket"
+OPTIMIZER = "adam"
+"""The fine-tuning that outcomes are of: the one that people use."""
+QUANTILES = (10, 50, 90)
+_SPLIT = ["task", "k", "seed"]
+
+
+def past_tasks(folder: Path | None = None) -> Past:
+    """Fine-tuning beside kernel regression on past tasks.
+
+    Args:
+        folder: Where the study's records are; by default those of the project.
+
+    Returns:
+        A row a task, means over splits, and the quantiles over tasks of the difference; empty, and
+        the note says so, where there are no records.
+    """
+    folder = project_root() / "results" / STUDY if folder is None else folder
+    files = [folder / "kernel.csv", folder / "finetune.csv"]
+    if not all(file.is_file() for file in files):
+        return Past((), {}, "There are no records of past tasks here.")
+    kernel, tuned = (_as_asked(pd.read_csv(file)) for file in files)
+    kernel = kernel[(kernel["formula"] == "sgd") & (kernel["solver"] == "least-squares")]
+    # A linear head starts at the probe, so its accuracy before the first step is the probe's.
+    probed = tuned[(tuned["head"] == "linear") & (tuned["metric"] == "accuracy")]
+    probe = _accuracies(probed, "zero_shot_test").rename("probe")
+    tuned = tuned[(tuned["optimizer"] == OPTIMIZER) & (tuned["head"] == "prompt")]
+    both = pd.concat(
+        [
+            _accuracies(kernel[kernel["head"] == "prompt"], "test_accuracy").rename("kernel"),
+            _accuracies(tuned, "test_accuracy").rename("tuned"),
+            probe,
+        ],
+        axis=1,
+    ).dropna(subset=["kernel", "tuned"])
+    rows = []
+    for task, splits in both.groupby(level="task"):
+        means = splits.mean()
+        known = None if pd.isna(means["probe"]) else float(means["probe"])
+        rows.append(
+            PastTask(str(task), len(splits), float(means["kernel"]), known, float(means["tuned"]))
+        )
+    if not rows:
+        return Past((), {}, "The records hold no task with both kernel regression and fine-tuning.")
+    gains = [row.finetuned - row.kernel for row in rows if row.kernel is not None]
+    quantiles = {str(q): float(np.percentile(gains, q)) for q in QUANTILES}
+    note = (
+        f"Study {STUDY}: {len(rows)} public tasks of English, {int(both.index.size)} splits of "
+        "16 or 64 rows a class, the model pocket with a prompt, full fine-tuning with Adam whose "
+        "rate was chosen on dev. This task, its size and its model may differ."
+    )
+    return Past(tuple(rows), quantiles, note)
+
+
+def _as_asked(records: pd.DataFrame) -> pd.DataFrame:
+    """Runs with the manual prompt and true labels, of the whole model."""
+    plain = (records["prompt"].fillna("manual") == "manual") & records["labels"].isna()
+    whole = records["layers"].isna() if "layers" in records else True
+    return records[plain & whole & (records["adaptation"] == "full") & (records["model"] == STUDY)]
+
+
+def _accuracies(records: pd.DataFrame, column: str) -> pd.Series:
+    """The mean of a column for each split."""
+    return records.groupby(_SPLIT)[column].mean()

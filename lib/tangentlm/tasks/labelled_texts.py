@@ -1,0 +1,187 @@
+"""Texts with labels, read from a file as people have it: what was guessed or left out is said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tangentlm.errors import InputError
+from tangentlm.tasks.classes import about_classes, check_classes, class_name, in_order
+from tangentlm.tasks.columns import find_columns
+from tangentlm.tasks.letters import CONTROL, LONE_SURROGATE, has_letters, whole_letters
+from tangentlm.tasks.tables import read_table
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class LabelledTexts:
+    """N texts, or pairs of texts, each with its class.
+
+    Attributes:
+        texts: The N texts.
+        pairs: The second text of each pair; ``None`` where a row has one text.
+        labels: The class of each text, in 0 to C-1.
+        classes: The C names of the classes.
+        rows: Where each text stands in the file: the line of a file of JSON lines, else the row,
+            counted as a spreadsheet does: the names of a CSV's columns are row 1.
+        notes: What was guessed, converted and left out, a sentence each.
+    """
+
+    texts: tuple[str, ...]
+    pairs: tuple[str, ...] | None
+    labels: tuple[int, ...]
+    classes: tuple[str, ...]
+    rows: tuple[int, ...]
+    notes: tuple[str, ...]
+
+
+def read_labelled(
+    path: str | Path,
+    *,
+    text_column: str | None = None,
+    pair_column: str | None = None,
+    label_column: str | None = None,
+) -> LabelledTexts:
+    r"""The labelled texts of a file or of a folder that ``datasets`` saved.
+
+    CSV with any usual separator, TSV, JSON lines, JSON and Parquet, each plain or as ``.gz``. Rows
+    without a label and rows with an empty text are left out and counted. A class that has one text
+    is kept and named in a note.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     file = Path(folder, "mine.csv")
+        ...     _ = file.write_text("Review;Class\nfine;1\ndull;0\n;1\nlovely;1.0\n")
+        ...     mine = read_labelled(file)
+        >>> mine.texts, mine.labels, mine.classes, mine.rows
+        (('fine', 'dull', 'lovely'), (1, 0, 1), ('0', '1'), (2, 3, 5))
+        >>> print(*mine.notes, sep="\n")
+        The columns are separated by semicolons.
+        The labels are those of column 'Class' (a guess by its name).
+        The texts are those of column 'Review' (a guess by its name).
+        1 row has an empty text and is left out: 4.
+        Labels that are written in several ways are one class: '1' and '1.0' are '1'.
+        Class '0' has one text, so no cross-validation can test it.
+
+    Args:
+        path: The file or folder.
+        text_column: The column of the texts; guessed if it is not given, see ``find_columns``.
+        pair_column: The column of the second texts of pairs.
+        label_column: The column of the labels.
+
+    Returns:
+        The rows in the file's order.
+
+    Raises:
+        InputError: If the file is missing or malformed, a column is not found, or the labels are
+            not classes.
+    """
+    table = read_table(path)
+    names = list(table.frame.columns)
+    with _naming(path):
+        columns = find_columns(names, text=text_column, pair=pair_column, label=label_column)
+    given = table.frame[columns.label]
+    known = table.class_names.get(columns.label, ())
+    read = {"class": _each(lambda label: _class_of(label, known), given, path, table.unit)}
+    sides = {"text": columns.text} | ({"pair": columns.pair} if columns.pair else {})
+    for side, column in sides.items():
+        read[side] = _each(_text_of, table.frame[column], path, table.unit)
+    rows = pd.DataFrame(read, index=given.index, dtype=object)
+    unlabelled = rows["class"].isna()
+    empty = ~rows[list(sides)].map(has_letters).all(axis=1) & ~unlabelled
+    kept = rows[~unlabelled & ~empty]
+    found: list[str] = kept["class"].tolist()
+    with _naming(path):
+        check_classes(found, columns.label)
+    classes = in_order(found, known)
+    notes = [
+        *table.notes,
+        *columns.notes,
+        *_left_out(unlabelled, "no label", table.unit),
+        *_left_out(empty, "an empty text", table.unit),
+        *_about_letters(table.frame.loc[kept.index, list(sides.values())]),
+        *about_classes(given[kept.index].tolist(), found),
+    ]
+    return LabelledTexts(
+        texts=tuple(kept["text"]),
+        pairs=tuple(kept["pair"]) if columns.pair else None,
+        labels=tuple(map(classes.index, found)),
+        classes=classes,
+        rows=tuple(map(int, kept.index)),
+        notes=tuple(notes),
+    )
+
+
+def _each(convert: Callable[[Any], Any], values: pd.Series, path: str | Path, unit: str) -> list:
+    """What each value of a column becomes; an error names its row."""
+    converted = []
+    for place, value in zip(values.index, values.tolist(), strict=True):
+        with _naming(f"{path}, {unit} {place}, column {values.name!r}"):
+            converted.append(convert(value))
+    return converted
+
+
+@contextmanager
+def _naming(where: object) -> Generator[None]:
+    """Say in an error where it was."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def _text_of(value: Any) -> str:
+    """A value as a text without blanks around it; empty if it is missing."""
+    if isinstance(value, str):
+        return whole_letters(value.strip())
+    if not pd.api.types.is_scalar(value) or isinstance(value, bytes):
+        raise InputError(f"{str(value)[:40]!r} is not a text")
+    return "" if pd.isna(value) else str(value)
+
+
+def _class_of(label: Any, known: Sequence[str]) -> str | None:
+    """The class of a label, or of its number where the file has the names: -1 is none of them."""
+    if isinstance(label, list | tuple | dict | np.ndarray):
+        raise InputError(f"{label!r} is not a single label")
+    name = class_name(label)
+    if name is None or not known:
+        return None if name is None else whole_letters(name)
+    return None if name == "-1" else known[int(name)]
+
+
+def _left_out(which: pd.Series, why: str, unit: str) -> list[str]:
+    """A sentence on rows that are left out, if there are any."""
+    places = which.index[which].tolist()
+    if not places:
+        return []
+    shown = ", ".join(map(str, places[:_SHOWN]))
+    if len(places) > _SHOWN:
+        shown += f" and {len(places) - _SHOWN} more"
+    if len(places) == 1:
+        return [f"1 {unit} has {why} and is left out: {shown}."]
+    return [f"{len(places)} {unit}s have {why} and are left out: {shown}."]
+
+
+def _about_letters(texts: pd.DataFrame) -> list[str]:
+    """Sentences on texts with letters that are none."""
+    notes = []
+    joined = [" ".join(map(str, values)) for values in texts.itertuples(index=False)]
+    broken = sum(map(bool, map(LONE_SURROGATE.search, joined)))
+    if broken:
+        notes.append(f"Halves of characters were replaced in {_texts(broken)}.")
+    control = sum(map(bool, map(CONTROL.search, joined)))
+    if control:
+        notes.append(f"Control characters stand in {_texts(control)}; they are read as they are.")
+    return notes
+
+
+def _texts(count: int) -> str:
+    return "1 text" if count == 1 else f"{count} texts"
