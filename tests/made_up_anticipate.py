@@ -21,7 +21,10 @@ def subsets(model, choices):
 
 
 def run_rows(model, choices, task, seed, rng, *, noise=0.3, size_matters=0.6):
-    """The outcomes and predictors of one run; ``alignment`` knows the worth, ``kappa`` the size."""
+    """The outcomes of one run, its predictors by choice, and a probe's accuracy.
+
+    ``alignment`` knows the worth, ``kappa`` the size, the probe the task.
+    """
     names = subsets(model, choices)
     sizes = np.array([0 if name == "none" else name.count("+") + 1 for name in names])
     # The worth of a task's choices is the same with every seed.
@@ -38,14 +41,18 @@ def run_rows(model, choices, task, seed, rng, *, noise=0.3, size_matters=0.6):
         "early_train_loss": np.exp(-0.1 * reached - ease) + 0.5,
     })  # fmt: skip
     predictors = pd.DataFrame({
-        "subset": names, "size": sizes, "layers": sizes, "parameters": 1000 * sizes,
+        "subset": names, "kernel": "adapters", "layers": sizes, "parameters": 1000 * sizes,
         "mean_depth": rng.normal(size=len(names)),
         "kappa": np.exp(-sizes + 0.2 * rng.normal(size=len(names))),
         "trace": np.exp(sizes) * (1 + 0.1 * rng.random(len(names))),
         "alignment": worth + 0.1 * rng.normal(size=len(names)) + ease,
-        "probe_last": 60 + 10 * ease + rng.normal(), "evidence": rng.normal(size=len(names)),
+        "evidence": rng.normal(size=len(names)),
     })  # fmt: skip
-    return outcomes, predictors[sizes > 0]
+    predictors = predictors[sizes > 0]
+    if model == "minilm":  # its head is trained, so it has a kernel of its own
+        headed = predictors.assign(kernel="adapters and head", kappa=rng.random(len(predictors)))
+        return outcomes, pd.concat([predictors, headed]), 60 + 10 * ease + rng.normal()
+    return outcomes[sizes > 0], predictors, 60 + 10 * ease + rng.normal()
 
 
 def write_study(root: Path, runs, *, study="anticipate", predicted=None, seed=0, **how):
@@ -64,8 +71,9 @@ def write_study(root: Path, runs, *, study="anticipate", predicted=None, seed=0,
         about = {
             "study": study, "method": choices, "task": task, "model": model, "head": head,
             "seed": one, "choices": choices, "seconds": 60.0, "device": "none",
+            "before": 50.0, "loss_before": 1.0,
         }  # fmt: skip
-        outcomes, predictors = run_rows(model, choices, task, one, rng, **how)
+        outcomes, predictors, probe = run_rows(model, choices, task, one, rng, **how)
         tables.setdefault("layer_training", []).append(
             pd.DataFrame([about | {"run": f"{name}-lr{rate:g}", "learning_rate": rate}])
         )
@@ -73,7 +81,9 @@ def write_study(root: Path, runs, *, study="anticipate", predicted=None, seed=0,
             outcomes.assign(run=f"{name}-lr{rate:g}")
         )
         if name not in done and (predicted is None or (model, choices, task, one) in predicted):
-            tables.setdefault("anticipate", []).append(pd.DataFrame([about | {"run": name}]))
+            tables.setdefault("anticipate", []).append(
+                pd.DataFrame([about | {"run": name, "probe_last": probe}])
+            )
             tables.setdefault("anticipate-predictors", []).append(predictors.assign(run=name))
             done.add(name)
     for name, parts in tables.items():

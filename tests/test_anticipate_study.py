@@ -35,7 +35,7 @@ from tangentlm.anticipate.comparing import (
     compare,
     verdict,
 )
-from tangentlm.anticipate.outcomes import EARLY, OUTCOMES, choices, main_rate, trained
+from tangentlm.anticipate.outcomes import EARLY, OUTCOMES, WITH_HEAD, choices, main_rate, trained
 from tangentlm.anticipate.predictors import PREDICTORS
 from tangentlm.anticipate.printed import judge_printed
 from tangentlm.anticipate.sensitivity import agreement_of_rates, sensitivity
@@ -84,7 +84,7 @@ def test_nothing_was_run(root):
     assert regrets([], NAMES).empty
     assert controls(trained()).empty
     assert across_tasks(choices()).empty
-    assert sensitivity(choices(), trained()).empty
+    assert sensitivity(choices(), trained(), choices(kernel=WITH_HEAD)).empty
     assert agreement_of_rates(trained()).empty
     assert answer(pd.DataFrame(), pd.DataFrame(), 0, 43).startswith("Not known yet. **0 of 43")
     assert conclusions(pd.DataFrame(), pd.DataFrame(), pd.DataFrame()) == []
@@ -96,7 +96,17 @@ def test_a_choice_has_its_outcomes_and_its_predictors(both_arms):
     assert (both_arms["size"] > 0).all()
     assert (both_arms["layers"] == both_arms["size"]).all()
     assert (both_arms[EARLY] > 0.5).all()
+    assert both_arms.groupby("run")["probe_last"].nunique().eq(1).all()
     assert set(trained()["subset"]) > set(both_arms["subset"])  # the control
+
+
+def test_the_kernel_is_that_of_the_adapters_unless_another_is_asked_for(both_arms):
+    headed = choices(kernel=WITH_HEAD)
+    assert set(headed["model"]) == {"minilm"}
+    both = headed.merge(both_arms, on=["run", "subset"])
+    assert len(both) == 4 * 2 * 20
+    assert (both["alignment_x"] == both["alignment_y"]).all()
+    assert (both["kappa_x"] != both["kappa_y"]).all()
 
 
 def test_a_seed_without_its_predictors_does_not_count(root):
@@ -252,7 +262,9 @@ def test_the_control_stands_beside_the_choices(both_arms):
     rows = trained()
     own = rows[(rows["model"] == "pocket") & (rows["task"] == "cr")]
     means = own.groupby("subset")["accuracy"].mean()
-    assert found.loc[("pocket", "CR"), "control"] == pytest.approx(means["none"])
+    assert found.loc[("pocket", "CR"), "control"] == 50  # asked before training
+    headed = rows[(rows["model"] == "minilm") & (rows["task"] == "mr") & (rows["size"] == 0)]
+    assert found.loc[("minilm", "MR"), "control"] == pytest.approx(headed["accuracy"].mean())
     assert found.loc[("pocket", "CR"), "best"] == pytest.approx(means.drop("none").max())
     assert found.loc[("pocket", "CR"), "seeds"] == 2
 
@@ -280,8 +292,8 @@ def test_other_ways_are_reported(root):
     runs = made_up.runs_of("pocket", "every", made_up.TASKS[:5], TWO)
     other = made_up.runs_of("pocket", "every", made_up.TASKS[:3], TWO[:1], rate=1e-3)
     made_up.write_study(root, runs + other)
-    found = sensitivity(choices(), trained())
-    assert found["cells"].tolist() == [5, 5, 5, 3, 3]
+    found = sensitivity(choices(), trained(), choices(kernel=WITH_HEAD))
+    assert found["cells"].tolist() == [5, 5, 5, 5, 3, 3]
     main = compare(task_cells(main_rate(choices()), ["kappa"]), ["kappa"], within=True, **FEW)
     assert found["eval_loss"][0] == pytest.approx(row(main, "kappa")["tau"])
     assert found["eval_loss"][1] == pytest.approx(row(main, "kappa")["rho"])
@@ -295,8 +307,8 @@ def test_tasks_without_a_better_choice_are_left_out_where_that_is_said(both_arms
     rows = trained()
     bad = (rows["task"] == "cr") & (rows["size"] == 0)
     rows = rows.assign(accuracy=rows["accuracy"].where(~bad, 100.0))
-    found = sensitivity(both_arms, rows)
-    assert found["cells"].tolist() == [10, 10, 9]
+    found = sensitivity(both_arms, rows, both_arms[:0])
+    assert found["cells"].tolist() == [10, 10, 9, 6, 4]
 
 
 def test_tasks_of_one_model_are_ordered_by_what_knows_them(root):

@@ -235,9 +235,9 @@ readable(
 # %% [markdown]
 # ## The control: no layer
 #
-# Does it matter at all which layers are adapted? "head alone" has no LoRA. MiniLM's classification head is trained
-# there; `pocket` is asked with a prompt, so nothing is. Where worst and best differ by little more than seeds do, there
-# is little to anticipate.
+# Does it matter at all which layers are adapted? "no layer" has no LoRA. MiniLM's classification head is trained
+# there; `pocket` is asked with a prompt, so nothing is trained. Where worst and best differ by little more than seeds
+# do, there is little to anticipate.
 
 # %% tags=["hide-input"]
 readable(
@@ -245,7 +245,7 @@ readable(
     {
         "model": "model",
         "title": "task",
-        "control": "head alone (%)",
+        "control": "no layer (%)",
         "worst": "worst choice",
         "mean": "mean of choices",
         "best": "best choice",

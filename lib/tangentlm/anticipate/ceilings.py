@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tangentlm.analysis.bootstrap import Cell, bootstrap_interval, bootstrap_means
 from tangentlm.analysis.choosing import agreement_of_seeds, ceiling_of_mean, top_one_regret
-from tangentlm.anticipate.cells import TaskCell
+from tangentlm.anticipate.cells import TaskCell, by_arm
 from tangentlm.anticipate.comparing import OVER_ALL, WITHIN
 from tangentlm.anticipate.outcomes import OUTCOMES
 from tangentlm.anticipate.predictors import PREDICTORS
@@ -76,8 +76,7 @@ def regrets(cells: Sequence[TaskCell], predictors: Sequence[str]) -> pd.DataFram
         (ANOTHER_RUN, "ceiling", lambda cell, seed: cell.outcomes[seed, _ACCURACY]),
     ]
     rows = []
-    for arm in dict.fromkeys(cell.arm for cell in cells):
-        own = [cell for cell in cells if cell.arm == arm]
+    for arm, own in by_arm(cells).items():
         costs = np.array([[_cost(cell, scores) for *_, scores in choosers] for cell in own])
         low, high = _interval([cell.task for cell in own], costs)
         means = costs.mean(axis=0)

@@ -166,6 +166,21 @@ def task_cells(
     return cells
 
 
+def by_arm(cells: Sequence[TaskCell]) -> dict[str, list[TaskCell]]:
+    """The cells of each arm.
+
+    Args:
+        cells: From ``task_cells``.
+
+    Returns:
+        By the arm's name, in order.
+    """
+    arms: dict[str, list[TaskCell]] = {}
+    for cell in cells:
+        arms.setdefault(cell.arm, []).append(cell)
+    return arms
+
+
 def _ranks(own: pd.DataFrame, name: str) -> Array:
     """Ranks, so that a predictor and its logarithm say the same."""
     if name not in own or own[name].isna().any():

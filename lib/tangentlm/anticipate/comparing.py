@@ -24,7 +24,7 @@ from tangentlm.analysis.permutations import (
 from tangentlm.analysis.several import holm
 from tangentlm.analysis.strata import Pairs
 from tangentlm.analysis.verdicts import UNDECIDED, too_few
-from tangentlm.anticipate.cells import TaskCell
+from tangentlm.anticipate.cells import TaskCell, by_arm
 from tangentlm.anticipate.outcomes import OUTCOMES
 from tangentlm.anticipate.predictors import PREDICTORS, Predictor
 
@@ -159,9 +159,7 @@ def p_of_relabelling(cells: Sequence[TaskCell]) -> Array:
         (P, Q), from all relabellings of layers, the same in all tasks of an arm; NaN where an arm
         has not all choices of a size.
     """
-    arms: dict[str, list[TaskCell]] = {}
-    for cell in cells:
-        arms.setdefault(cell.arm, []).append(cell)
+    arms = by_arm(cells)
     if not all(own[0].has_every_choice for own in arms.values()):
         return np.full((len(cells[0].predictors[0]), len(OUTCOMES)), np.nan)
     return p_of_moving_alike(

@@ -10,7 +10,7 @@ import pandas as pd
 from tangentlm.analysis.permutations import mean_over_cells
 from tangentlm.analysis.strata import stratified_taus
 from tangentlm.anticipate.ceilings import controls
-from tangentlm.anticipate.cells import TaskCell, arm_name, task_cells
+from tangentlm.anticipate.cells import TaskCell, arm_name, by_arm, task_cells
 from tangentlm.anticipate.outcomes import OUTCOMES, main_rate
 
 KAPPA = "kappa"
@@ -18,12 +18,15 @@ _RUN = ["model", "choices", "task", "seed"]
 _NONE = np.full(len(OUTCOMES), np.nan)
 
 
-def sensitivity(table: pd.DataFrame, trained: pd.DataFrame) -> pd.DataFrame:
+def sensitivity(
+    table: pd.DataFrame, trained: pd.DataFrame, with_head: pd.DataFrame
+) -> pd.DataFrame:
     """Kendall's tau of the condition number at equal size, in other ways.
 
     Args:
         table: From ``outcomes.choices``, of all learning rates.
         trained: From ``outcomes.trained``.
+        with_head: From ``outcomes.choices`` with the kernel of adapters and head.
 
     Returns:
         A row a way: ``way``, a column an outcome, and ``cells``; empty where there is no cell.
@@ -36,6 +39,10 @@ def sensitivity(table: pd.DataFrame, trained: pd.DataFrame) -> pd.DataFrame:
         _row("Spearman instead of Kendall", cells, spearman=True),
         _row("tasks in which a choice of layers beats the control", _better(cells, trained)),
     ]
+    for name, cells_of in by_arm(cells).items():
+        rows.append(_row(f"{name} alone", cells_of))
+    head = task_cells(main_rate(with_head), [KAPPA])
+    rows += [_row(f"{name}, head in the kernel", own) for name, own in by_arm(head).items()]
     main = main_rate(table)
     others = table[~table["run"].isin(main["run"])]
     for (model, rate), other in others.groupby(["model", "learning_rate"]):
