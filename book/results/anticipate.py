@@ -29,6 +29,7 @@ from tangentlm.anticipate.comparing import MARGIN, OVER_ALL, WITHIN, compare
 from tangentlm.anticipate.outcomes import (
     OUTCOMES,
     STUDY,
+    WITH_HEAD,
     choices,
     main_rate,
     trained,
@@ -289,11 +290,8 @@ else:
 # equal size alike: if it does not, no quantity that ignores the rate can be right at both.
 
 # %% tags=["hide-input"]
-display(
-    readable(
-        sensitivity(every_rate, reached), {"way": "way", **WORDS, "cells": "tasks"}
-    )
-)
+ways = sensitivity(every_rate, reached, choices(kernel=WITH_HEAD))
+display(readable(ways, {"way": "way", **WORDS, "cells": "tasks"}))
 rates = agreement_of_rates(reached)
 if len(rates):
     display(
