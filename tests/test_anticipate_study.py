@@ -361,7 +361,8 @@ def test_the_answer_says_what_was_found(said, words):
     equal = pd.DataFrame([a_row("kappa", 0.1, said), a_row("a", 0.3, ADDS), a_row("b", 0, NOTHING)])
     text = answer(equal, pd.DataFrame(), 43, 43)
     assert words in text
-    assert "1 of 2 other quantities says more" in text
+    assert "1 of 2 other quantities says more than the number of layers (a +0.30), and it" in text
+    assert "it stands if the layers are relabelled" in text
     assert "runs are done" not in text
     assert "+0.10, 95 % interval +0.00 to +0.20, 7 tasks" in text
 
@@ -372,6 +373,16 @@ def test_the_answer_names_what_holds_for_these_layers_alone_and_what_is_missing(
     assert "layers relabelled by chance p = 0.30" in text
     assert "None of 1 other quantities is shown" in text
     assert "**10 of 43 runs are done.**" in text
+
+
+def test_the_answer_counts_what_stands_if_the_layers_are_relabelled():
+    others = [
+        a_row(name, tau, ADDS, p)
+        for name, tau, p in zip("abcd", (1, 2, 3, 4), (0, 0, 1, 1), strict=True)
+    ]
+    text = answer(pd.DataFrame([a_row("kappa", 0, NOTHING), *others]), pd.DataFrame(), 1, 1)
+    assert "4 of 4 other quantities say more" in text
+    assert "(first of all d +4.00, c +3.00, b +2.00), of which 2 stand if" in text
 
 
 def test_conclusions_have_the_numbers_of_the_tables(both_arms):

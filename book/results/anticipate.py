@@ -95,6 +95,30 @@ written = project_root() / "params" / "studies" / STUDY / "HYPOTHESIS.md"
 display(Markdown(written.read_text(encoding="utf-8")))
 
 # %% [markdown]
+# **What came out.** The first row decides; the others are secondary.
+
+# %% tags=["hide-input"]
+WORDS = {name: outcome.label for name, outcome in OUTCOMES.items()}
+kappa = equal[equal["predictor"] == "kappa"] if len(equal) else equal
+if len(kappa):
+    kappa = kappa.assign(outcome=kappa["outcome"].map(WORDS))
+readable(
+    kappa.round(4),
+    {
+        "outcome": "outcome",
+        "tau": "tau",
+        "low": "95 % from",
+        "high": "to",
+        "low_90": "90 % from",
+        "high_90": "to ",
+        "p_holm": "p (Holm)",
+        "p_layers": "p (layers)",
+        "tasks": "tasks",
+        "verdict": "verdict",
+    },
+)
+
+# %% [markdown]
 # With $S_g$ the concordant less the discordant pairs of choices of size $g$, and $X_g$ and $Y_g$ the pairs that are not
 # tied in predictor and outcome, the statistic of a task is
 #
@@ -121,7 +145,6 @@ COLUMNS = {
     "p_holm": "p (Holm)",
     "verdict": "verdict",
 }
-WORDS = {name: outcome.label for name, outcome in OUTCOMES.items()}
 assert (printed["p"] >= 0.05).all()
 readable(printed.assign(outcome=printed["outcome"].map(WORDS)), COLUMNS)
 
@@ -291,7 +314,7 @@ else:
 
 # %% tags=["hide-input"]
 ways = sensitivity(every_rate, reached, choices(kernel=WITH_HEAD))
-display(readable(ways, {"way": "way", **WORDS, "cells": "tasks"}))
+display(readable(ways.round(3), {"way": "way", **WORDS, "cells": "tasks"}))
 rates = agreement_of_rates(reached)
 if len(rates):
     display(

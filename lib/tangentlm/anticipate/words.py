@@ -147,18 +147,24 @@ def _of_the_others(primary: pd.DataFrame, every: pd.DataFrame) -> str:
         )
     else:
         first = ", ".join(f"{row.label} {row.tau:+.2f}" for row in adding.head(3).itertuples())
-        firm = (adding["p_layers"] < ALPHA).sum()
         verb, more = ("says", "") if len(adding) == 1 else ("say", "first of all ")
         text = (
             f"{len(adding)} of {len(others)} other quantities {verb} more than the number of "
-            f"layers ({more if len(adding) > 3 else ''}{first}); if it is taken for chance which "
-            f"layer is which, {firm} of {len(adding)}"
+            f"layers ({more if len(adding) > 3 else ''}{first}), {_stricter(adding['p_layers'])}"
         )
     if len(every):
         alone = every[(every["predictor"] == "layers") & (every["outcome"] == PRIMARY)]
         for row in alone.itertuples():
             text += f"; over all choices, the number of layers has $\\tau$ = {tau_in_words(row)}"
     return text + "."
+
+
+def _stricter(p_layers: pd.Series) -> str:
+    """How many of the findings stand if which layer is which is taken for chance."""
+    firm = int((p_layers < ALPHA).sum())
+    if len(p_layers) == 1:
+        return f"and it {'stands' if firm else 'does not stand'} if the layers are relabelled"
+    return f"of which {firm} {'stands' if firm == 1 else 'stand'} if the layers are relabelled"
 
 
 def _of_choosing(arm: object, own: pd.DataFrame) -> str:
