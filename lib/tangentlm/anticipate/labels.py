@@ -6,6 +6,7 @@ M = sum lambda_i u_i u_i^T. With a ridge s, G = (M + s I)^-1.
 Ridges are shares of the mean eigenvalue (``RIDGES``), so that no factor before the kernel counts;
 each criterion takes the ridge that is best by itself: the largest evidence, the least leave-one-out
 error, the least GCV. None of them looks at samples beyond the n.
+There is no intercept: with unequal classes the kernel has to carry their shares, too.
 """
 
 from __future__ import annotations
