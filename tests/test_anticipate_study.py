@@ -336,6 +336,16 @@ def test_all_layers_of_every_choice_count_as_tasks_of_the_model(both_arms):
     assert set(found["tasks"]) == {6}
 
 
+def test_all_layers_alone_are_tasks_and_no_choice(root):
+    all_alone = made_up.runs_of("pocket", "all", made_up.TASKS, TWO)
+    made_up.write_study(
+        root, made_up.runs_of("pocket", "every", made_up.TASKS[:3], TWO) + all_alone
+    )
+    assert len(task_cells(choices(), NAMES)) == 3
+    assert len(controls(trained())) == 3
+    assert set(across_tasks(choices(), **FEW)["tasks"]) == {8}
+
+
 # --- Words and figure.
 
 

@@ -93,7 +93,8 @@ def controls(trained: pd.DataFrame) -> pd.DataFrame:
         trained: From ``outcomes.trained``, of one learning rate for each arm.
 
     Returns:
-        A row a model, its choices and task, in percent: ``control``, the ``mean`` over choices, the
+        A row a model, its choices and task, where there is more than one choice, in percent:
+        ``control``, the ``mean`` over choices, the
         ``worst`` and the ``best`` of them (each a mean over seeds), ``of_seeds`` (the standard
         deviation between seeds of one choice, root mean square) and ``seeds``.
     """
@@ -105,6 +106,8 @@ def controls(trained: pd.DataFrame) -> pd.DataFrame:
         means, spread = by_choice.mean(), by_choice.var().mean() ** 0.5
         none = means.index.get_level_values("size") == 0
         chosen = means[~none]
+        if len(chosen) < 2:
+            continue
         ends = (chosen.mean(), chosen.min(), chosen.max(), spread)
         rows.append((model, kind, title, means[none].mean(), *ends, own["seed"].nunique()))
     columns = ["model", "choices", "title", "control", "mean", "worst", "best", "of_seeds", "seeds"]
