@@ -37,9 +37,15 @@ from tangentlm.anticipate.outcomes import (
 from tangentlm.anticipate.predictors import PREDICTORS
 from tangentlm.anticipate.printed import judge_printed
 from tangentlm.anticipate.sensitivity import agreement_of_rates, sensitivity
-from tangentlm.anticipate.words import answer, conclusions, rows_of_figure
+from tangentlm.anticipate.words import (
+    KAPPA,
+    PRIMARY,
+    answer,
+    conclusions,
+    rows_of_figure,
+)
 from tangentlm.params import project_root
-from tangentlm.report.tables import readable
+from tangentlm.report.tables import folded, readable
 from tangentlm.studies.progress import study_progress
 
 figures.use_style()
@@ -54,10 +60,10 @@ done, runs = int(progress["done"].sum()), int(progress["runs"].sum())
 display(Markdown(answer(equal, every, done, runs)))
 
 # %% mystnb={"figure": {"caption": "How well each quantity orders the choices of layers by the evaluation loss and the accuracy that training then reaches: Kendall's rank correlation, mean over tasks, with its 95 % interval. To the right of zero the quantity is right. On the grey ground it is worth little: it picks the better of two choices in 40 to 60 of 100 cases.", "name": "fig-anticipate"}, "image": {"alt": "Two panels with a row for each quantity, in groups from trivial baselines to what is not known before training; each row has a point with a line for choices of equal size and one for all choices. Or a note that no task is complete."}} tags=["hide-input"]
-drawn, VIEWS = [equal, every, limits, limits_of_all], (WITHIN, OVER_ALL)
+drawn, VIEWS = [equal, every, limits, limits_of_all], [WITHIN, OVER_ALL]
 if len(equal):
-    shown = rows_of_figure(drawn, ["eval_loss", "accuracy"])
-    display(figures.forest(shown, VIEWS, label="Kendall's $\\tau$", margin=MARGIN))
+    lines = rows_of_figure(drawn, ["eval_loss", "accuracy"])
+    display(figures.forest(lines, VIEWS, label="Kendall's $\\tau$", margin=MARGIN))
 else:
     display(Markdown("No task is complete yet."))
 
@@ -99,23 +105,50 @@ display(Markdown(written.read_text(encoding="utf-8")))
 
 # %% tags=["hide-input"]
 WORDS = {name: outcome.label for name, outcome in OUTCOMES.items()}
-kappa = equal[equal["predictor"] == "kappa"] if len(equal) else equal
-if len(kappa):
-    kappa = kappa.assign(outcome=kappa["outcome"].map(WORDS))
-readable(
-    kappa.round(4),
-    {
-        "outcome": "outcome",
-        "tau": "tau",
-        "low": "95 % from",
-        "high": "to",
-        "low_90": "90 % from",
-        "high_90": "to ",
-        "p_holm": "p (Holm)",
-        "p_layers": "p (layers)",
-        "tasks": "tasks",
-        "verdict": "verdict",
-    },
+
+
+def shown(rows, columns):
+    """A table whose outcomes have their names for people."""
+    return readable(rows.replace({"outcome": WORDS}), columns)
+
+
+def by_outcome(rows, columns):
+    """A table of the primary outcome, and below it the others, folded."""
+    for name, words in WORDS.items():
+        own = rows[rows["outcome"] == name] if len(rows) else rows
+        one = shown(own, columns)
+        display(one if name == PRIMARY else folded(one, words))
+
+
+COLUMNS = {
+    "label": "quantity",
+    "outcome": "outcome",
+    "scope": "compared",
+    "tau": "tau",
+    "low": "from",
+    "high": "to",
+    "low_90": "90 % from",
+    "high_90": "90 % to",
+    "rho": "Spearman",
+    "p": "p",
+    "p_holm": "p (Holm)",
+    "p_layers": "p (layers)",
+    "cells": "tasks and arms",
+    "models": "models",
+    "tasks": "tasks",
+    "verdict": "verdict",
+}
+
+
+def only(*keys):
+    """Some of the columns of a comparison, in their order."""
+    return {key: words for key, words in COLUMNS.items() if key in keys}
+
+
+TEST = ("tau", "low", "high", "p", "p_holm")
+shown(
+    equal[equal["predictor"] == KAPPA] if len(equal) else equal,
+    only("outcome", *TEST, "low_90", "high_90", "p_layers", "tasks", "verdict"),
 )
 
 # %% [markdown]
@@ -136,17 +169,8 @@ readable(
 
 # %% tags=["hide-input"]
 printed = judge_printed()
-COLUMNS = {
-    "label": "quantity",
-    "outcome": "outcome",
-    "scope": "compared",
-    "tau": "tau",
-    "p": "p",
-    "p_holm": "p (Holm)",
-    "verdict": "verdict",
-}
 assert (printed["p"] >= 0.05).all()
-readable(printed.assign(outcome=printed["outcome"].map(WORDS)), COLUMNS)
+shown(printed, only("label", "outcome", "scope", "tau", "p", "p_holm", "verdict"))
 
 # %% [markdown]
 # ## Choices of equal size
@@ -154,32 +178,11 @@ readable(printed.assign(outcome=printed["outcome"].map(WORDS)), COLUMNS)
 # The primary test is the condition number's row with the evaluation loss. "p" shuffles outcomes among choices of
 # equal size, "p (layers)" relabels the layers of a model in all tasks at once. The second is the stricter one.
 # Choices share layers, so two quantities that each differ from layer to layer go together by accident, in every task
-# alike. Where only the first is small, a quantity knows the layers of *these* models.
+# alike. Where only the first is small, a quantity knows the layers of *these* models. The interval is of 95 %, and the
+# other outcomes are folded.
 
 # %% tags=["hide-input"]
-WITH_INTERVAL = {
-    **{key: COLUMNS[key] for key in ("label", "outcome", "tau")},
-    "low": "from",
-    "high": "to",
-    "rho": "Spearman",
-    "p": "p",
-    "p_holm": "p (Holm)",
-    "p_layers": "p (layers)",
-    "cells": "tasks and arms",
-    "verdict": "verdict",
-}
-if len(equal):
-    place = list(OUTCOMES)
-    ordered = equal.sort_values(
-        "outcome", key=lambda column: column.map(place.index), kind="stable"
-    )
-    display(
-        readable(
-            ordered.assign(outcome=ordered["outcome"].map(WORDS)), WITH_INTERVAL
-        )
-    )
-else:
-    display(Markdown("Not run."))
+by_outcome(equal, only("label", *TEST, "rho", "p_layers", "cells", "verdict"))
 
 # %% [markdown]
 # ## All choices
@@ -188,60 +191,36 @@ else:
 # outcome: that is what counting reaches. Only `pocket` has choices of several sizes.
 
 # %% tags=["hide-input"]
-OVER_ALL = {
-    k: v for k, v in WITH_INTERVAL.items() if k not in ("p_layers", "verdict")
-}
-if len(every):
-    ordered = every.sort_values(
-        "outcome", key=lambda column: column.map(place.index), kind="stable"
-    )
-    display(
-        readable(ordered.assign(outcome=ordered["outcome"].map(WORDS)), OVER_ALL)
-    )
-else:
-    display(Markdown("Not run."))
+by_outcome(every, only("label", *TEST, "rho", "cells"))
 
 # %% mystnb={"figure": {"caption": "As the first figure of this page, for the training loss at the end and its mean over the steps, which is small where training is fast."}, "image": {"alt": "Two panels with a row for each quantity, as in the first figure. Or a note that no task is complete."}} tags=["hide-input"]
 if len(equal):
-    shown = rows_of_figure(drawn, ["train_loss", "mean_train_loss"])
-    display(figures.forest(shown, VIEWS, label="Kendall's $\\tau$", margin=MARGIN))
+    lines = rows_of_figure(drawn, ["train_loss", "mean_train_loss"])
+    display(figures.forest(lines, VIEWS, label="Kendall's $\\tau$", margin=MARGIN))
 else:
     display(Markdown("No task is complete yet."))
 
 # %% [markdown]
 # ## What noise leaves to be known
 #
-# Another run with other rows, another LoRA start and other batches orders the choices anew. "Another training run" is
+# Another run, with other rows, another LoRA start and other batches, may order the choices anew. "Another training run" is
 # $\tau$ between the outcomes of two seeds: what a whole training tells of the next one. A predictor without noise may
 # do better than that, since it has no noise of its own. If noise is normal, one that knows the expected outcome of
 # every choice reaches "the expected outcome" against a mean over our seeds.
 
 # %% tags=["hide-input"]
-if len(limits):
-    both = pd.concat([limits, limits_of_all])
-    display(
-        readable(
-            both.assign(outcome=both["outcome"].map(WORDS)),
-            {
-                "label": "predictor",
-                "outcome": "outcome",
-                "scope": "compared",
-                "tau": "tau",
-                "low": "from",
-                "high": "to",
-            },
-        )
-    )
-else:
-    display(Markdown("Not run."))
+shown(
+    pd.concat([limits, limits_of_all]),
+    {"label": "predictor", **only("outcome", "scope", "tau", "low", "high")},
+)
 
 # %% [markdown]
 # ## Choosing by it
 #
 # A rank correlation counts all pairs, a user takes one choice. The regret is what the choice that a quantity puts
 # first loses to the best one, in points of accuracy. It is chosen with one seed and judged by the others, so "another
-# training run" is the fair comparison for all. The best choice in hindsight has luck in it, so nobody's regret is
-# zero.
+# training run" is the fair comparison for all. The best choice in hindsight has luck in it, so even a predictor that
+# knows every expected outcome would have some regret.
 
 # %% tags=["hide-input"]
 readable(
@@ -286,25 +265,7 @@ readable(
 
 # %% tags=["hide-input"]
 across = across_tasks(table)
-if len(across):
-    display(
-        readable(
-            across.assign(outcome=across["outcome"].map(WORDS))[
-                across["outcome"].isin(["eval_loss", "accuracy"])
-            ],
-            {
-                **{key: COLUMNS[key] for key in ("label", "outcome", "tau")},
-                "low": "from",
-                "high": "to",
-                "p": "p",
-                "p_holm": "p (Holm)",
-                "models": "models",
-                "tasks": "tasks",
-            },
-        )
-    )
-else:
-    display(Markdown("Not run."))
+by_outcome(across, only("label", *TEST, "models", "tasks"))
 
 # %% [markdown]
 # ## What hangs on our choices
@@ -314,21 +275,17 @@ else:
 
 # %% tags=["hide-input"]
 ways = sensitivity(every_rate, reached, choices(kernel=WITH_HEAD))
-display(readable(ways.round(3), {"way": "way", **WORDS, "cells": "tasks"}))
+display(readable(ways, {"way": "way", **WORDS, "cells": "tasks and arms"}))
 rates = agreement_of_rates(reached)
-if len(rates):
-    display(
-        readable(
-            rates.assign(outcome=rates["outcome"].map(WORDS)),
-            {
-                "model": "model",
-                "rate": "another rate",
-                "outcome": "outcome",
-                "tau": "tau with the main rate",
-                "runs": "runs",
-            },
-        )
-    )
+shown(
+    rates,
+    {
+        "model": "model",
+        "rate": "another rate",
+        **only("outcome", "tau"),
+        "runs": "runs",
+    },
+)
 
 # %% [markdown]
 # ## What was run

@@ -8,7 +8,7 @@ import pandas as pd
 
 from tangentlm.analysis.verdicts import UNDECIDED
 from tangentlm.anticipate.ceilings import ALL_LAYERS, ANOTHER_RUN, KNOWN, RANDOM
-from tangentlm.anticipate.comparing import ADDS, AGAINST, ALPHA, NOTHING
+from tangentlm.anticipate.comparing import ADDS, AGAINST, ALPHA, MARGIN, NOTHING
 from tangentlm.anticipate.outcomes import EARLY, OUTCOMES
 from tangentlm.anticipate.predictors import PREDICTORS
 
@@ -21,7 +21,7 @@ GROUPS = {
 _OF_KAPPA = {
     ADDS: "says something of how fine-tuning ends",
     AGAINST: "says something of how fine-tuning ends, and the opposite of what is claimed",
-    NOTHING: "says next to nothing of how fine-tuning ends",
+    NOTHING: (f"says next to nothing of how fine-tuning ends, less than $|\\tau|$ = {MARGIN:g}"),
     UNDECIDED: "may or may not say something of how fine-tuning ends; these runs do not decide it",
 }
 
