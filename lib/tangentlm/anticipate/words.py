@@ -21,7 +21,7 @@ GROUPS = {
 _OF_KAPPA = {
     ADDS: "says something of how fine-tuning ends",
     AGAINST: "says something of how fine-tuning ends, and the opposite of what is claimed",
-    NOTHING: (f"says next to nothing of how fine-tuning ends, less than $|\\tau|$ = {MARGIN:g}"),
+    NOTHING: f"says next to nothing of how fine-tuning ends, less than $|\\tau|$ = {MARGIN:g}",
     UNDECIDED: "may or may not say something of how fine-tuning ends; these runs do not decide it",
 }
 
