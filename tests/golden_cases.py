@@ -322,6 +322,13 @@ CASES: tuple[Case, ...] = (
         "layer_training", "classification",
         {**_LAYERS, "choices": "all", "head": "classification", "learning_rate": 1e-3},
     ),
+    RunCase(
+        "forecast", "asked",
+        {
+            "model": "pocket-xs", "most_rows": 32, "test": None, "budget": 60,
+            "label_words": ["world", "sports", "business", "tech"],
+        },
+    ),
     # What ten steps have taught is decided in the last digits of logits.
     RunCase("pretrain", "standard", {"steps": 10}, without=("held_out_accuracy", "tasks_table")),
     RunCase("probe", "pocket-xs", {"model": "pocket-xs", "k": 4, "test_size": 10}),

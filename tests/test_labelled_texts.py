@@ -101,6 +101,14 @@ def test_windows_ends_of_lines(tmp_path):
     found = read(tmp_path, "a.csv", CSV.replace("\n", "\r\n"))
     assert found.texts == (*TEXTS[:3], "bad\r\nworse")
     assert found.rows == (2, 3, 4, 5)
+    broken = "text,label\r\n\r\na,1\r\nb,c,0\r\n"
+    refused("line 4: 3 values for 2", read, tmp_path, "a.csv", broken)
+
+
+def test_ends_of_lines_of_old_macs(tmp_path):
+    found = read(tmp_path, "a.csv", CSV.replace("\n", "\r"))
+    assert found.texts == (*TEXTS[:3], "bad\rworse")
+    assert found.rows == (2, 3, 4, 5)
 
 
 def test_folders_of_datasets(tmp_path):
@@ -295,6 +303,7 @@ def test_columns_that_are_not_found_are_refused(names, told, match):
         (["0", 0, 0.0, "0.0", 1, "1", 1.0, " 1 "], ("0", "1"), [0] * 4 + [1] * 4),
         ([True, "true", "TRUE", False, "False", False], ("false", "true"), [1] * 3 + [0] * 3),
         ([True, 1, True, 1], ("1", "true"), [1, 0, 1, 0]),
+        ([10**400, "a", 10**400, "a"], (str(10**400), "a"), [0, 1, 0, 1]),
         ([-1, "+1", "-1.0", 1], ("-1", "1"), [0, 1, 0, 1]),
         (["10", "9", 10, 9.0], ("9", "10"), [1, 0, 1, 0]),
         ([0.5, "0.5", 1.5, "1.5"], ("0.5", "1.5"), [0, 0, 1, 1]),

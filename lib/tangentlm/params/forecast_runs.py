@@ -17,8 +17,9 @@ from tangentlm.params.strict import PositiveRate
 class ForecastRun(Run):
     """One run of ``book/experiments/forecast``: a file of labelled texts, before any training.
 
-    ``file`` and ``test`` are looked for in the project's folder, if they are not absolute.
-    ``budget`` is in minutes; a small one makes repeats fewer.
+    ``file`` and ``test`` are looked for in the project's folder, if they are not absolute. Of more
+    rows than ``most_rows`` a sample is used. ``budget`` is in minutes; a small one makes repeats
+    fewer, so that the numbers then depend on the machine.
     """
 
     experiment: ClassVar[str] = "forecast"
@@ -34,6 +35,7 @@ class ForecastRun(Run):
     model: str = "pocket"
     template: str | None = None
     label_words: tuple[str, ...] | None = None
+    most_rows: int = Field(default=2000, ge=16)
     budget: PositiveRate = 10.0
 
     @property
@@ -43,6 +45,12 @@ class ForecastRun(Run):
         file = "-".join(Path(self.file).with_suffix("").parts[-2:])
         plain = re.sub(r"[^\w.-]+", "-", file).strip("-.")
         return f"{model}{plain}-s{self.seed}"
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The columns that are named, as ``tangentlm.tasks.labelled_texts`` takes them."""
+        names = ("text_column", "pair_column", "label_column")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
 
     @property
     def files(self) -> list[Path]:
@@ -60,10 +68,11 @@ class ForecastRun(Run):
 class ForecastValidationRun(Run):
     """One run of ``book/experiments/forecast_validation``: forecasts on one task, put to the test.
 
-    A pool of four times ``train_size`` rows and at most ``test_size`` others are drawn from the
-    task's training part with ``seed``. ``splits`` times ``train_size`` rows of the pool count as
-    labelled, and their forecast is made with ``repeats`` of cross-validation; ``curves`` of them
-    have a learning curve, too. ``budget`` is that of a whole forecast that is timed, in minutes.
+    A pool of twice ``train_size`` rows and at most ``test_size`` others are drawn from the task's
+    training part with ``seed``. ``splits`` times ``train_size`` rows of the pool count as labelled,
+    and their forecast is made with ``repeats`` of cross-validation. ``curves`` times a quarter of
+    the pool has a learning curve, too. ``flipped`` is the share of labels that are made wrong, and
+    ``budget`` that of a whole forecast that is timed, in minutes.
     """
 
     experiment: ClassVar[str] = "forecast_validation"
@@ -86,7 +95,7 @@ class ForecastValidationRun(Run):
     @property
     def pool_size(self) -> int:
         """Rows that are labelled in one split or another."""
-        return 4 * self.train_size
+        return 2 * self.train_size
 
     @property
     def name(self) -> str:

@@ -43,7 +43,7 @@ def class_name(value: Any) -> str | None:
         return None
     if isinstance(value, bool | np.bool_):
         return str(value).lower()
-    if isinstance(value, numbers.Real):
+    if isinstance(value, numbers.Real) and not isinstance(value, numbers.Integral):
         value = repr(float(value)) if float(value) % 1 else f"{float(value):.0f}"
     text = str(value).strip()
     if text in MISSING:
