@@ -141,21 +141,29 @@ class Problem:
         return np.asarray(logits.double().numpy())
 
     def kernel(
-        self, texts: LabelledTexts, *, grouped: bool = False, progress: bool = False
+        self,
+        texts: LabelledTexts,
+        others: LabelledTexts | None = None,
+        *,
+        grouped: bool = False,
+        progress: bool = False,
     ) -> tuple[Array, dict[str, Array]]:
         """The kernel of the traced outputs.
 
         Args:
-            texts: N texts.
+            texts: N texts, the rows.
+            others: M texts, the columns; by default the rows.
             grouped: Whether to part it by layer.
             progress: Whether to show a progress bar.
 
         Returns:
-            (N, N), and the parts by layer, which sum to it; none unless ``grouped``.
+            (N, M), and the parts by layer, which sum to it; none unless ``grouped``.
         """
+        head = "prompt" if self.words else "linear"
         kernel = entk(
             self.traced,
-            self.batch(texts, "prompt" if self.words else "linear"),
+            self.batch(texts, head),
+            None if others is None else self.batch(others, head),
             outputs="trace",
             by=layer_name if grouped else None,
             progress=progress,
@@ -171,6 +179,7 @@ def make_problem(
     template: str | None = None,
     label_words: tuple[str, ...] | None = None,
     seed: int = 13,
+    max_length: int = MAX_LENGTH,
 ) -> Problem:
     """A task and a model, ready to compute with.
 
@@ -181,6 +190,7 @@ def make_problem(
         label_words: One a class, in the order of ``texts.classes``; by default the classes' names,
             where each is one token of the model.
         seed: Of the random head, where the model predicts no words.
+        max_length: Tokens of a row; longer texts are cut.
 
     Returns:
         The problem.
@@ -199,7 +209,7 @@ def make_problem(
             "labels": list(texts.classes),
             "template": template or usual,
             "label_words": list(label_words or texts.classes),
-            "max_length": MAX_LENGTH,
+            "max_length": max_length,
         },
         "forecast",
     )
