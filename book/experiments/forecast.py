@@ -187,15 +187,13 @@ path = write_record(
 # %%
 from html import escape
 
-from IPython.display import HTML
+from IPython.display import IFrame
 
 from tangentlm.forecast.report import write_report
 
 page, _ = write_report(found, path.parent / "report.html")
-HTML(
-    '<iframe title="The report of the command" style="width: 100%; height: 40rem; border: 1px solid"'
-    f' srcdoc="{escape(page.read_text(encoding="utf-8"))}"></iframe>'
-)
+held = escape(page.read_text(encoding="utf-8"))
+IFrame("", "100%", 640, extras=['title="The report"', f'srcdoc="{held}"'])
 
 # %%
 cost_note(path)
