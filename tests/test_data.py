@@ -6,6 +6,7 @@ import subprocess
 import sys
 import warnings
 
+import datasets
 import pandas as pd
 import pytest
 
@@ -300,6 +301,19 @@ def test_folder_of_parquet(folder):
     pd.DataFrame(ROWS).to_parquet(folder / "toy" / "train.parquet")
     rows = read_part(toy_task(pair=True), "train", folder)
     assert rows == [Example(**row) for row in ROWS]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"), [(("yes", "no", "maybe"), [2, 0, 1]), (("Y", "N", "M"), [0, 1, 2])]
+)
+def test_names_of_classes_in_parquet_tell_their_order(folder, names, expected):
+    (folder / "toy" / "train.jsonl").unlink()
+    features = {"text_a": datasets.Value("string"), "label": datasets.ClassLabel(names=names)}
+    data = datasets.Dataset.from_dict(
+        {"text_a": [*"abc"], "label": [0, 1, 2]}, features=datasets.Features(features)
+    )
+    data.to_parquet(folder / "toy" / "train.parquet")
+    assert [row.label for row in read_part(toy_task(), "train", folder)] == expected
 
 
 @pytest.mark.parametrize("part", ["train", "dev"])

@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import LogNorm, to_hex
 
 from tangentlm import figures
@@ -314,3 +315,26 @@ def test_twelve_groups_look_different():
     table = pd.DataFrame({"x": range(12), "y": range(12), "g": list("abcdefghijkl"), "p": "one"})
     (axes,) = figures.relations(table, "x", "y", "g", panel="p", label="x").axes
     assert len({(line.get_color(), line.get_marker()) for line in axes.lines}) == 12
+
+
+def test_a_forest_has_a_row_for_each_name_under_its_group_and_a_colour_for_each_view():
+    table = pd.DataFrame(
+        [
+            ("p", "first", "a", "two", 0.5, 0.4, 0.6), ("p", "second", "b", "one", -0.5, -1.0, 0.0),
+            ("p", "second", "b", "two", 0.25, np.nan, np.nan), ("q", "first", "a", "one", 1, 1, 1),
+        ],
+        columns=["panel", "group", "row", "view", "value", "low", "high"],
+    )  # fmt: skip
+    left, right = figures.forest(table, ["one", "two"], label="tau", margin=0.2).axes
+    assert ticks(left.yaxis) == ["first", "a", "second", "b"]
+    assert legend(left) == ["one", "two"]
+    assert [axes.get_title(loc="left") for axes in (left, right)] == ["p", "q"]
+    height = dict(zip(ticks(left.yaxis), left.get_yticks(), strict=True))
+    one, two = (c.get_offsets() for c in left.collections if isinstance(c, PathCollection))
+    assert one.tolist() == [[-0.5, pytest.approx(height["b"], abs=0.3)]]
+    assert two[:, 0].tolist() == [0.5, 0.25]
+    assert two[:, 1].tolist() == pytest.approx([height["a"], height["b"]], abs=0.3)
+    lines = [c.get_segments()[0] for c in left.collections if isinstance(c, LineCollection)]
+    assert [line[:, 0].tolist() for line in lines] == [[-1.0, 0.0], [0.4, 0.6]]
+    with pytest.raises(InputError, match="no estimates"):
+        figures.forest(table[:0], ["one"], label="tau")

@@ -74,7 +74,7 @@ figures.data_link(within_tasks(), "afzal-within-tasks")
 # **Read this first.** What the paper prints is beside what we ran, and that is not RoBERTa-base: our model is
 # `minilm`, a sentence encoder of six layers, whose layers 0, 3 and 5 stand for the paper's 0, 5 and 11. We computed
 # condition numbers and did not fine-tune. Whether *anything* that is known before training anticipates fine-tuning
-# is a question for a study of its own, which has not been run.
+# is the question of {doc}`/book/results/anticipate`.
 #
 # The condition number is the largest eigenvalue of the kernel over its smallest, after $\sigma = 10^{-4}$ is added to
 # both.

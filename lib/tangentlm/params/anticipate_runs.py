@@ -85,7 +85,12 @@ class LayerTrainingRun(LayersRun):
 
 
 class AnticipateRun(LayersRun):
-    """One run of ``book/experiments/anticipate``: what is known of every choice before training."""
+    """One run of ``book/experiments/anticipate``: what is known of every choice before training.
+
+    ``steps`` are those of the linearised training, whose loss is one of the predictors.
+    """
 
     experiment: ClassVar[str] = "anticipate"
     version: ClassVar[int] = 1
+
+    steps: PositiveInt = 128

@@ -7,7 +7,9 @@ that of the difference f_1 - f_0 of two classes. Which solver when:
 * ``KernelLogistic``: the same with the logistic loss, where probabilities matter;
 * ``KernelRowsLogistic``: what the authors' code calls logistic, to compare with their numbers;
 * ``AsymmetricLeastSquares``: for the asymmetric kernel of sign descent, and for no other;
-* ``select``: chooses the hyperparameters of any of them on the dev split.
+* ``select``: chooses the hyperparameters of any of them on the dev split;
+* ``block_leave_one_out``, ``generalised_cross_validation``: how well least squares would do on its
+  own training samples, had it not seen them.
 """
 
 from tangentlm.metrics import score
@@ -15,6 +17,7 @@ from tangentlm.solvers.asymmetric import AsymmetricLeastSquares
 from tangentlm.solvers.base import KernelSolver
 from tangentlm.solvers.labels import difference, labels_of_decision
 from tangentlm.solvers.least_squares import KernelLeastSquares
+from tangentlm.solvers.leave_one_out import block_leave_one_out, generalised_cross_validation
 from tangentlm.solvers.logistic import KernelLogistic
 from tangentlm.solvers.rows_logistic import KernelRowsLogistic
 from tangentlm.solvers.selection import Selection, select
@@ -46,7 +49,9 @@ __all__ = [
     "KernelSolver",
     "Selection",
     "Spectrum",
+    "block_leave_one_out",
     "difference",
+    "generalised_cross_validation",
     "labels_of_decision",
     "score",
     "select",

@@ -206,6 +206,8 @@ def _headline(metrics: Mapping[str, Any]) -> str:
         return f"kernels of {metrics['train']} training samples"
     if "all_layers" in metrics:
         return f"best {metrics['best']:.1f}, all layers {metrics['all_layers']:.1f}"
+    if "choices_known" in metrics:
+        return f"predictors of {metrics['choices_known']} choices of layers"
     if "kappa_keys" in metrics:
         return f"kappa of the keys {metrics['kappa_keys']:.3g}"
     if "auroc" in metrics:

@@ -148,6 +148,11 @@ def read_rows(path: Path, task: Task) -> list[Example]:
     for note in table.notes:
         warnings.warn(f"{path}: {note}", stacklevel=2)
     columns = table.frame.astype(object).where(table.frame.notna(), None)
+    known = table.class_names.get("label", ())
+    if set(known) == set(task.labels):  # then the file's own order counts
+        columns["label"] = [
+            known[int(label)] if label in range(len(known)) else label for label in columns["label"]
+        ]
     halves = sum(
         isinstance(value, str) and value != whole_letters(value)
         for value in columns.to_numpy().flat
