@@ -9,10 +9,18 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from tangentlm.errors import InputError
-from tangentlm.figures.style import COLOURS, subplots
+from tangentlm.figures.style import COLOURS, INK, subplots
 
 
-def ranges(table: pd.DataFrame, *, panel: str, group: str, label: str, **axis: Any) -> Figure:
+def ranges(
+    table: pd.DataFrame,
+    *,
+    panel: str,
+    group: str,
+    label: str,
+    band: tuple[float, float] | None = None,
+    **axis: Any,
+) -> Figure:
     """A point and a line for each row, from top to bottom, a panel below another.
 
     Args:
@@ -20,6 +28,7 @@ def ranges(table: pd.DataFrame, *, panel: str, group: str, label: str, **axis: A
         panel: The column whose values have a panel each.
         group: The column that gives the colour.
         label: What stands at the horizontal axis, which all panels share.
+        band: The ends of a range that is shaded in every panel.
         **axis: Settings of all axes, e.g. ``xscale="log"``.
 
     Returns:
@@ -40,6 +49,8 @@ def ranges(table: pd.DataFrame, *, panel: str, group: str, label: str, **axis: A
     )  # fmt: skip
     for name, one in zip(counts.index, axes[:, 0], strict=True):
         rows = table[table[panel] == name].iloc[::-1]
+        if band is not None:
+            one.axvspan(*band, color=INK, alpha=0.12, linewidth=0)
         colours, places = list(rows[group].map(colour_of)), np.arange(len(rows))
         one.hlines(places, rows["low"], rows["high"], colors=colours, linewidth=1.4)
         one.scatter(rows["value"], places, color=colours, s=18, zorder=3)

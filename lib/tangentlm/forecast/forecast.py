@@ -23,6 +23,7 @@ from tangentlm.forecast.problem import MAX_LENGTH, Problem, about_model
 from tangentlm.forecast.representers import representers
 from tangentlm.forecast.result import Cost, Data, Forecast, ModelFacts, Settings
 from tangentlm.forecast.suspects import cosines, find_suspects
+from tangentlm.forecast.validation import doubts, judged, read_records
 from tangentlm.tasks.labelled_texts import LabelledTexts
 
 Array = NDArray[np.float64]
@@ -137,7 +138,7 @@ def compute(prepared: Prepared, *, progress: bool = True) -> Forecast:
         past=past,
         predictions=predictions,
         answer=answer_of(scores, differences, curve, suspects, duplicates, past),
-        cannot=cannot_say(data, settings, scores),
+        cannot=(*cannot_say(data, settings, scores), *doubts(judged(read_records()))),
     )
 
 

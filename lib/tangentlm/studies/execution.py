@@ -210,6 +210,8 @@ def _headline(metrics: Mapping[str, Any]) -> str:
         return f"predictors of {metrics['choices_known']} choices of layers"
     if "kappa_keys" in metrics:
         return f"kappa of the keys {metrics['kappa_keys']:.3g}"
+    if "auroc" in metrics:
+        return f"intervals cover {metrics['covered']:.0f} %, AUROC of flips {metrics['auroc']:.2f}"
     if "kernel_regression" in metrics:
         return f"kernel regression {metrics['kernel_regression']:.1f}"
     if "test_score" in metrics:
