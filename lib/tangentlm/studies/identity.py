@@ -27,9 +27,11 @@ from tangentlm.models.packages import checksum
 from tangentlm.params import (
     RUN_PREFIX,
     ConditionRun,
+    ForecastOutcomeRun,
     ForecastRun,
     LayersRun,
     MinilangRun,
+    OutcomeRun,
     PretrainRun,
     ProbeRun,
     Run,
@@ -58,7 +60,14 @@ _FROM_HUB = "hub:"
 """What the checksum of rows that are not downloaded begins with: that of where they are."""
 _DIGITS = 16
 _WITH_MODEL = (
-    TaskRun | ProbeRun | MinilangRun | WholeTaskRun | ConditionRun | LayersRun | ForecastRun
+    TaskRun
+    | ProbeRun
+    | MinilangRun
+    | WholeTaskRun
+    | ConditionRun
+    | LayersRun
+    | ForecastRun
+    | OutcomeRun
 )
 """Runs that begin with a model by name."""
 _TASK_FIELDS = {"template", "label_words", "metric", "max_length"}
@@ -171,6 +180,9 @@ def identity(run: Run) -> Identity:
         asked = _TASK_FIELDS if run.head == "prompt" else {"max_length"}
         values["task"] = task.model_dump(mode="json", include=asked)
         values.pop("max_length")
+    if isinstance(run, OutcomeRun):
+        asked = {"template", "label_words"} if isinstance(run, ForecastOutcomeRun) else set()
+        values["task"] = load_task(run.task).model_dump(mode="json", include=asked)
     return Identity(
         parameters=_short({"experiment": run.experiment, **values}),
         data=_data(run),
@@ -210,7 +222,7 @@ def _data(run: Run) -> str:
             return UNKNOWN
         rows = draw_rows(load_task(run.task), run.pool, run.seed, data=run.data)
         return _short([row.text_a for row in rows] + [row.text_b for row in rows])
-    if isinstance(run, LayersRun):
+    if isinstance(run, LayersRun | OutcomeRun):
         return _two_parts_checksum(run)
     if isinstance(run, ForecastRun):
         if not all(path.exists() for path in run.files):
@@ -261,7 +273,7 @@ def _whole_checksum(run: WholeTaskRun, name: str) -> str:
     return split.checksum if name == run.task else digest([asdict(row) for row in split.test])
 
 
-def _two_parts_checksum(run: LayersRun) -> str:
+def _two_parts_checksum(run: LayersRun | OutcomeRun) -> str:
     task = load_task(run.task)
     if not has_rows(task, run.data):
         return UNKNOWN
