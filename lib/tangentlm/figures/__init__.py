@@ -10,6 +10,7 @@ from tangentlm.figures.comparisons import (
     unit_lines,
 )
 from tangentlm.figures.curves import lines, pretraining_curve, training_curves
+from tangentlm.figures.foretold import foretold_panels
 from tangentlm.figures.links import data_link
 from tangentlm.figures.matrices import heat_map, kernel_matrix, matrix_product, selection_grid
 from tangentlm.figures.power_laws import power_laws
@@ -25,6 +26,7 @@ __all__ = [
     "claim_panels",
     "data_link",
     "differences",
+    "foretold_panels",
     "heat_map",
     "histogram",
     "kernel_matrix",

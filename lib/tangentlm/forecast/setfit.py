@@ -71,5 +71,5 @@ def _sentence_encoder(model: str) -> Any:
 
     folder, _ = checkpoint_location(model)
     words = Transformer(folder, max_seq_length=MAX_LENGTH)
-    pooled = Pooling(words.get_word_embedding_dimension(), "mean")
+    pooled = Pooling(words.auto_model.config.hidden_size, "mean")
     return SentenceTransformer(modules=[words, pooled, Normalize()], device="cpu")
