@@ -38,7 +38,7 @@ full_rates = [1e-4, 4e-4]  # Adam's rates for full fine-tuning, falling to zero
 lora_rates = [1e-3, 4e-3]  # and for LoRA, rank 8, on queries and values
 budget = 120.0  # minutes that the forecast may take
 seed = 13  # of rows, folds, LoRA's start, batches and dropout
-device = "cpu"
+device = "auto"  # auto, cpu or cuda
 data = None  # a data folder; the variable TANGENTLM_DATA otherwise
 out = None  # where the record goes
 

@@ -37,7 +37,7 @@ pairs = 2  # for every row so many pairs of its class, and of two classes
 batch_size = 16  # of pairs
 learning_rate = 2e-5  # of the encoder; the package's default
 seed = 13  # of rows and pairs
-device = "cpu"
+device = "auto"  # auto, cpu or cuda
 data = None  # a data folder; the variable TANGENTLM_DATA otherwise
 out = None  # where the record goes
 

@@ -100,7 +100,7 @@ def judged(table: pd.DataFrame, study: str = STUDY) -> pd.DataFrame:
         Columns ``task``, ``expectation``, ``found`` and ``verdict``: ``"came true"``, ``"missed"``
         or ``"not run"``.
     """
-    rows = []
+    rows: list[tuple[str, str, str, bool | None]] = []
     for task, judge in ((GOOD, _good), (ENOUGH, _enough), (HOPELESS, _hopeless)):
         of_task = table[table["task"] == task]
         if of_task.empty:
@@ -108,7 +108,7 @@ def judged(table: pd.DataFrame, study: str = STUDY) -> pd.DataFrame:
             continue
         gaps = _differences(study, task)
         means = of_task.groupby("method")["outcome"].mean()
-        rows += [(task, *one) for one in judge(means, gaps)]
+        rows += [(task, what, found, holds) for what, found, holds in judge(means, gaps)]
         for name, methods in (("kernel regression", [KERNEL]), ("fine-tuning", list(WAYS))):
             seen = of_task[of_task["method"].isin(methods)].dropna(subset="inside")
             right = int(seen["inside"].sum())

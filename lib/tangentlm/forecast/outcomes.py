@@ -267,8 +267,10 @@ def _part(samples: Labelled, rows: slice) -> Labelled:
 
 def _start(run: ForecastOutcomeRun, problem: Problem, train: Labelled, way: str) -> torch.nn.Module:
     """The model as a training starts it."""
-    head = "prompt" if problem.prompted else "linear"
-    model = load_model(run.model, problem.task, head, None if head == "prompt" else "mean")
+    if problem.prompted:
+        model = load_model(run.model, problem.task)
+    else:
+        model = load_model(run.model, problem.task, "linear", "mean")
     if isinstance(model, LinearHeadModel):
         fit_linear_probe(model, train)
     return adapted(model, WAYS[way], seed=run.seed)

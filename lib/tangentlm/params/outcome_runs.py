@@ -24,8 +24,8 @@ class OutcomeRun(Run):
 
     task: str
     model: str
-    train_size: int = Field(default=200, ge=20)
-    test_size: PositiveInt = 1000
+    train_size: int = Field(default=60, ge=20)
+    test_size: PositiveInt = 200
     batch_size: PositiveInt = 16
     data: str | None = None
 
