@@ -44,6 +44,7 @@ OTHER_MACHINE = {
     "minilang": 1e-3,
     "condition": 1e-4,
     "layer_training": 1e-3,
+    "forecast_outcome": 1e-3,
     "two_stage": 1e-3,
     "head_kernels": 1e-3,
 }

@@ -31,7 +31,7 @@ from tangentlm.kernels import entk
 from tangentlm.models.checkpoints import model_kind
 from tangentlm.models.heads import LinearHeadModel, load_model
 from tangentlm.models.linear_probe import fit_linear_probe
-from tangentlm.models.logits import logits_of
+from tangentlm.models.logits import logits_of, pick_device
 from tangentlm.params import ForecastOutcomeRun, OutcomeRun
 from tangentlm.tasks import Example, Task, load_task
 from tangentlm.tasks.labelled_texts import LabelledTexts
@@ -273,4 +273,4 @@ def _start(run: ForecastOutcomeRun, problem: Problem, train: Labelled, way: str)
         model = load_model(run.model, problem.task, "linear", "mean")
     if isinstance(model, LinearHeadModel):
         fit_linear_probe(model, train)
-    return adapted(model, WAYS[way], seed=run.seed)
+    return adapted(model, WAYS[way], seed=run.seed).to(pick_device(run.device))

@@ -18,6 +18,7 @@ from tangentlm.forecast.near_duplicates import joined
 from tangentlm.forecast.outcomes import Outcome, draw_texts
 from tangentlm.forecast.problem import MAX_LENGTH
 from tangentlm.models.checkpoints import checkpoint_location
+from tangentlm.models.logits import pick_device
 from tangentlm.params import SetFitRun
 
 
@@ -48,7 +49,10 @@ def setfit_outcomes(run: SetFitRun) -> list[Outcome]:
 
     _, train, test = draw_texts(run)
     told = {}
-    model = SetFitModel(_sentence_encoder(run.model), LogisticRegression(max_iter=1000))
+    model = SetFitModel(
+        _sentence_encoder(run.model, str(pick_device(run.device))),
+        LogisticRegression(max_iter=1000),
+    )
     model.fit(joined(train), list(train.labels), num_epochs=1)
     told["SetFit, untrained"] = model.predict(joined(test))
     rows = Dataset.from_dict({"text": joined(train), "label": list(train.labels)})
@@ -64,7 +68,7 @@ def setfit_outcomes(run: SetFitRun) -> list[Outcome]:
     return [Outcome.of(way, np.asarray(predicted), labels) for way, predicted in told.items()]
 
 
-def _sentence_encoder(model: str) -> Any:
+def _sentence_encoder(model: str, device: str) -> Any:
     """A model of the project as ``sentence_transformers`` takes it: mean of tokens, norm 1."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.models import Normalize, Pooling, Transformer
@@ -72,4 +76,4 @@ def _sentence_encoder(model: str) -> Any:
     folder, _ = checkpoint_location(model)
     words = Transformer(folder, max_seq_length=MAX_LENGTH)
     pooled = Pooling(words.auto_model.config.hidden_size, "mean")
-    return SentenceTransformer(modules=[words, pooled, Normalize()], device="cpu")
+    return SentenceTransformer(modules=[words, pooled, Normalize()], device=device)
