@@ -340,6 +340,13 @@ CASES: tuple[Case, ...] = (
             "label_words": ["world", "sports", "business", "tech"],
         },
     ),
+    RunCase(
+        "forecast_outcome", "prompt",
+        {
+            "task": "reviews", "model": "pocket-xs", "train_size": 20, "test_size": 30,
+            "epochs": 1, "full_rates": [4e-4], "lora_rates": [4e-3],
+        },
+    ),
     # What ten steps have taught is decided in the last digits of logits.
     RunCase("pretrain", "standard", {"steps": 10}, without=("held_out_accuracy", "tasks_table")),
     RunCase("probe", "pocket-xs", {"model": "pocket-xs", "k": 4, "test_size": 10}),

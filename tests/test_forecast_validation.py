@@ -1,4 +1,4 @@
-"""Forecasts put to the test: what is planted and found, statistics of made-up records, a tiny run."""
+"""Forecasts put to the test: what is planted and found, statistics, and a tiny run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tangentlm.analysis.verdicts import FAILS, NOT_RUN, UNDECIDED, Interval, too
 from tangentlm.errors import InputError
 from tangentlm.forecast import planted, trial
 from tangentlm.forecast.bars import BARS, PASSES, TOO_WIDE
-from tangentlm.forecast.validation import Records, doubts, read_records, judged
+from tangentlm.forecast.validation import Records, doubts, judged, read_records
 from tangentlm.params import ForecastValidationRun, load_study, make_run
 from tangentlm.studies.identity import identity
 from tangentlm.tasks.labelled_texts import LabelledTexts

@@ -72,6 +72,7 @@ print(
 # would bring.
 
 # %%
+import numpy as np
 from tqdm import tqdm
 
 from tangentlm.forecast.trial import (
@@ -79,7 +80,6 @@ from tangentlm.forecast.trial import (
     judged_curve,
     judged_forecast,
 )
-import numpy as np
 
 rows = []
 for split, labelled in enumerate(tqdm(parts, unit="split", leave=False)):

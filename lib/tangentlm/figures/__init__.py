@@ -11,6 +11,7 @@ from tangentlm.figures.comparisons import (
 )
 from tangentlm.figures.curves import lines, pretraining_curve, training_curves
 from tangentlm.figures.forest import forest
+from tangentlm.figures.foretold import foretold_panels
 from tangentlm.figures.links import data_link
 from tangentlm.figures.matrices import heat_map, kernel_matrix, matrix_product, selection_grid
 from tangentlm.figures.power_laws import power_laws
@@ -27,6 +28,7 @@ __all__ = [
     "data_link",
     "differences",
     "forest",
+    "foretold_panels",
     "heat_map",
     "histogram",
     "kernel_matrix",

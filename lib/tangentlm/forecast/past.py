@@ -6,6 +6,7 @@ regression and fine-tuning of the same model on the same rows, judged on the sam
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,12 @@ QUANTILES = (10, 50, 90)
 _SPLIT = ["task", "k", "seed"]
 
 
-def past_tasks(folder: Path | None = None) -> Past:
+def past_tasks(folder: Path | None = None, without: Collection[str] = ()) -> Past:
     """Fine-tuning beside kernel regression on past tasks.
 
     Args:
         folder: Where the study's records are; by default those of the project.
+        without: Tasks that do not count, since they are what a forecast is about.
 
     Returns:
         A row a task, means over splits, and the quantiles over tasks of the difference; empty, and
@@ -50,6 +52,7 @@ def past_tasks(folder: Path | None = None) -> Past:
         axis=1,
     ).dropna(subset=["kernel", "tuned"])
     rows = []
+    both = both.drop(list(without), level="task", errors="ignore")
     for task, splits in both.groupby(level="task"):
         means = splits.mean()
         known = None if pd.isna(means["probe"]) else float(means["probe"])

@@ -12,6 +12,7 @@ from tangentlm.params.files import named_file, names, project_root, read_yaml
 from tangentlm.params.forecast_runs import ForecastRun, ForecastValidationRun
 from tangentlm.params.grids import Grid, load_grid
 from tangentlm.params.lab_runs import MinilangRun, PretrainRun, ProbeRun, RecipeRun
+from tangentlm.params.outcome_runs import ForecastOutcomeRun, OutcomeRun, SetFitRun
 from tangentlm.params.recipes import Parametrization, Recipe, load_recipe
 from tangentlm.params.runs import RUNS, make_run, run_from_notebook
 from tangentlm.params.strict import PositiveRate, Strict, digest, file_digest
@@ -43,6 +44,7 @@ __all__ = [
     "Choices",
     "ConditionRun",
     "FineTuneRun",
+    "ForecastOutcomeRun",
     "ForecastRun",
     "ForecastValidationRun",
     "Grid",
@@ -53,6 +55,7 @@ __all__ = [
     "MinilangRun",
     "NaturalTaskRun",
     "Optimizer",
+    "OutcomeRun",
     "Parametrization",
     "PositiveRate",
     "PretrainRun",
@@ -61,6 +64,7 @@ __all__ = [
     "Recipe",
     "RecipeRun",
     "Run",
+    "SetFitRun",
     "Strict",
     "TaskRun",
     "TrainingPrecision",

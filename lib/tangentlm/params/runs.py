@@ -11,6 +11,7 @@ from tangentlm.params.base import Run
 from tangentlm.params.condition_runs import ConditionRun
 from tangentlm.params.forecast_runs import ForecastRun, ForecastValidationRun
 from tangentlm.params.lab_runs import MinilangRun, PretrainRun, ProbeRun
+from tangentlm.params.outcome_runs import ForecastOutcomeRun, SetFitRun
 from tangentlm.params.task_runs import FineTuneRun, KernelRun, NaturalTaskRun
 from tangentlm.params.two_stage_runs import HeadKernelsRun, TwoStageRun
 
@@ -30,6 +31,8 @@ RUNS: dict[str, type[Run]] = {
         AnticipateRun,
         ForecastRun,
         ForecastValidationRun,
+        ForecastOutcomeRun,
+        SetFitRun,
     )
 }
 """The parameter model of every experiment, by the experiment's name."""

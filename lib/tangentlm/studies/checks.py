@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 from tangentlm.errors import InputError
 from tangentlm.params import (
     RUN_PREFIX,
     ConditionRun,
+    ForecastOutcomeRun,
     ForecastRun,
     ForecastValidationRun,
     LayersRun,
+    OutcomeRun,
     PretrainRun,
     ProbeRun,
     Run,
+    SetFitRun,
     TaskRun,
     WholeTaskRun,
 )
@@ -56,6 +60,8 @@ def check(runs: Sequence[Run]) -> None:
             draw_two_parts(
                 load_task(run.task), run.pool_size, run.test_size, run.seed, data=run.data
             )
+        if isinstance(run, OutcomeRun):
+            _check_outcome(run)
         if not isinstance(run, TaskRun):
             continue
         task = asked_task(run)
@@ -68,7 +74,7 @@ def check(runs: Sequence[Run]) -> None:
             check_prompted(run.model)
             label_word_ids(task, load_tokenizer(run.model))
     with_model = TaskRun | WholeTaskRun | ConditionRun | LayersRun | ForecastRun
-    with_model |= ForecastValidationRun
+    with_model |= ForecastValidationRun | OutcomeRun
     for model in dict.fromkeys(run.model for run in runs if isinstance(run, with_model)):
         _check_made(model)
         load_pretrained(model)  # refuses what is missing, or a masked model's untied decoder
@@ -90,6 +96,25 @@ def _check_layers(run: LayersRun, seen: set[object]) -> None:
         seen.add((run.model, run.task))
         check_prompted(run.model)
         label_word_ids(task, load_tokenizer(run.model))
+
+
+def _check_outcome(run: OutcomeRun) -> None:
+    """Refuse a run after a forecast whose rows are too few, or whose package or words are none."""
+    from tangentlm.models.checkpoints import load_tokenizer, model_kind
+    from tangentlm.tasks import load_task
+    from tangentlm.tasks.pools import draw_two_parts
+    from tangentlm.tasks.prompts import label_word_ids
+
+    task = load_task(run.task)
+    draw_two_parts(task, run.train_size, run.test_size, run.seed, data=run.data)
+    if isinstance(run, SetFitRun) and find_spec("setfit") is None:
+        raise InputError('SetFit is not installed: pip install "tangentlm[setfit]"')
+    if isinstance(run, ForecastOutcomeRun):
+        kind = model_kind(run.model)
+        if kind == "causal":
+            raise InputError(f"model {run.model} is causal; this experiment is one for encoders")
+        if kind == "masked":
+            label_word_ids(task, load_tokenizer(run.model))
 
 
 def _check_made(model: str) -> None:

@@ -27,10 +27,12 @@ from tangentlm.models.packages import checksum
 from tangentlm.params import (
     RUN_PREFIX,
     ConditionRun,
+    ForecastOutcomeRun,
     ForecastRun,
     ForecastValidationRun,
     LayersRun,
     MinilangRun,
+    OutcomeRun,
     PretrainRun,
     ProbeRun,
     Run,
@@ -67,6 +69,7 @@ _WITH_MODEL = (
     | LayersRun
     | ForecastRun
     | ForecastValidationRun
+    | OutcomeRun
 )
 """Runs that begin with a model by name."""
 _TASK_FIELDS = {"template", "label_words", "metric", "max_length"}
@@ -179,6 +182,9 @@ def identity(run: Run) -> Identity:
         asked = _TASK_FIELDS if run.head == "prompt" else {"max_length"}
         values["task"] = task.model_dump(mode="json", include=asked)
         values.pop("max_length")
+    if isinstance(run, OutcomeRun):
+        asked = {"template", "label_words"} if isinstance(run, ForecastOutcomeRun) else set()
+        values["task"] = load_task(run.task).model_dump(mode="json", include=asked)
     return Identity(
         parameters=_short({"experiment": run.experiment, **values}),
         data=_data(run),
@@ -218,7 +224,7 @@ def _data(run: Run) -> str:
             return UNKNOWN
         rows = draw_rows(load_task(run.task), run.pool, run.seed, data=run.data)
         return _short([row.text_a for row in rows] + [row.text_b for row in rows])
-    if isinstance(run, LayersRun):
+    if isinstance(run, LayersRun | OutcomeRun):
         return _two_parts_checksum(run, run.train_size)
     if isinstance(run, ForecastValidationRun):
         return _two_parts_checksum(run, run.pool_size)
@@ -271,7 +277,9 @@ def _whole_checksum(run: WholeTaskRun, name: str) -> str:
     return split.checksum if name == run.task else digest([asdict(row) for row in split.test])
 
 
-def _two_parts_checksum(run: LayersRun | ForecastValidationRun, train_size: int) -> str:
+def _two_parts_checksum(
+    run: LayersRun | OutcomeRun | ForecastValidationRun, train_size: int
+) -> str:
     task = load_task(run.task)
     if not has_rows(task, run.data):
         return UNKNOWN

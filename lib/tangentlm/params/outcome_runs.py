@@ -1,0 +1,75 @@
+"""The parameters of runs that follow a forecast by training, on rows nobody has seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field, PositiveInt
+
+from tangentlm.params.base import Run, check_model
+from tangentlm.params.files import named_file
+from tangentlm.params.strict import PositiveRate
+
+
+class OutcomeRun(Run):
+    """What a run has that learns from some rows of a task and is tested on many others.
+
+    ``train_size`` rows and at most ``test_size`` others are drawn from the task's training part
+    with ``seed``, so runs of one task and seed have the same rows.
+    """
+
+    elsewhere: ClassVar[frozenset[str]] = frozenset({"out", "data"})
+    method_parameter: ClassVar[str] = "model"
+
+    task: str
+    model: str
+    train_size: int = Field(default=60, ge=20)
+    test_size: PositiveInt = 200
+    batch_size: PositiveInt = 16
+    data: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The run's name for people, e.g. ``pocket-subj-s13``."""
+        return f"{Path(self.model).name}-{self.task}-s{self.seed}"
+
+    def check_names(self) -> None:
+        """Refuse an unknown task or model, with the nearest that is known."""
+        named_file("task", self.task)
+        check_model(self.model)
+
+
+class ForecastOutcomeRun(OutcomeRun):
+    """One run of ``book/experiments/forecast_outcome``: a forecast, and what training then reached.
+
+    Of ``train_size`` rows, a part ``dev_share`` chooses rates and checkpoints and the others are
+    trained on. ``budget`` is the forecast's, in minutes; a forecast that it cuts is not the same on
+    every machine, so it is large.
+    """
+
+    experiment: ClassVar[str] = "forecast_outcome"
+    version: ClassVar[int] = 1
+
+    model: str = "pocket"
+    dev_share: float = Field(default=0.2, gt=0, lt=1)
+    epochs: PositiveInt = 10
+    full_rates: tuple[PositiveRate, ...] = Field(default=(1e-4, 4e-4), min_length=1)
+    lora_rates: tuple[PositiveRate, ...] = Field(default=(1e-3, 4e-3), min_length=1)
+    budget: PositiveRate = 120.0
+
+
+class SetFitRun(OutcomeRun):
+    """One run of ``book/experiments/setfit``: SetFit on the rows of a ``ForecastOutcomeRun``.
+
+    ``pairs`` is SetFit's number of iterations: for every row so many pairs of its class and so many
+    of two classes.
+    """
+
+    experiment: ClassVar[str] = "setfit"
+    version: ClassVar[int] = 1
+    computes_kernels: ClassVar[bool] = False
+
+    model: str = "minilm"
+    pairs: PositiveInt = 2
+    learning_rate: PositiveRate = 2e-5
