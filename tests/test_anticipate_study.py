@@ -376,6 +376,14 @@ def test_the_answer_says_what_was_found(said, words):
     assert "+0.10, 95 % interval +0.00 to +0.20, 7 tasks" in text
 
 
+def test_few_tasks_with_several_sizes_have_no_interval_in_the_answer():
+    """The arm with several sizes may have fewer tasks than both arms together."""
+    equal = pd.DataFrame([a_row("kappa", 0.1, NOTHING), a_row("a", 0, NOTHING)])
+    every = pd.DataFrame([a_row("layers", 0.5, "too few tasks") | {"low": np.nan, "high": np.nan}])
+    text = answer(equal, every, 43, 43)
+    assert "the number of layers has $\\tau$ = +0.50, too few tasks for an interval." in text
+
+
 def test_too_few_tasks_are_no_answer_and_no_conclusion(root):
     made_up.write_study(root, made_up.runs_of("pocket", "every", made_up.TASKS[:3], TWO))
     cells = task_cells(choices(), NAMES)

@@ -93,9 +93,11 @@ def tau_in_words(row: object) -> str:
         row: With ``tau``, ``low`` and ``high``.
 
     Returns:
-        Words.
+        Words; without an interval where there are too few tasks for one.
     """
     tau, low, high = (getattr(row, name) for name in ("tau", "low", "high"))
+    if pd.isna(low):
+        return f"{tau:+.2f}, too few tasks for an interval"
     return f"{tau:+.2f}, 95 % interval {low:+.2f} to {high:+.2f}"
 
 
@@ -137,7 +139,8 @@ def _of_kappa(primary: pd.DataFrame) -> str:
     row = primary.loc[KAPPA]
     text = (
         f"At a fixed number of layers, the condition number of LoRA's kernel "
-        f"{_OF_KAPPA[row['verdict']]} (evaluation loss: Kendall's $\\tau$ = {tau_in_words(row)}, {row['tasks']:.0f} tasks"
+        f"{_OF_KAPPA[row['verdict']]} (evaluation loss: Kendall's $\\tau$ = {tau_in_words(row)}, "
+        f"{row['tasks']:.0f} tasks"
     )
     if row["verdict"] in (ADDS, AGAINST) and row["p_layers"] >= ALPHA:
         text += f"; with the layers relabelled by chance p = {row['p_layers']:.2f}"
