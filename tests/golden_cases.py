@@ -333,6 +333,13 @@ CASES: tuple[Case, ...] = (
         "anticipate", "classification", {**_KNOWN, "choices": "all", "head": "classification"},
         without=_JUMPS,
     ),
+    RunCase(
+        "forecast", "asked",
+        {
+            "model": "pocket-xs", "most_rows": 32, "test": None, "budget": 60,
+            "label_words": ["world", "sports", "business", "tech"],
+        },
+    ),
     # What ten steps have taught is decided in the last digits of logits.
     RunCase("pretrain", "standard", {"steps": 10}, without=("held_out_accuracy", "tasks_table")),
     RunCase("probe", "pocket-xs", {"model": "pocket-xs", "k": 4, "test_size": 10}),

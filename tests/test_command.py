@@ -18,7 +18,7 @@ from tangentlm.studies.done import standing
 from tangentlm.studies.records import IDENTITY_VARIABLE, RECORD, read_record, write_record
 from tangentlm.tasks import list_tasks, load_split, load_task
 
-COMMANDS = ("study", "run", "repeat", "list")
+COMMANDS = ("forecast", "study", "run", "repeat", "list")
 TINY = ["task=reviews", "k=2", "model=pocket-xs", "test_size=10", "device=cpu"]
 OTHER = [*TINY[:3], "test_size=11", "device=cpu"]
 NAME = "kernel/pocket-xs-reviews-k2-s13-sgd"

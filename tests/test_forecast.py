@@ -33,7 +33,7 @@ from tangentlm.forecast.plan import (
     make_plan,
     sample_rows,
 )
-from tangentlm.forecast.problem import make_problem
+from tangentlm.forecast.problem import PLAIN_WORDS, make_problem
 from tangentlm.forecast.representers import representers
 from tangentlm.forecast.result import Difference, Past, Score, Suspects
 from tangentlm.forecast.ridge import CentredRidge, centred_scale
@@ -383,13 +383,25 @@ class TestProblem:
         np.testing.assert_allclose(sum(parts.values()), found, rtol=1e-5)
         assert list(parts) == ["embedding", "layer 1", "layer 2", "layer 3", "layer 4", "head"]
 
-    def test_names_that_are_no_words_give_a_random_head(self):
+    def test_names_that_are_no_words_give_a_kernel_of_plain_ones(self):
         texts = dataclasses.replace(reviews(4), classes=("0", "1"))
         problem = make_problem(texts, "pocket-xs")
         assert not problem.prompted
+        assert problem.words == PLAIN_WORDS
         assert "no words" in str(problem.reason)
         with pytest.raises(InputError):
             problem.zero_shot(texts)
+        named = make_problem(reviews(4), "pocket-xs", label_words=PLAIN_WORDS)
+        np.testing.assert_allclose(problem.kernel(texts)[0], named.kernel(texts)[0], rtol=1e-5)
+
+    def test_a_model_that_knows_no_such_words_gets_a_random_head(self):
+        problem = make_problem(reviews(4), "minilang")
+        assert problem.words == ()
+        kernel, parts = problem.kernel(reviews(4), grouped=True)
+        other = make_problem(reviews(4), "minilang", seed=14).kernel(reviews(4))[0]
+        assert kernel.shape == (4, 4)
+        assert "head" in parts
+        assert not np.allclose(kernel, other)
 
     def test_words_that_are_asked_for_have_to_be_tokens(self):
         with pytest.raises(InputError, match="one token"):
@@ -500,6 +512,11 @@ def test_seeds_decide_everything():
 
 
 def test_one_class_is_refused():
-    texts = dataclasses.replace(reviews(6), labels=(0,) * 6)
+    texts = dataclasses.replace(reviews(12), labels=(0,) * 12)
     with pytest.raises(InputError, match="two classes"):
         forecast(texts, model="pocket-xs", progress=False)
+
+
+def test_a_handful_of_rows_is_refused():
+    with pytest.raises(InputError, match="10 rows at least"):
+        forecast(reviews(9), model="pocket-xs", progress=False)

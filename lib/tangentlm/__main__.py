@@ -1,4 +1,4 @@
-"""The command ``tangentlm``: list what there is, execute one run, run a whole study."""
+"""The command ``tangentlm``: forecast a task, list what there is, run one run or a whole study."""
 
 from __future__ import annotations
 
@@ -10,6 +10,16 @@ from typing import Any
 
 from tangentlm.errors import InputError, NonFiniteError
 
+_FORECAST = """\
+examples:
+  tangentlm forecast reviews.csv                     what to expect, on one page: report.html
+  tangentlm forecast reviews.csv --dry-run           only say how long it would take
+  tangentlm forecast mail.tsv --label-column kind --model minilm --budget 30 --out mail.html
+  tangentlm forecast reviews.csv --template "{text_a} It was {mask}." --label-words bad,good
+
+CSV, TSV, JSON, JSON lines, Parquet and folders of datasets are read; columns are guessed, and the
+guess is said. Nothing is trained, and nothing needs a network. The page has a twin in JSON.
+"""
 _STUDY = """\
 examples:
   tangentlm study pocket --dry-run     what would be run, and why
@@ -75,6 +85,7 @@ def parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter, **shown,
         )  # fmt: skip
 
+    _add_forecast(add("forecast", "say what to expect of a task before any training", _FORECAST))
     study = add("study", "run what a study lacks, and collect its records", _STUDY)
     study.add_argument("study", metavar="STUDY", help="a folder of params/studies")
     study.add_argument("--jobs", type=_count, default=2, help="runs at a time (default 2)")
@@ -130,6 +141,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+def _add_forecast(forecast: argparse.ArgumentParser) -> None:
+    forecast.add_argument("file", metavar="FILE", help="labelled texts")
+    forecast.add_argument("--text-column", metavar="NAME", help="by default a guess, which is said")
+    forecast.add_argument("--pair-column", metavar="NAME", help="the second text of a pair")
+    forecast.add_argument("--label-column", metavar="NAME", help="by default a guess, too")
+    forecast.add_argument(
+        "--model", default="pocket", metavar="MODEL",
+        help="one of: tangentlm list models; or a folder (default pocket)",
+    )  # fmt: skip
+    forecast.add_argument("--template", metavar="TEXT", help="with {text_a}, {mask}, {text_b}")
+    forecast.add_argument(
+        "--label-words", type=_words, metavar="WORDS",
+        help="one a class, with commas; by default the classes' names",
+    )  # fmt: skip
+    forecast.add_argument("--test", metavar="FILE", help="texts to predict, in the same columns")
+    forecast.add_argument(
+        "--budget", type=_minutes, default=10.0, metavar="MINUTES", help="(default 10)"
+    )
+    forecast.add_argument("--seed", type=_seed, default=13, help="(default 13)")
+    forecast.add_argument(
+        "--out", default="report.html", metavar="FILE", help="the page (default report.html)"
+    )
+    forecast.add_argument("--dry-run", action="store_true", help="only say how long it would take")
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",")]
+
+
+def _minutes(text: str) -> float:
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = 0.0
+    if not 0 < minutes < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of minutes")
+    return minutes
+
+
+def _seed(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()) or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a seed, a whole number from 0")
+    return int(text)
+
+
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of runs")
@@ -137,6 +193,14 @@ def _count(text: str) -> int:
 
 
 def _dispatch(given: argparse.Namespace) -> int:
+    if given.command == "forecast":
+        from tangentlm.forecast.command import forecast_file
+
+        columns = {"text_column", "pair_column", "label_column"}
+        values = {name: value for name, value in vars(given).items() if name != "command"}
+        named = {name: values.pop(name) for name in columns}
+        forecast_file(**values, columns={k: v for k, v in named.items() if v is not None})
+        return 0
     from tangentlm.studies import execution, launch, listing
 
     if given.command == "study":

@@ -98,7 +98,7 @@ def _way(differences: Sequence[Difference], past: Past) -> str:
         )
     if words.high < 0:
         text += (
-            f", and a bag of words, which needs no model, is {_points(_turned(words))} above "
+            f"; a bag of words, which needs no model, is {_points(_turned(words))} above "
             "kernel regression"
         )
     if not past.quantiles:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from tangentlm.forecast.bootstrap import Bootstrap
 from tangentlm.forecast.cross_validation import Fold, folds_of, macro_f1, nested_predictions
 from tangentlm.forecast.learners import Learner
-from tangentlm.forecast.learning_curve import curve_of, sizes_of, thinned
+from tangentlm.forecast.learning_curve import FRACTIONS, curve_of, sizes_of, thinned
 from tangentlm.forecast.plan import FOLDS, INNER_FOLDS
 from tangentlm.forecast.result import CurvePoint, Difference, Score
 
@@ -40,6 +40,7 @@ class Comparison:
         learners: What learns.
         classes: C.
         seed: The folds' seeds follow it.
+        fractions: Parts of the training rows at which curves are measured, beside all of them.
         folds: Outer folds that could be made.
         told: By method the classes of all rows, one array a repeat.
         thinned: By method and number of training rows likewise.
@@ -50,6 +51,7 @@ class Comparison:
     learners: Sequence[Learner]
     classes: int
     seed: int
+    fractions: Sequence[float] = FRACTIONS
     folds: int = 0
     told: dict[str, list[Rows]] = field(default_factory=dict)
     thinned: dict[str, dict[int, list[Rows]]] = field(default_factory=dict)
@@ -80,7 +82,8 @@ class Comparison:
         folds = self.folds_of(seed)
         self.folds = len(folds)
         whole = min(len(fold.train) for fold in folds)
-        sizes = {size: self.thin(folds, size, seed) for size in sizes_of(whole, self.classes)}
+        wanted = sizes_of(whole, self.classes, self.fractions)
+        sizes = {size: self.thin(folds, size, seed) for size in wanted}
         for learner in self.learners:
             told = nested_predictions(learner, self.labels, folds)
             self.told.setdefault(learner.name, []).append(told)
@@ -123,7 +126,7 @@ class Comparison:
         folds = self.folds_of(self.seed)
         # Making folds takes a share of the time, too, and is once for all learners.
         started = time.perf_counter()
-        sizes = sizes_of(min(len(fold.train) for fold in folds), self.classes)
+        sizes = sizes_of(min(len(fold.train) for fold in folds), self.classes, self.fractions)
         for one in [folds[:1], *(self.thin(folds[:1], size, self.seed) for size in sizes)]:
             for learner in self.learners:
                 nested_predictions(learner, self.labels, one)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ EPOCHS = 10
 BATCH_SIZE = 16
 TIMED = 5
 """Steps that are timed, after one that is not."""
+WAYS: Mapping[str, Any] = {"LoRA": "lora", "full fine-tuning": "full"}
 _MIB = 2**20
 
 
@@ -53,16 +54,12 @@ def training_costs(problem: Problem, seed: int) -> tuple[Cost, ...]:
     Returns:
         A cost each; where a model has no known targets for LoRA, one that says so.
     """
-    head = "prompt" if problem.prompted else "linear"
-    texts = problem.texts
-    train = Labelled(problem.batch(texts, head), torch.tensor(texts.labels))
+    train = training_rows(problem)
     steps = training_steps(len(train))
     costs = []
-    ways: Mapping[str, Any] = {"LoRA": "lora", "full fine-tuning": "full"}
-    for way, adaptation in ways.items():
-        model = load_model(problem.name, problem.task, "prompt" if problem.prompted else "linear")
+    for way, adaptation in WAYS.items():
         try:
-            network = adapted(model, adaptation, seed=seed)
+            network = network_to_train(problem, adaptation, seed)
         except InputError as error:
             costs.append(Cost(way, None, steps, None, None, 0, f"Not measured: {error}."))
             continue
@@ -75,6 +72,40 @@ def training_costs(problem: Problem, seed: int) -> tuple[Cost, ...]:
         )
         costs.append(Cost(way, seconds, steps, seconds * steps / 60, memory, trained, how))
     return tuple(costs)
+
+
+def training_rows(problem: Problem) -> Labelled:
+    """The rows of a problem as the network reads them that is trained.
+
+    Args:
+        problem: Texts and model.
+
+    Returns:
+        Batch and labels.
+    """
+    texts = problem.texts
+    return Labelled(problem.batch(texts, _head(problem)), torch.tensor(texts.labels))
+
+
+def network_to_train(problem: Problem, adaptation: Any, seed: int) -> nn.Module:
+    """The network that is trained: with a prompt where there are label words, else with a head.
+
+    Args:
+        problem: Texts and model.
+        adaptation: One of ``WAYS``.
+        seed: Of LoRA's start.
+
+    Returns:
+        The network; what is not to be trained needs no gradient.
+
+    Raises:
+        InputError: If a model has no known targets for LoRA.
+    """
+    return adapted(load_model(problem.name, problem.task, _head(problem)), adaptation, seed=seed)
+
+
+def _head(problem: Problem) -> Literal["prompt", "linear"]:
+    return "prompt" if problem.prompted else "linear"
 
 
 def _timed(network: nn.Module, train: Labelled, seed: int) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from tangentlm.forecast.learners import BagOfWords, KernelRegression, Probe
 from tangentlm.forecast.near_duplicates import joined, near_duplicates
 from tangentlm.forecast.past import past_tasks
 from tangentlm.forecast.picture import picture_of
-from tangentlm.forecast.plan import INNER_FOLDS
+from tangentlm.forecast.plan import INNER_FOLDS, MOST_ROWS
 from tangentlm.forecast.predictions import both_files, predictions_for
 from tangentlm.forecast.prepare import Clock, Prepared, prepare
 from tangentlm.forecast.problem import MAX_LENGTH, Problem, about_model
@@ -38,6 +38,7 @@ def forecast(
     label_words: Sequence[str] | None = None,
     budget: float = 10.0,
     seed: int = 13,
+    most_rows: int = MOST_ROWS,
     progress: bool = True,
 ) -> Forecast:
     """What may be said of a task before any training.
@@ -53,6 +54,7 @@ def forecast(
             default the classes' names, where they are such words.
         budget: Minutes that it may take.
         seed: All that is random follows it.
+        most_rows: Of more rows a stratified sample is used.
         progress: Whether to print the plan and show progress bars.
 
     Returns:
@@ -74,10 +76,8 @@ def forecast(
     """
     prepared = prepare(
         data, columns=columns, model=model, test=test, template=template, label_words=label_words,
-        budget=budget, seed=seed,
+        budget=budget, seed=seed, most_rows=most_rows, progress=progress,
     )  # fmt: skip
-    if progress:
-        print(prepared)
     return compute(prepared, progress=progress)
 
 
@@ -176,10 +176,11 @@ def _settings(prepared: Prepared, comparison: Comparison) -> Settings:
 
 
 def _facts(problem: Problem) -> ModelFacts:
-    if problem.prompted:
+    if problem.words:
         kernel = (
-            "The gradients of the label words' logits with respect to all parameters, summed over "
-            "the contrasts between the words; one kernel for all classes."
+            f"The gradients of the logits of {', '.join(map(repr, problem.words))} in the prompt "
+            f"{problem.task.template!r} with respect to all parameters, summed over the contrasts "
+            "between the words; one kernel for all classes, which knows no label."
         )
     else:
         kernel = (

@@ -105,10 +105,11 @@ class KernelRegression:
     """Kernel ridge regression on one-hot labels with one kernel for all classes.
 
     Attributes:
-        kernel: Of all rows, (N, N).
+        kernel: Of all rows, (N, N); or of the first rows, which alone may be learned from, and all
+            rows, (M, N).
         classes: C.
         name: As a forecast calls it.
-        strengths: Ridges, in units of the mean diagonal of the centred kernel of all rows.
+        strengths: Ridges, in units of the mean diagonal of the centred kernel of the first rows.
     """
 
     kernel: Array
@@ -118,7 +119,7 @@ class KernelRegression:
 
     def predict(self, train: Rows, labels: Rows, other: Rows, strengths: Sequence[float]) -> Rows:
         """See ``Learner``."""
-        scale = centred_scale(self.kernel)
+        scale = centred_scale(self.kernel[:, : len(self.kernel)])
         fit = CentredRidge.of(self.kernel[np.ix_(train, train)])
         targets = np.eye(self.classes)[labels]
         columns = self.kernel[np.ix_(train, other)]

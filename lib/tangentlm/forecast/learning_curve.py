@@ -30,17 +30,18 @@ _LEAST = 4
 """Rows a class, on average, below which nothing is measured."""
 
 
-def sizes_of(training: int, classes: int) -> list[int]:
+def sizes_of(training: int, classes: int, fractions: Sequence[float] = FRACTIONS) -> list[int]:
     """The sizes at which a curve is measured, without the whole.
 
     Args:
         training: Training rows of a fold.
         classes: C.
+        fractions: Parts of the training rows.
 
     Returns:
         Ascending.
     """
-    sizes = {round(training * fraction) for fraction in FRACTIONS}
+    sizes = {round(training * fraction) for fraction in fractions}
     return sorted(size for size in sizes if size >= _LEAST * classes)
 
 

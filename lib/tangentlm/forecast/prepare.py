@@ -30,6 +30,8 @@ from tangentlm.forecast.result import Cost
 from tangentlm.forecast.ridge import CentredRidge
 from tangentlm.tasks.labelled_texts import LabelledTexts, read_labelled
 
+FEWEST = 10
+"""Rows below which nothing is said."""
 PILOT = (8, 32)
 """Rows whose kernels are timed for the plan."""
 
@@ -113,6 +115,8 @@ def prepare(
     label_words: Sequence[str] | None = None,
     budget: float = 10.0,
     seed: int = 13,
+    most_rows: int = MOST_ROWS,
+    progress: bool = True,
 ) -> Prepared:
     """Read the files, load the model, time a little of everything, and plan.
 
@@ -125,6 +129,8 @@ def prepare(
         label_words: A word a class.
         budget: Minutes.
         seed: All that is random follows it.
+        most_rows: Of more rows a stratified sample is used.
+        progress: Whether to print what was read and what is planned.
 
     Returns:
         What ``compute`` needs.
@@ -140,7 +146,10 @@ def prepare(
     test_name, tested = _read(test, columns) if test is not None else ("", None)
     if tested is not None and (tested.pairs is None) != (every.pairs is None):
         raise InputError(f"{name} and {test_name} differ: one has pairs of texts, the other none")
-    texts, reduced = _sampled(every, MOST_ROWS, seed, "")
+    if progress:
+        said = f"{name}: {len(every.texts):,} rows, {len(every.classes)} classes."
+        print(said, *every.notes, f"Loading {model} and timing a few rows.", sep="\n", flush=True)
+    texts, reduced = _sampled(every, most_rows, seed, "")
     if tested is not None:
         tested, more = _sampled(tested, MOST_TEST_ROWS, seed, "the test file's ")
         reduced += more
@@ -152,10 +161,13 @@ def prepare(
     with clock.timing("plan"):
         plan = _plan(problem, tested, budget, clock, seed)
     problem = replace(problem, texts=sample_rows(texts, plan.rows, seed))
-    return Prepared(
+    prepared = Prepared(
         problem, tested, (name, test_name), plan, costs, clock, budget, seed,
         (*reduced, *plan.reduced),
     )  # fmt: skip
+    if progress:
+        print(*prepared.reduced, prepared, sep="\n", flush=True)
+    return prepared
 
 
 def _read(
@@ -167,6 +179,10 @@ def _read(
 
 
 def _check(texts: LabelledTexts) -> None:
+    if len(texts.texts) < FEWEST:
+        raise InputError(
+            f"a forecast needs {FEWEST} rows at least, and here are {len(texts.texts)}"
+        )
     found = np.unique(texts.labels)
     if len(found) < 2:
         held = f": {texts.classes[found[0]]!r}" if len(found) else ""

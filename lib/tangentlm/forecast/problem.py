@@ -2,12 +2,14 @@
 
 One kernel serves all classes. With logits f of C label words it is that of their contrasts, the
 C - 1 directions that a softmax sees: k(x, x') = sum over r of <grad g_r(x), grad g_r(x')>, g = f B
-with orthonormal columns of B that sum to zero. Without label words g has a few random outputs on
-the mean hidden state. Neither knows a label, so one computation serves every fold.
+with orthonormal columns of B that sum to zero. Without label words f has the logits of two plain
+words, whatever the classes are; of a model that predicts no words, g has a few random outputs on
+the mean hidden state. None of them knows a label, so one computation serves every fold.
 """
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +29,7 @@ from tangentlm.models.checkpoints import (
     load_tokenizer,
     model_kind,
 )
-from tangentlm.models.heads import LinearHeadModel, PromptModel, load_model
+from tangentlm.models.heads import LinearHeadModel, load_model
 from tangentlm.models.linear_probe import PooledFeatures
 from tangentlm.models.logits import logits_of
 from tangentlm.tasks import Example, Task
@@ -36,8 +38,11 @@ from tangentlm.tasks.prompts import encode, label_word_ids
 
 Array = NDArray[np.float64]
 
+PLAIN_WORDS = ("good", "bad")
+"""What the kernel is of where there are no label words. On SUBJ such a kernel told 84 % of left-out
+rows rightly and that of a random head 79 % (300 rows, model pocket), at a quarter of the cost."""
 RANDOM_OUTPUTS = 4
-"""Outputs of the random head, where there are no label words."""
+"""Outputs of the random head, where the model predicts no words."""
 MAX_LENGTH = 128
 """Tokens of a row; longer texts are cut."""
 TEMPLATES = {False: "{text_a} It was {mask}.", True: "{text_a} ? {mask} , {text_b}"}
@@ -80,6 +85,7 @@ class Problem:
         reason: Why not, where there are none.
         tokenizer: The model's tokenizer.
         reader: The model whose pooled hidden states the probe reads.
+        words: The words that the kernel is of; none where it is of a random head.
         traced: The model whose kernel is computed.
     """
 
@@ -90,6 +96,7 @@ class Problem:
     reason: str | None
     tokenizer: Any
     reader: LinearHeadModel
+    words: tuple[str, ...]
     traced: ContrastModel | LinearHeadModel
 
     def batch(self, texts: LabelledTexts, head: str) -> Batch:
@@ -128,27 +135,35 @@ class Problem:
         Raises:
             InputError: If there are no label words.
         """
-        if not isinstance(self.traced, ContrastModel):
+        if not self.prompted or not isinstance(self.traced, ContrastModel):
             raise InputError(str(self.reason))
         logits = logits_of(self.traced.model, self.batch(texts, "prompt"))
         return np.asarray(logits.double().numpy())
 
     def kernel(
-        self, texts: LabelledTexts, *, grouped: bool = False, progress: bool = False
+        self,
+        texts: LabelledTexts,
+        others: LabelledTexts | None = None,
+        *,
+        grouped: bool = False,
+        progress: bool = False,
     ) -> tuple[Array, dict[str, Array]]:
         """The kernel of the traced outputs.
 
         Args:
-            texts: N texts.
+            texts: N texts, the rows.
+            others: M texts, the columns; by default the rows.
             grouped: Whether to part it by layer.
             progress: Whether to show a progress bar.
 
         Returns:
-            (N, N), and the parts by layer, which sum to it; none unless ``grouped``.
+            (N, M), and the parts by layer, which sum to it; none unless ``grouped``.
         """
+        head = "prompt" if self.words else "linear"
         kernel = entk(
             self.traced,
-            self.batch(texts, "prompt" if self.prompted else "linear"),
+            self.batch(texts, head),
+            None if others is None else self.batch(others, head),
             outputs="trace",
             by=layer_name if grouped else None,
             progress=progress,
@@ -164,6 +179,7 @@ def make_problem(
     template: str | None = None,
     label_words: tuple[str, ...] | None = None,
     seed: int = 13,
+    max_length: int = MAX_LENGTH,
 ) -> Problem:
     """A task and a model, ready to compute with.
 
@@ -173,7 +189,8 @@ def make_problem(
         template: The prompt; a plain one by default.
         label_words: One a class, in the order of ``texts.classes``; by default the classes' names,
             where each is one token of the model.
-        seed: Of the random head, where there are no label words.
+        seed: Of the random head, where the model predicts no words.
+        max_length: Tokens of a row; longer texts are cut.
 
     Returns:
         The problem.
@@ -182,46 +199,52 @@ def make_problem(
         InputError: If the model is unknown, or template or label words are not as they must be.
     """
     tokenizer = load_tokenizer(model)
+    tokenizer.model_max_length = sys.maxsize  # rows are cut here, so it need not warn
     kind = model_kind(model)
-    wanted = label_words is not None or template is not None
     usual = (CAUSAL_TEMPLATES if kind == "causal" else TEMPLATES)[texts.pairs is not None]
-    words = list(label_words or texts.classes)
     task = Task.parse(
         {
             "name": "forecast",
             "title": "This task",
             "labels": list(texts.classes),
             "template": template or usual,
-            "label_words": words,
-            "max_length": MAX_LENGTH,
+            "label_words": list(label_words or texts.classes),
+            "max_length": max_length,
         },
         "forecast",
     )
     if task.is_pair != (texts.pairs is not None):
         needed = "{text_b}, as the file has pairs" if texts.pairs else "no {text_b}"
         raise InputError(f"the template {task.template!r} needs {needed}")
-    reason = None
-    if kind == "encoder":
-        reason = f"model {model} has no language-model head, so it cannot be asked"
-    elif label_words is None and not all(any(map(str.isalpha, name)) for name in texts.classes):
-        reason = "the classes' names are no words, and no label words were given"
-    else:
-        try:
-            label_word_ids(task, tokenizer)
-        except InputError as error:
-            reason = str(error).removeprefix("task forecast: ")
-    if reason is not None and wanted:
+    reason = _why_unasked(task, tokenizer, kind, given=label_words is not None)
+    if reason is not None and (label_words is not None or template is not None):
         raise InputError(reason)
     reader = LinearHeadModel(load_pretrained(model), RANDOM_OUTPUTS, "mean").eval()
-    traced: ContrastModel | LinearHeadModel
-    if reason is None:
-        prompted = load_model(model, task)
-        assert isinstance(prompted, PromptModel)
-        traced = ContrastModel(prompted, task.num_classes).eval()
-    else:
-        traced = reader
+    words = task.label_words if reason is None else PLAIN_WORDS
+    asked = task.model_copy(update={"labels": words, "label_words": words})
+    if kind == "encoder" or _unfit(asked, tokenizer):
         draw_head(reader, seed)
-    return Problem(model, texts, task, reason is None, reason, tokenizer, reader, traced)
+        return Problem(model, texts, task, False, reason, tokenizer, reader, (), reader)
+    traced = ContrastModel(load_model(model, asked), len(words)).eval()
+    return Problem(model, texts, task, reason is None, reason, tokenizer, reader, words, traced)
+
+
+def _why_unasked(task: Task, tokenizer: Any, kind: str, *, given: bool) -> str | None:
+    """Why a model cannot be asked for the classes; ``None`` where it can."""
+    if kind == "encoder":
+        return "the model has no language-model head, so it cannot be asked"
+    if not given and not all(any(map(str.isalpha, name)) for name in task.labels):
+        return "the classes' names are no words, and no label words were given"
+    return _unfit(task, tokenizer)
+
+
+def _unfit(task: Task, tokenizer: Any) -> str | None:
+    """What is wrong with a task's label words for a model, if anything is."""
+    try:
+        label_word_ids(task, tokenizer)
+    except InputError as error:
+        return str(error).removeprefix(f"task {task.name}: ")
+    return None
 
 
 def draw_head(model: LinearHeadModel, seed: int) -> None:

@@ -23,7 +23,7 @@ SHOWN = 240
 """Characters of a text that the page shows."""
 HOVER = 1500
 """Characters of a text that the page shows under the mouse."""
-ROWS = 200
+ROWS = 100
 """At most so many rows of a list are in the page; all are in the JSON."""
 _INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
@@ -155,7 +155,7 @@ def _kernel_data(kernel: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def visible(value: Any) -> Any:
-    """Plain values whose texts hold nothing that a page cannot hold, or that hides what is there.
+    r"""Plain values whose texts hold nothing that a page cannot hold, or that hides what is there.
 
     Args:
         value: Texts, numbers, lists and mappings.
@@ -165,7 +165,7 @@ def visible(value: Any) -> Any:
         write in another direction and halves of surrogate pairs as ``�``.
 
     Examples:
-        >>> visible({"text": "one\\x00two"})
+        >>> visible({"text": "one\x00two"})
         {'text': 'one␀two'}
     """
     if isinstance(value, str):
@@ -234,6 +234,8 @@ def _duration(minutes: float | None) -> str:
 def _memory(mebibytes: float | None) -> str:
     if mebibytes is None:
         return "–"
+    if mebibytes < 1:
+        return "under 1 MiB"
     return f"{mebibytes:.0f} MiB" if mebibytes < 1000 else f"{mebibytes / 1024:.1f} GiB"
 
 

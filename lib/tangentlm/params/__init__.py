@@ -9,7 +9,7 @@ from tangentlm.params.anticipate_runs import AnticipateRun, Choices, LayersRun, 
 from tangentlm.params.base import RUN_PREFIX, Run
 from tangentlm.params.condition_runs import ConditionRun
 from tangentlm.params.files import named_file, names, project_root, read_yaml
-from tangentlm.params.forecast_runs import ForecastRun
+from tangentlm.params.forecast_runs import ForecastRun, ForecastValidationRun
 from tangentlm.params.grids import Grid, load_grid
 from tangentlm.params.lab_runs import MinilangRun, PretrainRun, ProbeRun, RecipeRun
 from tangentlm.params.recipes import Parametrization, Recipe, load_recipe
@@ -44,6 +44,7 @@ __all__ = [
     "ConditionRun",
     "FineTuneRun",
     "ForecastRun",
+    "ForecastValidationRun",
     "Grid",
     "HeadKernelsRun",
     "KernelRun",

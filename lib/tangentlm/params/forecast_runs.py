@@ -1,4 +1,4 @@
-"""The parameters of runs that forecast what training will be worth on a file of texts."""
+"""The parameters of runs that forecast what training will be worth, and that test forecasts."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ import re
 from pathlib import Path
 from typing import ClassVar
 
+from pydantic import Field, PositiveInt
+
 from tangentlm.errors import InputError
 from tangentlm.params.base import Run, check_model
-from tangentlm.params.files import project_root
+from tangentlm.params.files import named_file, project_root
 from tangentlm.params.strict import PositiveRate
 
 
 class ForecastRun(Run):
     """One run of ``book/experiments/forecast``: a file of labelled texts, before any training.
 
-    ``file`` and ``test`` are looked for in the project's folder, if they are not absolute.
-    ``budget`` is in minutes; a small one makes repeats fewer.
+    ``file`` and ``test`` are looked for in the project's folder, if they are not absolute. Of more
+    rows than ``most_rows`` a sample is used. ``budget`` is in minutes; a small one makes repeats
+    fewer, so that the numbers then depend on the machine.
     """
 
     experiment: ClassVar[str] = "forecast"
@@ -32,6 +35,7 @@ class ForecastRun(Run):
     model: str = "pocket"
     template: str | None = None
     label_words: tuple[str, ...] | None = None
+    most_rows: int = Field(default=2000, ge=16)
     budget: PositiveRate = 10.0
 
     @property
@@ -41,6 +45,12 @@ class ForecastRun(Run):
         file = "-".join(Path(self.file).with_suffix("").parts[-2:])
         plain = re.sub(r"[^\w.-]+", "-", file).strip("-.")
         return f"{model}{plain}-s{self.seed}"
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The columns that are named, as ``tangentlm.tasks.labelled_texts`` takes them."""
+        names = ("text_column", "pair_column", "label_column")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
 
     @property
     def files(self) -> list[Path]:
@@ -53,3 +63,47 @@ class ForecastRun(Run):
         for path in self.files:
             if not path.exists():
                 raise InputError(f"no file {path}")
+
+
+class ForecastValidationRun(Run):
+    """One run of ``book/experiments/forecast_validation``: forecasts on one task, put to the test.
+
+    A pool of twice ``train_size`` rows and at most ``test_size`` others are drawn from the task's
+    training part with ``seed``. ``splits`` times ``train_size`` rows of the pool count as labelled,
+    and their forecast is made with ``repeats`` of cross-validation. ``curves`` times a quarter of
+    the pool has a learning curve, too. ``flipped`` is the share of labels that are made wrong, and
+    ``budget`` that of a whole forecast that is timed, in minutes.
+    """
+
+    experiment: ClassVar[str] = "forecast_validation"
+    version: ClassVar[int] = 1
+    method_parameter: ClassVar[str] = "model"
+    elsewhere: ClassVar[frozenset[str]] = frozenset({"out", "data"})
+
+    task: str
+    model: str = "pocket"
+    train_size: int = Field(default=128, ge=16)
+    test_size: PositiveInt = 1000
+    splits: PositiveInt = 20
+    repeats: PositiveInt = 2
+    curves: PositiveInt = 5
+    flipped: float = Field(default=0.1, gt=0, lt=0.5)
+    budget: PositiveRate = 0.25
+    max_length: int = Field(default=64, ge=8)
+    data: str | None = None
+
+    @property
+    def pool_size(self) -> int:
+        """Rows that are labelled in one split or another."""
+        return 2 * self.train_size
+
+    @property
+    def name(self) -> str:
+        """The run's name for people, e.g. ``pocket-s-sst2-s13``."""
+        model = "" if self.model == "pocket" else f"{Path(self.model).name}-"
+        return f"{model}{self.task}-s{self.seed}"
+
+    def check_names(self) -> None:
+        """Refuse an unknown task or model, with the nearest that is known."""
+        named_file("task", self.task)
+        check_model(self.model)

@@ -9,7 +9,7 @@ from tangentlm.errors import unknown_name
 from tangentlm.params.anticipate_runs import AnticipateRun, LayerTrainingRun
 from tangentlm.params.base import Run
 from tangentlm.params.condition_runs import ConditionRun
-from tangentlm.params.forecast_runs import ForecastRun
+from tangentlm.params.forecast_runs import ForecastRun, ForecastValidationRun
 from tangentlm.params.lab_runs import MinilangRun, PretrainRun, ProbeRun
 from tangentlm.params.task_runs import FineTuneRun, KernelRun, NaturalTaskRun
 from tangentlm.params.two_stage_runs import HeadKernelsRun, TwoStageRun
@@ -29,6 +29,7 @@ RUNS: dict[str, type[Run]] = {
         LayerTrainingRun,
         AnticipateRun,
         ForecastRun,
+        ForecastValidationRun,
     )
 }
 """The parameter model of every experiment, by the experiment's name."""

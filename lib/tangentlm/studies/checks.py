@@ -9,6 +9,7 @@ from tangentlm.params import (
     RUN_PREFIX,
     ConditionRun,
     ForecastRun,
+    ForecastValidationRun,
     LayersRun,
     PretrainRun,
     ProbeRun,
@@ -31,7 +32,7 @@ def check(runs: Sequence[Run]) -> None:
     from tangentlm.models.checkpoints import check_prompted, load_pretrained, load_tokenizer
     from tangentlm.pretrain.corpus import open_corpus
     from tangentlm.tasks import load_split, load_task, load_whole
-    from tangentlm.tasks.pools import draw_rows
+    from tangentlm.tasks.pools import draw_rows, draw_two_parts
     from tangentlm.tasks.prompts import label_word_ids
 
     seen: set[object] = set()
@@ -51,6 +52,10 @@ def check(runs: Sequence[Run]) -> None:
             draw_rows(load_task(run.task), run.pool, run.seed, data=run.data)
         if isinstance(run, LayersRun):
             _check_layers(run, seen)
+        if isinstance(run, ForecastValidationRun):
+            draw_two_parts(
+                load_task(run.task), run.pool_size, run.test_size, run.seed, data=run.data
+            )
         if not isinstance(run, TaskRun):
             continue
         task = asked_task(run)
@@ -63,6 +68,7 @@ def check(runs: Sequence[Run]) -> None:
             check_prompted(run.model)
             label_word_ids(task, load_tokenizer(run.model))
     with_model = TaskRun | WholeTaskRun | ConditionRun | LayersRun | ForecastRun
+    with_model |= ForecastValidationRun
     for model in dict.fromkeys(run.model for run in runs if isinstance(run, with_model)):
         _check_made(model)
         load_pretrained(model)  # refuses what is missing, or a masked model's untied decoder

@@ -28,6 +28,7 @@ from tangentlm.params import (
     RUN_PREFIX,
     ConditionRun,
     ForecastRun,
+    ForecastValidationRun,
     LayersRun,
     MinilangRun,
     PretrainRun,
@@ -58,7 +59,14 @@ _FROM_HUB = "hub:"
 """What the checksum of rows that are not downloaded begins with: that of where they are."""
 _DIGITS = 16
 _WITH_MODEL = (
-    TaskRun | ProbeRun | MinilangRun | WholeTaskRun | ConditionRun | LayersRun | ForecastRun
+    TaskRun
+    | ProbeRun
+    | MinilangRun
+    | WholeTaskRun
+    | ConditionRun
+    | LayersRun
+    | ForecastRun
+    | ForecastValidationRun
 )
 """Runs that begin with a model by name."""
 _TASK_FIELDS = {"template", "label_words", "metric", "max_length"}
@@ -211,7 +219,9 @@ def _data(run: Run) -> str:
         rows = draw_rows(load_task(run.task), run.pool, run.seed, data=run.data)
         return _short([row.text_a for row in rows] + [row.text_b for row in rows])
     if isinstance(run, LayersRun):
-        return _two_parts_checksum(run)
+        return _two_parts_checksum(run, run.train_size)
+    if isinstance(run, ForecastValidationRun):
+        return _two_parts_checksum(run, run.pool_size)
     if isinstance(run, ForecastRun):
         if not all(path.exists() for path in run.files):
             return UNKNOWN
@@ -261,11 +271,11 @@ def _whole_checksum(run: WholeTaskRun, name: str) -> str:
     return split.checksum if name == run.task else digest([asdict(row) for row in split.test])
 
 
-def _two_parts_checksum(run: LayersRun) -> str:
+def _two_parts_checksum(run: LayersRun | ForecastValidationRun, train_size: int) -> str:
     task = load_task(run.task)
     if not has_rows(task, run.data):
         return UNKNOWN
-    parts = draw_two_parts(task, run.train_size, run.test_size, run.seed, data=run.data)
+    parts = draw_two_parts(task, train_size, run.test_size, run.seed, data=run.data)
     return _short([[asdict(row) for row in part] for part in parts])
 
 
