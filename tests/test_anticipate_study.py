@@ -364,7 +364,6 @@ def a_row(predictor, tau, said, p_layers=0.01, group="labels", label=None):
         (AGAINST, "the opposite of what is claimed"),
         (NOTHING, "says next to nothing"),
         (UNDECIDED, "these runs do not decide it"),
-        ("too few tasks", "cannot be judged yet"),
     ],
 )
 def test_the_answer_says_what_was_found(said, words):
@@ -375,6 +374,24 @@ def test_the_answer_says_what_was_found(said, words):
     assert "it stands if the layers are relabelled" in text
     assert "runs are done" not in text
     assert "+0.10, 95 % interval +0.00 to +0.20, 7 tasks" in text
+
+
+def test_few_tasks_with_several_sizes_have_no_interval_in_the_answer():
+    """The arm with several sizes may have fewer tasks than both arms together."""
+    equal = pd.DataFrame([a_row("kappa", 0.1, NOTHING), a_row("a", 0, NOTHING)])
+    every = pd.DataFrame([a_row("layers", 0.5, "too few tasks") | {"low": np.nan, "high": np.nan}])
+    text = answer(equal, every, 43, 43)
+    assert "the number of layers has $\\tau$ = +0.50, too few tasks for an interval." in text
+
+
+def test_too_few_tasks_are_no_answer_and_no_conclusion(root):
+    made_up.write_study(root, made_up.runs_of("pocket", "every", made_up.TASKS[:3], TWO))
+    cells = task_cells(choices(), NAMES)
+    equal, every = (compare(cells, NAMES, within=within, **FEW) for within in (True, False))
+    text = answer(equal, every, 12, 43)
+    assert text.startswith("Not known yet. **12 of 43 runs are done.** Two seeds")
+    assert "for 3 of the 5 tasks" in text
+    assert conclusions(equal, ceilings(cells, within=True), regrets(cells, NAMES)) == []
 
 
 def test_the_answer_names_what_holds_for_these_layers_alone_and_what_is_missing():

@@ -86,7 +86,9 @@ figures.data_link(pd.concat([equal, every]), "anticipate-predictors")
 # %% tags=["hide-input"]
 regret = regrets(cells, names)
 taken = conclusions(equal, limits, regret)
-display(Markdown("\n".join(f"- {line}" for line in taken) or "Not run."))
+display(
+    Markdown("\n".join(f"- {line}" for line in taken) or "Nothing yet: see above.")
+)
 
 # %% [markdown]
 # The list does not say that no number can ever tell. It says what these numbers told of these choices. Nor does it

@@ -94,9 +94,9 @@ def controls(trained: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         A row a model, its choices and task, where there is more than one choice, in percent:
-        ``control``, the ``mean`` over choices, the
-        ``worst`` and the ``best`` of them (each a mean over seeds), ``of_seeds`` (the standard
-        deviation between seeds of one choice, root mean square) and ``seeds``.
+        ``control``, the ``mean`` over choices, the ``worst`` and the ``best`` of them (each a mean
+        over seeds), ``of_seeds`` (the standard deviation between seeds of one choice, root mean
+        square) and ``seeds``.
     """
     rows = []
     if trained.empty:

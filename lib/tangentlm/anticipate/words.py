@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from tangentlm.analysis.bootstrap import LEAST_UNITS
 from tangentlm.analysis.verdicts import UNDECIDED
 from tangentlm.anticipate.ceilings import ALL_LAYERS, ANOTHER_RUN, KNOWN, RANDOM
 from tangentlm.anticipate.comparing import ADDS, AGAINST, ALPHA, MARGIN, NOTHING
@@ -39,8 +40,12 @@ def answer(equal: pd.DataFrame, every: pd.DataFrame, done: int, runs: int) -> st
         Markdown; it also says how many runs are missing.
     """
     missing = f" **{done} of {runs} runs are done.**" if done < runs else ""
-    if equal.empty:
-        return f"Not known yet.{missing} No task has two seeds of both kinds of runs."
+    if _too_few(equal):
+        tasks = int(equal["tasks"].max()) if len(equal) else 0
+        return (
+            f"Not known yet.{missing} Two seeds of both kinds of runs are there for {tasks} of the "
+            f"{LEAST_UNITS} tasks that an interval needs at least."
+        )
     primary = equal[equal["outcome"] == PRIMARY].set_index("predictor")
     return f"{_of_kappa(primary)} {_of_the_others(primary, every)}{missing}"
 
@@ -54,9 +59,9 @@ def conclusions(equal: pd.DataFrame, limits: pd.DataFrame, regret: pd.DataFrame)
         regret: From ``regrets``.
 
     Returns:
-        Sentences in Markdown; none where nothing was run.
+        Sentences in Markdown; none where there are too few tasks for an interval.
     """
-    if equal.empty:
+    if _too_few(equal):
         return []
     said = [_of_choosing(arm, own) for arm, own in regret.groupby("arm", sort=False)]
     primary = equal[equal["outcome"] == PRIMARY]
@@ -124,14 +129,18 @@ def rows_of_figure(parts: Sequence[pd.DataFrame], outcomes: Sequence[str]) -> pd
     )  # fmt: skip
 
 
+def _too_few(equal: pd.DataFrame) -> bool:
+    return equal.empty or bool(equal["tasks"].max() < LEAST_UNITS)
+
+
 def _of_kappa(primary: pd.DataFrame) -> str:
     if KAPPA not in primary.index:
         return "Of the condition number nothing is recorded yet."
     row = primary.loc[KAPPA]
-    found = _OF_KAPPA.get(row["verdict"], "cannot be judged yet, since there are too few tasks")
     text = (
-        f"At a fixed number of layers, the condition number of LoRA's kernel {found} (evaluation "
-        f"loss: Kendall's $\\tau$ = {tau_in_words(row)}, {row['tasks']:.0f} tasks"
+        f"At a fixed number of layers, the condition number of LoRA's kernel "
+        f"{_OF_KAPPA[row['verdict']]} (evaluation loss: Kendall's $\\tau$ = {tau_in_words(row)}, "
+        f"{row['tasks']:.0f} tasks"
     )
     if row["verdict"] in (ADDS, AGAINST) and row["p_layers"] >= ALPHA:
         text += f"; with the layers relabelled by chance p = {row['p_layers']:.2f}"
