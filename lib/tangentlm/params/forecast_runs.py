@@ -76,13 +76,13 @@ class ForecastValidationRun(Run):
     """
 
     experiment: ClassVar[str] = "forecast_validation"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     method_parameter: ClassVar[str] = "model"
     elsewhere: ClassVar[frozenset[str]] = frozenset({"out", "data"})
 
     task: str
     model: str = "pocket"
-    train_size: int = Field(default=128, ge=16)
+    train_size: int = Field(default=64, ge=16)
     test_size: PositiveInt = 1000
     splits: PositiveInt = 20
     repeats: PositiveInt = 2
