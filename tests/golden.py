@@ -46,6 +46,7 @@ OTHER_MACHINE = {
     "layer_training": 1e-3,
     "forecast": 1e-2,  # one row of 32 that is told otherwise in one of ten repeats
     "forecast_outcome": 1e-3,
+    "forecast_validation": 3e-2,  # a row or two of 80, or of 100, that are told otherwise
     "two_stage": 1e-3,
     "head_kernels": 1e-3,
     "anticipate": 2e-3,

@@ -347,6 +347,15 @@ CASES: tuple[Case, ...] = (
             "epochs": 1, "full_rates": [4e-4], "lora_rates": [4e-3],
         },
     ),
+    # Few flips and a list that is given or not: one row changes much of these.
+    RunCase(
+        "forecast_validation", "pocket-xs",
+        {
+            "task": "reviews", "model": "pocket-xs", "train_size": 80, "test_size": 100,
+            "splits": 2, "repeats": 1, "curves": 1, "budget": 0.05, "max_length": 32,
+        },
+        without=("suspects.listed", "suspects.precision", "suspects.cleanlab_precision"),
+    ),
     # What ten steps have taught is decided in the last digits of logits.
     RunCase("pretrain", "standard", {"steps": 10}, without=("held_out_accuracy", "tasks_table")),
     RunCase("probe", "pocket-xs", {"model": "pocket-xs", "k": 4, "test_size": 10}),

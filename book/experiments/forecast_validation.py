@@ -37,7 +37,7 @@ flipped = 0.1  # the share of labels that are made wrong
 budget = 0.25  # minutes of the whole forecast that is timed
 max_length = 64  # tokens; longer texts are cut
 seed = 13  # of rows, splits, folds, flips and edits
-device = "cpu"  # a forecast is made on the CPU
+device = "auto"  # a forecast is made on the CPU, whatever is here
 data = None  # a data folder; the variable TANGENTLM_DATA otherwise
 out = None  # where the record goes
 

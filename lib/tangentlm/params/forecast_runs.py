@@ -82,7 +82,7 @@ class ForecastValidationRun(Run):
 
     task: str
     model: str = "pocket"
-    train_size: int = Field(default=128, ge=16)
+    train_size: int = Field(default=64, ge=16)
     test_size: PositiveInt = 1000
     splits: PositiveInt = 20
     repeats: PositiveInt = 2
