@@ -30,10 +30,10 @@
 
 # %% tags=["parameters"]
 task = "reviews"  # a task of params/tasks
-model = "pocket"  # a model of params/models, or a folder
+model = "pocket-xs"  # a model of params/models, or a folder
 head = "prompt"  # classification: a random head, trained beside the adapters
 choices = "every"  # every subset of layers, threes, or all layers alone
-train_size = 128  # rows to train on, of which the kernel is
+train_size = 64  # rows to train on, of which the kernel is
 test_size = 1000  # rows to test on, which are drawn and not read
 max_length = None  # longer texts are cut; None: the task's own
 rank = 8  # LoRA's r

@@ -27,10 +27,10 @@
 
 # %% tags=["parameters"]
 task = "reviews"  # a task of params/tasks
-model = "pocket"  # a model of params/models, or a folder
+model = "pocket-xs"  # a model of params/models, or a folder
 head = "prompt"  # classification: a random head, trained beside the adapters
 choices = "every"  # every subset of layers, threes, or all layers alone
-train_size = 128  # rows to train on
+train_size = 64  # rows to train on
 test_size = 1000  # at most so many other rows of the training part
 max_length = None  # longer texts are cut; None: the task's own
 rank = 8  # LoRA's r
@@ -38,7 +38,7 @@ alpha = 8.0  # LoRA's alpha
 optimizer = "adam"  # adam or sgd
 learning_rate = 4e-3  # of all choices; it falls linearly to zero
 batch_size = 16
-steps = 128  # a multiple of 8
+steps = 32  # a multiple of 8
 clip = 1.0  # the largest norm of a gradient; None: any
 seed = 13  # of rows, LoRA's matrices A, the head, batches and dropout
 device = "auto"  # auto, cpu or cuda

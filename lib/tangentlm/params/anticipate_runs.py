@@ -28,10 +28,10 @@ class LayersRun(Run):
     method_parameter: ClassVar[str] = "choices"
 
     task: str
-    model: str = "pocket"
+    model: str = "pocket-xs"
     head: Literal["prompt", "classification"] = "prompt"
     choices: Choices = "every"
-    train_size: int = Field(default=128, ge=2)
+    train_size: int = Field(default=64, ge=2)
     test_size: PositiveInt = 1000
     max_length: int | None = Field(default=None, ge=8)
     rank: PositiveInt = 8
@@ -69,7 +69,7 @@ class LayerTrainingRun(LayersRun):
     optimizer: Literal["adam", "sgd"] = "adam"
     learning_rate: PositiveRate = 4e-3
     batch_size: PositiveInt = 16
-    steps: PositiveInt = 128
+    steps: PositiveInt = 32
     clip: PositiveRate | None = 1.0
 
     @model_validator(mode="after")
