@@ -193,7 +193,9 @@ from tangentlm.forecast.report import write_report
 
 page, _ = write_report(found, path.parent / "report.html")
 held = escape(page.read_text(encoding="utf-8"))
-IFrame("about:blank", "100%", 640, extras=['title="The report"', f'srcdoc="{held}"'])
+IFrame(
+    "about:blank", "100%", 640, extras=['title="The report"', f'srcdoc="{held}"']
+)
 
 # %%
 cost_note(path)

@@ -98,7 +98,8 @@ def read_records() -> Records:
     if len(intervals):
         inside = intervals["truth"].between(intervals["low"], intervals["high"])
         found["intervals"] = intervals.assign(inside=100.0 * inside)
-    return Records(runs, **found, planned=len(load_study(STUDY)))
+    planned = sum(run.experiment == EXPERIMENT for run in load_study(STUDY))
+    return Records(runs, **found, planned=planned)
 
 
 def judged(records: Records) -> list[Judged]:
