@@ -336,11 +336,20 @@ class TestStatistics:
         assert {one.verdict for one in judged(read)} == {too_few("tasks")}
 
 
-def write(records: Records, study: MadeUpStudy) -> None:
+def test_forecasts_of_another_size_do_not_count(tmp_path, monkeypatch):
+    study = MadeUpStudy(tmp_path)
+    monkeypatch.setenv("TANGENTLM_ROOT", str(study.root))
+    write(made_up(), study, train_size=64)
+    records = read_records()
+    assert records.tasks == 0
+    assert {one.verdict for one in judged(records)} == {NOT_RUN}
+
+
+def write(records: Records, study: MadeUpStudy, train_size: int = 128) -> None:
     """The records as they are collected."""
     folder = study.root / "results" / "forecast"
     folder.mkdir()
-    runs = records.runs.assign(seconds=1.0, device="cpu")
+    runs = records.runs.assign(seconds=1.0, device="cpu", train_size=train_size)
     runs.to_csv(folder / "forecast_validation.csv", index=False)
     intervals = records.intervals.drop(columns=["task", "inside"]).assign(
         truth=50.0, low=40.0, high=np.where(records.intervals["inside"] > 0, 60.0, 45.0)
