@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from unittest import mock
 
+import jupytext
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,7 +19,8 @@ from tangentlm.errors import InputError
 from tangentlm.forecast import planted, trial
 from tangentlm.forecast.bars import BARS, PASSES, TOO_WIDE
 from tangentlm.forecast.validation import Records, doubts, judged, read_records
-from tangentlm.params import ForecastValidationRun, load_study, make_run
+from tangentlm.forecast.validation_tables import in_words, summary
+from tangentlm.params import ForecastValidationRun, load_study, make_run, project_root
 from tangentlm.studies.identity import identity
 from tangentlm.tasks.labelled_texts import LabelledTexts
 
@@ -70,9 +74,9 @@ class TestParameters:
         assert other(splits=3).parameters != own.parameters
 
     def test_the_study_is_of_sixteen_tasks(self):
-        runs = load_study("forecast")
+        runs = [r for r in load_study("forecast") if isinstance(r, ForecastValidationRun)]
         assert len({run.task for run in runs}) == len(runs) == 16
-        assert all(run.splits >= 20 and run.test_size >= 1000 for run in runs)
+        assert {(run.train_size, run.splits, run.test_size) for run in runs} == {(128, 20, 1000)}
 
 
 class TestPool:
@@ -225,7 +229,7 @@ def made_up(tasks=16, splits=20, inside=0.94, seed=0, **changes) -> Records:
     suspects = pd.DataFrame([
         {
             "run": name, "task": name, "listed": 1, "auroc": shares.get("auroc", 0.85),
-            "cleanlab_auroc": 0.85, "held_out": 80.0,
+            "cleanlab_auroc": 0.85, "precision": 0.5, "cleanlab_precision": 0.5, "held_out": 80.0,
             "left_out": 80 + shares.get("left_out", 0) + rng.normal(),
         }
         for name in names for _ in range(splits)
@@ -324,19 +328,72 @@ class TestStatistics:
 
     def test_collected_tables_are_read(self, tmp_path, monkeypatch):
         study = MadeUpStudy(tmp_path)
-        folder = study.root / "results" / "forecast"
-        folder.mkdir()
         monkeypatch.setenv("TANGENTLM_ROOT", str(study.root))
-        records = made_up(3)
-        records.runs.to_csv(folder / "forecast_validation.csv", index=False)
-        written = records.intervals.drop(columns=["task", "inside"]).assign(
-            truth=50.0, low=40.0, high=np.where(records.intervals["inside"] > 0, 60.0, 45.0)
-        )
-        written.to_csv(folder / "forecast_validation-intervals.csv", index=False)
-        for name in ("suspects", "copies", "times"):
-            table = getattr(records, name).drop(columns="task")
-            table.to_csv(folder / f"forecast_validation-{name}.csv", index=False)
+        write(made_up(3), study)
         read = read_records()
         assert read.tasks == 3
         assert judged(read)[0].found.estimate == pytest.approx(95)
         assert {one.verdict for one in judged(read)} == {too_few("tasks")}
+
+
+def test_forecasts_of_another_size_do_not_count(tmp_path, monkeypatch):
+    study = MadeUpStudy(tmp_path)
+    monkeypatch.setenv("TANGENTLM_ROOT", str(study.root))
+    write(made_up(), study, train_size=64)
+    records = read_records()
+    assert records.tasks == 0
+    assert {one.verdict for one in judged(records)} == {NOT_RUN}
+
+
+def write(records: Records, study: MadeUpStudy, train_size: int = 128) -> None:
+    """The records as they are collected."""
+    folder = study.root / "results" / "forecast"
+    folder.mkdir()
+    runs = records.runs.assign(seconds=1.0, device="cpu", train_size=train_size)
+    runs.to_csv(folder / "forecast_validation.csv", index=False)
+    intervals = records.intervals.drop(columns=["task", "inside"]).assign(
+        truth=50.0, low=40.0, high=np.where(records.intervals["inside"] > 0, 60.0, 45.0)
+    )
+    intervals.to_csv(folder / "forecast_validation-intervals.csv", index=False)
+    for name in ("suspects", "copies", "times"):
+        table = getattr(records, name).drop(columns="task")
+        table.to_csv(folder / f"forecast_validation-{name}.csv", index=False)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "said"),
+    [
+        (0, "no output of a forecast has passed a test yet"),
+        (1, "too few to decide anything. Intervals of 95 % contained"),
+        (3, "too few to decide anything. Intervals of 95 % contained"),
+        (16, "Of 10 outputs 10 pass. Intervals of 95 % contained"),
+    ],
+)
+def test_the_page_is_right_whatever_was_run(tasks, said, tmp_path, monkeypatch, capsys):
+    study = MadeUpStudy(tmp_path)
+    page = project_root() / "book" / "results" / "forecast.py"
+    monkeypatch.setenv("TANGENTLM_ROOT", str(study.root))
+    if tasks:
+        write(made_up(tasks), study)
+    shown = []
+    variables = {"__name__": "page"}
+    cells = [cell for cell in jupytext.read(page).cells if cell.cell_type == "code"]
+    with mpl.rc_context({"backend": "agg"}), mock.patch("IPython.display.display", shown.append):
+        for cell in cells[:-1]:  # the last tells what the page cost
+            exec(cell.source, variables)
+    words = [text.data for text in shown]
+    assert f"**{tasks} of 16 tasks were run" in words[0]
+    assert said in words[0]
+
+
+def test_a_summary_names_what_did_not_pass():
+    records = made_up(score=0.7, curve=1.0)
+    said = summary(records, judged(records))
+    assert "Of 10 outputs 8 pass" in said
+    assert "too wide: learning curve at four times the rows: probe" in said
+    assert "failed: accuracy with its interval: probe" in said
+    (row,) = [
+        row for row in in_words(judged(records)).to_dict("records") if row["verdict"] == FAILS
+    ]
+    assert row["bar"] == "90 to 97 %"
+    assert row["what follows"] == "the report warns of it"

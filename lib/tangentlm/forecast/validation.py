@@ -14,7 +14,7 @@ import pandas as pd
 from tangentlm.analysis.intervals import interval_of_mean, interval_of_share
 from tangentlm.analysis.verdicts import FAILS, UNDECIDED, Interval
 from tangentlm.forecast.bars import BARS, PASSES, TOO_WIDE, Bar
-from tangentlm.params import load_study
+from tangentlm.params import ForecastValidationRun, load_study
 from tangentlm.studies.collect import read_collected, read_collected_table
 
 STUDY, EXPERIMENT = "forecast", "forecast_validation"
@@ -88,17 +88,22 @@ def read_records() -> Records:
     Returns:
         Tables; empty ones where nothing was run.
     """
+    planned = [run for run in load_study(STUDY) if isinstance(run, ForecastValidationRun)]
     runs = read_collected(STUDY, EXPERIMENT)
+    if len(runs):  # a row of smaller forecasts would say nothing of those that are planned
+        runs = runs[runs["train_size"].isin({run.train_size for run in planned})]
     tasks = dict(zip(runs["run"], runs["task"], strict=True)) if len(runs) else {}
     found = {}
     for name in TABLES:
         table = read_collected_table(STUDY, f"{EXPERIMENT}-{name}")
-        found[name] = table.assign(task=table["run"].map(tasks)) if len(table) else table
+        if len(table):
+            table = table.assign(task=table["run"].map(tasks)).dropna(subset=["task"])
+        found[name] = table
     intervals = found["intervals"]
     if len(intervals):
         inside = intervals["truth"].between(intervals["low"], intervals["high"])
         found["intervals"] = intervals.assign(inside=100.0 * inside)
-    return Records(runs, **found, planned=len(load_study(STUDY)))
+    return Records(runs, **found, planned=len(planned))
 
 
 def judged(records: Records) -> list[Judged]:
