@@ -204,7 +204,7 @@ def test_expectations_are_judged_and_misses_are_told(records):
     assert subj["kernel regression is above a bag of words by 4 points"] == "came true"
     assert subj["full fine-tuning is above a bag of words by 4 points"] == "came true"
     assert subj["the forecast says kernel regression is above the probe"] == "came true"
-    assert subj["fine-tuning comes out where it was foretold"] == "missed"
+    assert subj["full fine-tuning comes out where it was foretold"] == "missed"
     assert snli["no way reaches 45 %"] == "missed"
     most = "the forecast's best way is less than 10 points above the largest class"
     assert snli[most] == "came true"

@@ -109,8 +109,8 @@ def judged(table: pd.DataFrame, study: str = STUDY) -> pd.DataFrame:
         gaps = _differences(study, task)
         means = of_task.groupby("method")["outcome"].mean()
         rows += [(task, what, found, holds) for what, found, holds in judge(means, gaps)]
-        for name, methods in (("kernel regression", [KERNEL]), ("fine-tuning", list(WAYS))):
-            seen = of_task[of_task["method"].isin(methods)].dropna(subset="inside")
+        for name in (KERNEL, "full fine-tuning"):
+            seen = of_task[of_task["method"] == name].dropna(subset="inside")
             right = int(seen["inside"].sum())
             rows.append(
                 (
@@ -132,7 +132,7 @@ _Judged = Iterable[tuple[str, str, bool]]
 
 def _good(means: pd.Series, gaps: pd.DataFrame) -> _Judged:
     words = means["bag of words"]
-    for way in (KERNEL, max(WAYS, key=means.get)):
+    for way in (KERNEL, *WAYS):
         gain = means[way] - words
         yield f"{way} is above a bag of words by {CLEAR:g} points", f"{gain:+.1f}", gain > CLEAR
     ahead = _between(gaps, KERNEL, "probe")
