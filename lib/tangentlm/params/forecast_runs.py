@@ -76,7 +76,7 @@ class ForecastValidationRun(Run):
     """
 
     experiment: ClassVar[str] = "forecast_validation"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     method_parameter: ClassVar[str] = "model"
     elsewhere: ClassVar[frozenset[str]] = frozenset({"out", "data"})
 
