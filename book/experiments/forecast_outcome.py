@@ -28,11 +28,11 @@
 
 # %% tags=["parameters"]
 task = "reviews"  # a task of params/tasks
-model = "pocket"  # a model of params/models, or a folder
+model = "pocket-xs"  # a model of params/models, or a folder
 train_size = 60  # rows to learn from
 test_size = 200  # at most so many other rows of the training part
 dev_share = 0.2  # of the rows to learn from: they choose rates and checkpoints
-epochs = 10
+epochs = 4
 batch_size = 16
 full_rates = (1e-4, 4e-4)  # Adam's rates for full fine-tuning, falling to zero
 lora_rates = (1e-3, 4e-3)  # and for LoRA, rank 8, on queries and values

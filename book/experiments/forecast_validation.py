@@ -27,14 +27,14 @@
 
 # %% tags=["parameters"]
 task = "reviews"  # a task of params/tasks
-model = "pocket"  # a model of params/models, or a folder
+model = "pocket-xs"  # a model of params/models, or a folder
 train_size = 64  # rows that count as labelled; the pool has twice as many
 test_size = 1000  # at most so many other rows say what is true
-splits = 20  # how often rows of the pool are labelled
+splits = 4  # how often rows of the pool are labelled
 repeats = 2  # of cross-validation, in each forecast
-curves = 5  # how many forecasts have a learning curve
+curves = 2  # how many forecasts have a learning curve
 flipped = 0.1  # the share of labels that are made wrong
-budget = 0.25  # minutes of the whole forecast that is timed
+budget = 0.1  # minutes of the whole forecast that is timed
 max_length = 64  # tokens; longer texts are cut
 seed = 13  # of rows, splits, folds, flips and edits
 device = "auto"  # a forecast is made on the CPU, whatever is here

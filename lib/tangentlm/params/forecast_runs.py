@@ -35,7 +35,7 @@ class ForecastRun(Run):
     model: str = "pocket"
     template: str | None = None
     label_words: tuple[str, ...] | None = None
-    most_rows: int = Field(default=2000, ge=16)
+    most_rows: int = Field(default=100, ge=16)
     budget: PositiveRate = 10.0
 
     @property
@@ -81,14 +81,14 @@ class ForecastValidationRun(Run):
     elsewhere: ClassVar[frozenset[str]] = frozenset({"out", "data"})
 
     task: str
-    model: str = "pocket"
+    model: str = "pocket-xs"
     train_size: int = Field(default=64, ge=16)
     test_size: PositiveInt = 1000
-    splits: PositiveInt = 20
+    splits: PositiveInt = 4
     repeats: PositiveInt = 2
-    curves: PositiveInt = 5
+    curves: PositiveInt = 2
     flipped: float = Field(default=0.1, gt=0, lt=0.5)
-    budget: PositiveRate = 0.25
+    budget: PositiveRate = 0.1
     max_length: int = Field(default=64, ge=8)
     data: str | None = None
 

@@ -51,9 +51,9 @@ class ForecastOutcomeRun(OutcomeRun):
     experiment: ClassVar[str] = "forecast_outcome"
     version: ClassVar[int] = 1
 
-    model: str = "pocket"
+    model: str = "pocket-xs"
     dev_share: float = Field(default=0.2, gt=0, lt=1)
-    epochs: PositiveInt = 10
+    epochs: PositiveInt = 4
     full_rates: tuple[PositiveRate, ...] = Field(default=(1e-4, 4e-4), min_length=1)
     lora_rates: tuple[PositiveRate, ...] = Field(default=(1e-3, 4e-3), min_length=1)
     budget: PositiveRate = 120.0
