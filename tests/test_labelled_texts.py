@@ -305,8 +305,16 @@ def test_told_text_has_no_guessed_partner():
         (["Text", "TEXT", "label"], {"text": "text"}, "unknown column 'text'"),
         (["text", "label"], {"text": "label"}, "no column is called like a column of labels"),
         (["text", "label"], {"text": "label", "label": "label"}, "need a column each"),
-        (["foo", "bar"], {}, "labels; name it with label_column .--label-column.; the columns are 'foo', 'bar'"),
-        (["foo", "label"], {}, "texts; name it with text_column .--text-column.; the columns are 'foo', 'label'"),
+        (
+            ["foo", "bar"],
+            {},
+            "labels; name it with label_column .--label-column.; the columns are 'foo', 'bar'",
+        ),
+        (
+            ["foo", "label"],
+            {},
+            "texts; name it with text_column .--text-column.; the columns are 'foo', 'label'",
+        ),
         (["label"], {}, "of texts"),
         ([f"c{i}" for i in range(40)], {}, "'c11' and 28 more"),
         (

@@ -122,7 +122,12 @@ def read_texts(
 
 
 def _read(
-    path: str | Path, text: str | None, pair: str | None, label: str | None, *, may_lack_labels: bool
+    path: str | Path,
+    text: str | None,
+    pair: str | None,
+    label: str | None,
+    *,
+    may_lack_labels: bool,
 ) -> LabelledTexts:
     table = read_table(path)
     names = list(table.frame.columns)
