@@ -161,6 +161,12 @@ class TestNearDuplicates:
         assert len(groups) == 1
         assert found[0].in_test == (False, True)
 
+    def test_a_row_without_a_label_contradicts_none(self):
+        train, test = (texts_of([0], [text]) for text in self.TEXTS[:2])
+        (found,) = near_duplicates(train, dataclasses.replace(test, labels=(-1,)))[1]
+        assert found.labels == (train.classes[0], None)
+        assert not found.disagree
+
     def test_a_group_is_never_on_both_sides(self):
         labels = np.arange(60) % 2
         groups = np.arange(60) // 4

@@ -13,7 +13,7 @@ import pytest
 from tangentlm.errors import InputError
 from tangentlm.tasks.classes import class_name
 from tangentlm.tasks.columns import find_columns
-from tangentlm.tasks.labelled_texts import read_labelled
+from tangentlm.tasks.labelled_texts import read_labelled, read_texts
 from tangentlm.tasks.tables import read_table
 
 GUESSED = (
@@ -203,10 +203,36 @@ def test_broken_file_ends_in_one_line_that_names_the_place(tmp_path, case):
 def test_missing_and_mistaken_paths_are_refused(tmp_path):
     refused("there is no file .*gone.csv", read_labelled, tmp_path / "gone.csv")
     refused("was not saved by `datasets`", read_labelled, tmp_path)
+    (tmp_path / "mine.csv").write_text(CSV)
+    near = r"no file .*mnie.csv; did you mean '.*mine.csv'\?"
+    refused(near, read_labelled, tmp_path / "mnie.csv")
+    refused("`datasets` .but it holds mine.csv: name one file", read_labelled, tmp_path)
     (tmp_path / "a.csv.gz").write_bytes(CSV.encode())
     refused("a.csv.gz cannot be read: Not a gzipped file", read_labelled, tmp_path / "a.csv.gz")
     (tmp_path / "b.csv.gz").write_bytes(gzip.compress(CSV.encode())[:-9])
     refused("b.csv.gz cannot be read", read_labelled, tmp_path / "b.csv.gz")
+
+
+# --- texts to predict -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("told", [{}, {"label_column": "label"}])
+def test_texts_to_predict_need_no_labels(tmp_path, told):
+    FRAME[["text"]].to_csv(tmp_path / "new.csv", index=False)
+    new = read_texts(tmp_path / "new.csv", **told)
+    assert new.texts == TEXTS
+    assert new.labels == (-1,) * 4
+    assert new.notes[0] == "It has no column of labels."
+
+
+def test_texts_to_predict_keep_the_labels_they_have(tmp_path):
+    (tmp_path / "new.csv").write_text("text,label\nfine,b\ndull,\n,b\n")
+    new = read_texts(tmp_path / "new.csv")
+    assert (new.texts, new.labels, new.classes) == (("fine", "dull"), (0, -1), ("b",))
+    (tmp_path / "none.csv").write_text("text,label\n,b\n")
+    refused("no row has a text", read_texts, tmp_path / "none.csv")
+    refused("unknown column 'txt'; did you mean 'text'", read_texts, tmp_path / "new.csv",
+            text_column="txt")  # fmt: skip
 
 
 # --- columns ---------------------------------------------------------------------------------
@@ -279,8 +305,16 @@ def test_told_text_has_no_guessed_partner():
         (["Text", "TEXT", "label"], {"text": "text"}, "unknown column 'text'"),
         (["text", "label"], {"text": "label"}, "no column is called like a column of labels"),
         (["text", "label"], {"text": "label", "label": "label"}, "need a column each"),
-        (["foo", "bar"], {}, "labels; name it with label_column; the columns are 'foo', 'bar'"),
-        (["foo", "label"], {}, "texts; name it with text_column; the columns are 'foo', 'label'"),
+        (
+            ["foo", "bar"],
+            {},
+            "labels; name it with label_column .--label-column.; the columns are 'foo', 'bar'",
+        ),
+        (
+            ["foo", "label"],
+            {},
+            "texts; name it with text_column .--text-column.; the columns are 'foo', 'label'",
+        ),
         (["label"], {}, "of texts"),
         ([f"c{i}" for i in range(40)], {}, "'c11' and 28 more"),
         (

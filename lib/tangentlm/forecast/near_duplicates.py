@@ -134,6 +134,19 @@ def joined(texts: LabelledTexts) -> list[str]:
     return [f"{a} | {b}" for a, b in zip(texts.texts, texts.pairs, strict=True)]
 
 
+def label_name(texts: LabelledTexts, row: int) -> str | None:
+    """The class's name of a row.
+
+    Args:
+        texts: The texts.
+        row: Place, from 0.
+
+    Returns:
+        Its name; ``None`` where the file has no labels.
+    """
+    return texts.classes[texts.labels[row]] if texts.labels[row] >= 0 else None
+
+
 def near_duplicates(
     texts: LabelledTexts, test: LabelledTexts | None = None
 ) -> tuple[Rows, tuple[Duplicates, ...]]:
@@ -149,7 +162,7 @@ def near_duplicates(
     parts = [texts] if test is None else [texts, test]
     every = [text for part in parts for text in joined(part)]
     rows = [row for part in parts for row in part.rows]
-    labels = [part.classes[label] for part in parts for label in part.labels]
+    labels = [label_name(part, row) for part in parts for row in range(len(part.labels))]
     first, second, similarity = links(every)
     groups = groups_of(len(every), first, second)
     found = []
@@ -162,7 +175,7 @@ def near_duplicates(
                 texts=tuple(every[i] for i in members),
                 labels=names,
                 similarity=float(similarity[groups[first] == group].min()),
-                disagree=len(set(names)) > 1,
+                disagree=len(set(names) - {None}) > 1,
                 in_test=tuple(bool(i >= len(texts.texts)) for i in members),
             )
         )

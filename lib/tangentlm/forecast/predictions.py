@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tangentlm.analysis.intervals import interval_of_share
-from tangentlm.forecast.near_duplicates import joined
+from tangentlm.forecast.near_duplicates import joined, label_name
 from tangentlm.forecast.representers import Representers, strongest
 from tangentlm.forecast.result import Duplicates, Prediction, Predictions, Pull
 from tangentlm.tasks.labelled_texts import LabelledTexts
@@ -95,19 +95,6 @@ def predictions_for(
     right = interval_of_share(sum(row.label == row.predicted for row in known), len(known))
     accuracy, low, high = (100 * value for value in (right.estimate, right.low, right.high))
     return Predictions(name, tuple(rows), accuracy, low, high, tuple(notes))
-
-
-def label_name(texts: LabelledTexts, row: int) -> str | None:
-    """The class's name of a row.
-
-    Args:
-        texts: The texts.
-        row: Place, from 0.
-
-    Returns:
-        Its name; ``None`` where the file has no labels.
-    """
-    return texts.classes[texts.labels[row]] if texts.labels[row] >= 0 else None
 
 
 def _pulls(train: LabelledTexts, pulls: Array, rows: Sequence[int]) -> tuple[Pull, ...]:

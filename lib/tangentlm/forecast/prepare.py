@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,7 +28,7 @@ from tangentlm.forecast.plan import (
 from tangentlm.forecast.problem import Problem, layer_name, make_problem
 from tangentlm.forecast.result import Cost
 from tangentlm.forecast.ridge import CentredRidge
-from tangentlm.tasks.labelled_texts import LabelledTexts, read_labelled
+from tangentlm.tasks.labelled_texts import LabelledTexts, read_labelled, read_texts
 
 FEWEST = 10
 """Rows below which nothing is said."""
@@ -141,9 +141,9 @@ def prepare(
     if not budget > 0:
         raise InputError(f"a budget has to be some minutes, not {budget!r}")
     clock = Clock()
-    name, every = _read(data, columns)
+    name, every = _read(data, columns, read_labelled)
     _check(every)
-    test_name, tested = _read(test, columns) if test is not None else ("", None)
+    test_name, tested = _read(test, columns, read_texts) if test is not None else ("", None)
     if tested is not None and (tested.pairs is None) != (every.pairs is None):
         raise InputError(f"{name} and {test_name} differ: one has pairs of texts, the other none")
     if progress:
@@ -171,11 +171,13 @@ def prepare(
 
 
 def _read(
-    data: str | Path | LabelledTexts, columns: Mapping[str, str] | None
+    data: str | Path | LabelledTexts,
+    columns: Mapping[str, str] | None,
+    reader: Callable[..., LabelledTexts],
 ) -> tuple[str, LabelledTexts]:
     if isinstance(data, LabelledTexts):
         return "texts", data
-    return Path(data).name, read_labelled(data, **(columns or {}))
+    return Path(data).name, reader(data, **(columns or {}))
 
 
 def _check(texts: LabelledTexts) -> None:

@@ -237,7 +237,7 @@ class Duplicates:
     Attributes:
         rows: Rows of the file, two at least.
         texts: Their texts.
-        labels: Their classes' names.
+        labels: Their classes' names; ``None`` for a row of the test file that has none.
         similarity: The least similarity of any link that holds the group together: Jaccard
             similarity of character shingles, from 0 to 1.
         disagree: Whether their labels differ.
@@ -246,7 +246,7 @@ class Duplicates:
 
     rows: tuple[int, ...]
     texts: tuple[str, ...]
-    labels: tuple[str, ...]
+    labels: tuple[str | None, ...]
     similarity: float
     disagree: bool
     in_test: tuple[bool, ...]

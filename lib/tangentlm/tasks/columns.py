@@ -37,13 +37,13 @@ class Columns:
     Attributes:
         text: Of the texts.
         pair: Of the second texts, if there are any.
-        label: Of the labels.
+        label: Of the labels; ``None`` where there is none and there may be none.
         notes: What was guessed, a sentence each.
     """
 
     text: str
     pair: str | None
-    label: str
+    label: str | None
     notes: tuple[str, ...]
 
 
@@ -53,6 +53,7 @@ def find_columns(
     text: str | None = None,
     pair: str | None = None,
     label: str | None = None,
+    may_lack_labels: bool = False,
 ) -> Columns:
     r"""The columns of texts and labels; what is not told is guessed by the names.
 
@@ -74,6 +75,7 @@ def find_columns(
         text: The column of texts, if it is known.
         pair: That of the second texts.
         label: That of the labels.
+        may_lack_labels: Whether a table without a column of labels will do.
 
     Returns:
         The columns.
@@ -81,23 +83,24 @@ def find_columns(
     Raises:
         InputError: If a column does not exist, none can be guessed, or two are the same.
     """
+    lacks_labels = may_lack_labels and not _has_labels(names, label)
     told = {
         "text": None if text is None else _named(text, names),
         "pair": None if pair is None else _named(pair, names),
-        "label": None if label is None else _named(label, names),
+        "label": None if label is None or lacks_labels else _named(label, names),
     }
     chosen = [name for name in told.values() if name is not None]
     if len(set(chosen)) < len(chosen):
         raise InputError(f"texts and labels need a column each, not {', '.join(map(repr, chosen))}")
     free = [name for name in names if name not in chosen]
-    notes = []
+    notes = ["It has no column of labels."] if lacks_labels else []
 
     def guess(what: str, known: Sequence[str]) -> str:
         candidates = _candidates(free, known)
         if not candidates:
             raise InputError(
-                f"no column is called like a column of {what}; name it with {what[:-1]}_column; "
-                f"the columns are {_shown(names)}"
+                f"no column is called like a column of {what}; name it with {what[:-1]}_column "
+                f"(--{what[:-1]}-column); the columns are {_shown(names)}"
             )
         first, *others = candidates
         free.remove(first)
@@ -106,7 +109,7 @@ def find_columns(
         notes.append(f"The {what} are those of column {first!r}{instead} (a guess by {names_say}).")
         return first
 
-    label_found = told["label"] or guess("labels", LABEL_NAMES)
+    label_found = None if lacks_labels else told["label"] or guess("labels", LABEL_NAMES)
     text_found = told["text"] or guess("texts", TEXT_NAMES)
     pair_found = told["pair"]
     if text is None and pair is None:
@@ -114,6 +117,13 @@ def find_columns(
         if pair_found:
             notes.append(f"The second texts are those of column {pair_found!r} (a guess).")
     return Columns(text_found, pair_found, label_found, tuple(notes))
+
+
+def _has_labels(names: Sequence[str], label: str | None) -> bool:
+    """Whether there is the column of labels that is told, or one that is called like one."""
+    if label is None:
+        return bool(_candidates(names, LABEL_NAMES))
+    return label.strip().lower() in {name.lower() for name in names}
 
 
 def _named(name: str, names: Sequence[str]) -> str:

@@ -27,7 +27,7 @@ class LabelledTexts:
     Attributes:
         texts: The N texts.
         pairs: The second text of each pair; ``None`` where a row has one text.
-        labels: The class of each text, in 0 to C-1.
+        labels: The class of each text, in 0 to C-1; -1 where it is not known, see ``read_texts``.
         classes: The C names of the classes.
         rows: Where each text stands in the file: the line of a file of JSON lines, else the row,
             counted as a spreadsheet does: the names of a CSV's columns are row 1.
@@ -84,23 +84,78 @@ def read_labelled(
         InputError: If the file is missing or malformed, a column is not found, or the labels are
             not classes.
     """
+    return _read(path, text_column, pair_column, label_column, may_lack_labels=False)
+
+
+def read_texts(
+    path: str | Path,
+    *,
+    text_column: str | None = None,
+    pair_column: str | None = None,
+    label_column: str | None = None,
+) -> LabelledTexts:
+    r"""The texts of a file to predict, with labels where it has them.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     file = Path(folder, "new.csv")
+        ...     _ = file.write_text("review\nfine\ndull\n")
+        ...     new = read_texts(file)
+        >>> new.texts, new.labels
+        (('fine', 'dull'), (-1, -1))
+
+    Args:
+        path: The file or folder, as for ``read_labelled``.
+        text_column: The column of the texts.
+        pair_column: The column of the second texts of pairs.
+        label_column: The column of the labels, which may be missing.
+
+    Returns:
+        The rows in the file's order; those without a label are kept, with -1.
+
+    Raises:
+        InputError: If the file is missing, malformed or without texts, or a column of texts is not
+            found.
+    """
+    return _read(path, text_column, pair_column, label_column, may_lack_labels=True)
+
+
+def _read(
+    path: str | Path,
+    text: str | None,
+    pair: str | None,
+    label: str | None,
+    *,
+    may_lack_labels: bool,
+) -> LabelledTexts:
     table = read_table(path)
     names = list(table.frame.columns)
     with _naming(path):
-        columns = find_columns(names, text=text_column, pair=pair_column, label=label_column)
-    given = table.frame[columns.label]
-    known = table.class_names.get(columns.label, ())
-    read = {"class": _each(lambda label: _class_of(label, known), given, path, table.unit)}
+        columns = find_columns(
+            names, text=text, pair=pair, label=label, may_lack_labels=may_lack_labels
+        )
+    known = table.class_names.get(columns.label or "", ())
+    given = (
+        pd.Series(None, index=table.frame.index, dtype=object)
+        if columns.label is None
+        else table.frame[columns.label]
+    )
+    read = {"class": _each(lambda value: _class_of(value, known), given, path, table.unit)}
     sides = {"text": columns.text} | ({"pair": columns.pair} if columns.pair else {})
     for side, column in sides.items():
         read[side] = _each(_text_of, table.frame[column], path, table.unit)
     rows = pd.DataFrame(read, index=given.index, dtype=object)
-    unlabelled = rows["class"].isna()
+    unlabelled = rows["class"].isna() & (not may_lack_labels)
     empty = ~rows[list(sides)].map(has_letters).all(axis=1) & ~unlabelled
     kept = rows[~unlabelled & ~empty]
-    found: list[str] = kept["class"].tolist()
+    of_rows = [None if pd.isna(name) else name for name in kept["class"]]
+    found = [name for name in of_rows if name is not None]
     with _naming(path):
-        check_classes(found, columns.label)
+        if may_lack_labels and kept.empty:
+            raise InputError("no row has a text")
+        if not may_lack_labels:
+            check_classes(found, columns.label or "")
     classes = in_order(found, known)
     notes = [
         *table.notes,
@@ -108,12 +163,12 @@ def read_labelled(
         *_left_out(unlabelled, "no label", table.unit),
         *_left_out(empty, "an empty text", table.unit),
         *_about_letters(table.frame.loc[kept.index, list(sides.values())]),
-        *about_classes(given[kept.index].tolist(), found),
+        *([] if may_lack_labels else about_classes(given[kept.index].tolist(), found)),
     ]
     return LabelledTexts(
         texts=tuple(kept["text"]),
         pairs=tuple(kept["pair"]) if columns.pair else None,
-        labels=tuple(map(classes.index, found)),
+        labels=tuple(-1 if name is None else classes.index(name) for name in of_rows),
         classes=classes,
         rows=tuple(map(int, kept.index)),
         notes=tuple(notes),

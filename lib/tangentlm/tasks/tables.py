@@ -13,6 +13,7 @@ import json
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def read_table(path: str | Path) -> Table:
     if path.is_dir():
         return _read_saved_folder(path)
     if not path.is_file():
-        raise InputError(f"there is no file {path}")
+        raise _missing(path)
     form = form_of(path)
     if form == ".parquet":
         return _read_parquet(path)
@@ -81,6 +82,14 @@ def read_table(path: str | Path) -> Table:
     if form == ".json":
         return _read_json(text, path, notes)
     return _read_json_lines(text, path, notes)
+
+
+def _missing(path: Path) -> InputError:
+    """An error for a file that is not there, with the nearest name beside it."""
+    beside = [file.name for file in path.parent.glob("*")] if path.parent.is_dir() else []
+    near = get_close_matches(path.name, beside, n=1)
+    hint = f"; did you mean {str(path.with_name(near[0]))!r}?" if near else ""
+    return InputError(f"there is no file {path}{hint}")
 
 
 def form_of(path: Path) -> str:
@@ -216,6 +225,9 @@ def _read_saved_folder(path: Path) -> Table:
         loaded = datasets.load_from_disk(str(path))
     except Exception as error:  # whatever a damaged folder leads to
         first = (str(error).splitlines() or [type(error).__name__])[0]
+        tables = sorted(file.name for file in path.iterdir() if _has_known_form(file))
+        if tables:
+            first = f"but it holds {', '.join(tables[:5])}: name one file"
         raise InputError(f"the folder {path} was not saved by `datasets` ({first})") from None
     notes = []
     if isinstance(loaded, datasets.DatasetDict):
@@ -223,6 +235,13 @@ def _read_saved_folder(path: Path) -> Table:
         notes = [f"Of the parts {', '.join(map(repr, loaded))} of the folder {part!r} is read."]
         loaded = loaded[part]
     return _with_class_names(loaded.to_pandas(), loaded.features, notes)
+
+
+def _has_known_form(path: Path) -> bool:
+    try:
+        return path.is_file() and bool(form_of(path))
+    except InputError:
+        return False
 
 
 def _with_class_names(frame: pd.DataFrame, features: Mapping[str, Any], notes: list[str]) -> Table:
