@@ -128,7 +128,7 @@ def test_runs_are_listed_with_their_state(root, capsys):
     ("arguments", "message"),
     [
         (["taks"], "unknown kind 'taks'; did you mean 'tasks'?"),
-        (["runs"], "which study's runs? One of afzal, lab, "),
+        (["runs"], "which study's runs? One of afzal, anticipate, "),
         (["runs", "pokcet"], "unknown study 'pokcet'; did you mean 'pocket'?"),
         (["parameters", "kernal"], "unknown experiment 'kernal'; did you mean 'kernel'?"),
         (["tasks", "sst2"], "'sst2': only 'parameters' and 'runs' are listed by a name"),
