@@ -54,7 +54,9 @@ def test_no_test_row_is_one_that_is_learned_from(run, drawn):
     _, train, test = drawn
     assert (len(train.texts), len(test.texts)) == (20, 30)
     assert not set(train.texts) & set(test.texts)
-    again = draw_texts(make_run("setfit", {"task": "reviews", "train_size": 20, "test_size": 30}))
+    again = draw_texts(
+        make_run("setfit_baseline", {"task": "reviews", "train_size": 20, "test_size": 30})
+    )
     assert again[1:] == (train, test)  # SetFit learns from the same rows
 
 
@@ -114,7 +116,7 @@ def test_the_identity_knows_rows_rates_and_model(run):
     assert not mine.unknown
     for other in ({"seed": 21}, {"full_rates": [1e-4]}, {"model": "pocket-s"}):
         assert identity(make_run("forecast_outcome", {**TINY, **other})) != mine
-    setfit = make_run("setfit", {"task": "reviews", "model": "pocket-xs"})
+    setfit = make_run("setfit_baseline", {"task": "reviews", "model": "pocket-xs"})
     assert identity(setfit).engine == 0
 
 
@@ -128,7 +130,7 @@ def test_what_cannot_work_is_refused_before_it_starts(run):
 
 @pytest.mark.skipif(find_spec("setfit") is not None, reason="SetFit is installed")
 def test_without_its_package_setfit_says_what_to_install():
-    setfit = make_run("setfit", {"task": "reviews", "model": "pocket-xs"})
+    setfit = make_run("setfit_baseline", {"task": "reviews", "model": "pocket-xs"})
     for use in (lambda: setfit_outcomes(setfit), lambda: check([setfit])):
         with pytest.raises(InputError, match=r"pip install .tangentlm\[setfit\]"):
             use()
@@ -172,8 +174,8 @@ def records(monkeypatch):
             {"run": "a", "better": "kernel regression", "worse": "probe", "points": 9, "low": 1},
             {"run": "b", "better": "probe", "worse": "majority", "points": 4, "low": 1},
         ],
-        "setfit": [{"run": "s", "task": "subj", "seed": 13}],
-        "setfit-outcomes": [{"run": "s", "method": "SetFit", "accuracy": 90.0}],
+        "setfit_baseline": [{"run": "s", "task": "subj", "seed": 13}],
+        "setfit_baseline-outcomes": [{"run": "s", "method": "SetFit", "accuracy": 90.0}],
     }  # fmt: skip
     frames = {name: pd.DataFrame(rows) for name, rows in tables.items()}
     for read in ("read_collected", "read_collected_table"):

@@ -60,7 +60,7 @@ data_link(everything, "three-forecasts")
 # **You will learn** whether what `tangentlm forecast` says of a task before any training comes true, on a task where
 # the model should help, on one where a bag of words should be enough, and on one that should be hopeless.
 #
-# **You need** the experiments {doc}`/book/experiments/forecast_outcome` and {doc}`/book/experiments/setfit`, where
+# **You need** the experiments {doc}`/book/experiments/forecast_outcome` and {doc}`/book/experiments/setfit_baseline`, where
 # every number here comes from. Nothing is computed on this page: it shows the records of the studies *forecast* and
 # *setfit*.
 

@@ -80,10 +80,10 @@ def with_setfit(table: pd.DataFrame) -> pd.DataFrame:
     Returns:
         More rows, if SetFit was run.
     """
-    runs = read_collected(SETFIT_STUDY, "setfit")
+    runs = read_collected(SETFIT_STUDY, "setfit_baseline")
     if runs.empty:
         return table
-    came = read_collected_table(SETFIT_STUDY, "setfit-outcomes")
+    came = read_collected_table(SETFIT_STUDY, "setfit_baseline-outcomes")
     came = came.merge(runs[["run", "task", "seed"]], on="run")
     came = came.rename(columns={"accuracy": "outcome"})
     return pd.concat([table, came[["task", "seed", "method", "outcome"]]], ignore_index=True)

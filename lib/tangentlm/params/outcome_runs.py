@@ -60,13 +60,13 @@ class ForecastOutcomeRun(OutcomeRun):
 
 
 class SetFitRun(OutcomeRun):
-    """One run of ``book/experiments/setfit``: SetFit on the rows of a ``ForecastOutcomeRun``.
+    """One run of ``book/experiments/setfit_baseline``: SetFit on a ``ForecastOutcomeRun``'s rows.
 
     ``pairs`` is SetFit's number of iterations: for every row so many pairs of its class and so many
     of two classes.
     """
 
-    experiment: ClassVar[str] = "setfit"
+    experiment: ClassVar[str] = "setfit_baseline"
     version: ClassVar[int] = 1
     computes_kernels: ClassVar[bool] = False
 

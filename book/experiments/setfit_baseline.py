@@ -46,7 +46,7 @@ import pandas as pd
 
 from tangentlm.params import run_from_notebook
 
-run = run_from_notebook("setfit", globals())
+run = run_from_notebook("setfit_baseline", globals())
 pd.Series(run.parameters(), name="value").to_frame()
 
 # %% [markdown]
