@@ -79,7 +79,7 @@ from tangentlm.afzal.pools import HEAD
 from tangentlm.finetune.chosen_lora import kernel_by_layer, of_layers
 
 trains_head = run.head == "classification"
-every_layer = problem.names([], every=True)
+every_layer = problem.names()
 started = time.perf_counter()
 kernel = kernel_by_layer(
     problem.model,

@@ -57,19 +57,18 @@ class Problem:
     @property
     def depth(self) -> int:
         """How many layers the model has."""
-        return len(self.names([], every=True)) // 2
+        return len(self.names()) // 2
 
-    def names(self, subset: Sequence[int], *, every: bool = False) -> list[str]:
+    def names(self, subset: Sequence[int] | None = None) -> list[str]:
         """The names of the layers with LoRA that belong to a subset.
 
         Args:
-            subset: Numbers of layers.
-            every: All layers instead.
+            subset: Numbers of layers; all by default.
 
         Returns:
             Queries and values, for ``kernel_by_layer`` and ``of_layers``.
         """
-        return projection_layers(self.model, None if every else subset)
+        return projection_layers(self.model, subset)
 
     def subsets(self, choices: Choices) -> list[Subset]:
         """The subsets of layers that a run goes through, small ones first.
@@ -101,8 +100,8 @@ class Problem:
         Yields:
             The model; what is not to be trained needs no gradient.
         """
-        wanted = set(self.names(subset)) if subset else set()
-        layers = {name: self._adapter(name) for name in self.names([], every=True)}
+        wanted = set(self.names(subset))
+        layers: dict[str, Any] = {name: self.model.get_submodule(name) for name in self.names()}
         self.model.load_state_dict(self.start, strict=False)
         for name, layer in layers.items():
             layer.enable_adapters(name in wanted)
@@ -113,9 +112,6 @@ class Problem:
                 layer.enable_adapters(True)
             self.model.load_state_dict(self.start, strict=False)
             self.model.eval()
-
-    def _adapter(self, name: str) -> Any:
-        return self.model.get_submodule(name)
 
 
 def subset_name(subset: Subset) -> str:
