@@ -56,7 +56,7 @@ class TestParameters:
             make_run("forecast_validation", {"task": "reviews", **values})
 
     def test_a_run_is_named_for_people(self):
-        assert ForecastValidationRun(task="cr").name == "cr-s13"
+        assert ForecastValidationRun(task="cr", model="pocket").name == "cr-s13"
         assert ForecastValidationRun(task="cr", model="pocket-s").name == "pocket-s-cr-s13"
 
     def test_the_identity_knows_rows_model_and_length(self):
