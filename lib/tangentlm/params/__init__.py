@@ -6,7 +6,7 @@ with the nearest known one, and numbers are numbers before anything is computed.
 """
 
 from tangentlm.params.anticipate_runs import AnticipateRun, Choices, LayersRun, LayerTrainingRun
-from tangentlm.params.base import RUN_PREFIX, Run
+from tangentlm.params.base import RUN_PREFIX, ModelRun, Run, TaskModelRun
 from tangentlm.params.condition_runs import ConditionRun
 from tangentlm.params.files import named_file, names, project_root, read_yaml
 from tangentlm.params.forecast_runs import ForecastRun, ForecastValidationRun
@@ -53,6 +53,7 @@ __all__ = [
     "LayerTrainingRun",
     "LayersRun",
     "MinilangRun",
+    "ModelRun",
     "NaturalTaskRun",
     "Optimizer",
     "OutcomeRun",
@@ -66,6 +67,7 @@ __all__ = [
     "Run",
     "SetFitRun",
     "Strict",
+    "TaskModelRun",
     "TaskRun",
     "TrainingPrecision",
     "TwoStageRun",

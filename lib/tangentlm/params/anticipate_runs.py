@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
-from tangentlm.params.base import Run, check_model
-from tangentlm.params.files import named_file
+from tangentlm.params.base import TaskModelRun
 from tangentlm.params.strict import PositiveRate
 
 Choices = Literal["every", "threes", "all"]
 """Every subset of layers but the empty one, all subsets of three layers, or all layers alone."""
 
 
-class LayersRun(Run):
+class LayersRun(TaskModelRun):
     """What a run has that puts LoRA on the queries and values of chosen layers of a model.
 
     ``train_size`` rows to train on and at most ``test_size`` others are drawn from the task's
@@ -24,10 +22,8 @@ class LayersRun(Run):
     ``"classification"`` a random head is, beside the adapters.
     """
 
-    elsewhere: ClassVar[frozenset[str]] = frozenset({"out", "data"})
     method_parameter: ClassVar[str] = "choices"
 
-    task: str
     model: str = "pocket-xs"
     head: Literal["prompt", "classification"] = "prompt"
     choices: Choices = "every"
@@ -36,7 +32,6 @@ class LayersRun(Run):
     max_length: int | None = Field(default=None, ge=8)
     rank: PositiveInt = 8
     alpha: PositiveRate = 8.0
-    data: str | None = None
 
     @property
     def length(self) -> dict[str, int]:
@@ -46,14 +41,8 @@ class LayersRun(Run):
     @property
     def name(self) -> str:
         """The run's name for people, e.g. ``minilm-sst2-s13-threes-classification``."""
-        model = "" if self.model == "pocket" else f"{Path(self.model).name}-"
         head = "" if self.head == "prompt" else f"-{self.head}"
-        return f"{model}{self.task}-s{self.seed}-{self.method}{head}"
-
-    def check_names(self) -> None:
-        """Refuse an unknown task or model, with the nearest that is known."""
-        named_file("task", self.task)
-        check_model(self.model)
+        return f"{self.prefix}-{self.method}{head}"
 
 
 class LayerTrainingRun(LayersRun):

@@ -72,3 +72,40 @@ class Run(Strict):
 
     def check_names(self) -> None:
         """Refuse a name that has no parameter file, with the nearest that has one."""
+
+
+class ModelRun(Run):
+    """A run that begins with a model."""
+
+    method_parameter: ClassVar[str] = "model"
+
+    model: str = "pocket"
+
+    @property
+    def unusual_model(self) -> str:
+        """What a run's name says of its model: nothing of the bundled one, e.g. ``minilm-``."""
+        return "" if self.model == "pocket" else f"{Path(self.model).name}-"
+
+    def check_names(self) -> None:
+        """Refuse an unknown model, with the nearest that is known."""
+        super().check_names()
+        check_model(self.model)
+
+
+class TaskModelRun(ModelRun):
+    """A run that begins with a model and reads a task's rows, from ``data`` or the usual folder."""
+
+    elsewhere: ClassVar[frozenset[str]] = frozenset({"out", "data"})
+
+    task: str
+    data: str | None = None
+
+    @property
+    def prefix(self) -> str:
+        """What most runs' names begin with: model, task and seed, e.g. ``minilm-cb-s13``."""
+        return f"{self.unusual_model}{self.task}-s{self.seed}"
+
+    def check_names(self) -> None:
+        """Refuse an unknown task or model, with the nearest that is known."""
+        named_file("task", self.task)
+        super().check_names()

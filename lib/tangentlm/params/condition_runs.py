@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
-from tangentlm.params.base import Run, check_model
-from tangentlm.params.files import named_file
+from tangentlm.params.base import TaskModelRun
 from tangentlm.params.strict import PositiveRate
 
 
-class ConditionRun(Run):
+class ConditionRun(TaskModelRun):
     """One run of ``book/experiments/condition``: the condition numbers of one task and model.
 
     ``pool`` samples are drawn with ``seed``, and of these ``draws`` times ``samples``; each draw is
@@ -24,10 +22,7 @@ class ConditionRun(Run):
     experiment: ClassVar[str] = "condition"
     version: ClassVar[int] = 1
     method_parameter: ClassVar[str] = "formula"
-    elsewhere: ClassVar[frozenset[str]] = frozenset({"out", "data"})
 
-    task: str
-    model: str = "pocket"
     formula: Literal["sgd", "signgd", "asymmetric-signgd"] = "sgd"
     pads: Literal["masked", "attended"] = "masked"
     layers: tuple[int, int, int] = (0, 2, 3)
@@ -39,7 +34,6 @@ class ConditionRun(Run):
     rank: PositiveInt = 8
     alpha: PositiveRate = 8.0
     sigma: PositiveRate = 1e-4
-    data: str | None = None
 
     @model_validator(mode="after")
     def _enough(self) -> Self:
@@ -52,11 +46,5 @@ class ConditionRun(Run):
     @property
     def name(self) -> str:
         """The run's name for people, e.g. ``minilm-cola-s13-sgd-attended``."""
-        model = "" if self.model == "pocket" else f"{Path(self.model).name}-"
         pads = "" if self.pads == "masked" else f"-{self.pads}"
-        return f"{model}{self.task}-s{self.seed}-{self.method}{pads}"
-
-    def check_names(self) -> None:
-        """Refuse an unknown task or model, with the nearest that is known."""
-        named_file("task", self.task)
-        check_model(self.model)
+        return f"{self.prefix}-{self.method}{pads}"

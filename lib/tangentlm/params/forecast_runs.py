@@ -9,12 +9,12 @@ from typing import ClassVar
 from pydantic import Field, PositiveInt
 
 from tangentlm.errors import InputError
-from tangentlm.params.base import Run, check_model
-from tangentlm.params.files import named_file, project_root
+from tangentlm.params.base import ModelRun, TaskModelRun
+from tangentlm.params.files import project_root
 from tangentlm.params.strict import PositiveRate
 
 
-class ForecastRun(Run):
+class ForecastRun(ModelRun):
     """One run of ``book/experiments/forecast``: a file of labelled texts, before any training.
 
     ``file`` and ``test`` are looked for in the project's folder, if they are not absolute. Of more
@@ -24,7 +24,6 @@ class ForecastRun(Run):
 
     experiment: ClassVar[str] = "forecast"
     version: ClassVar[int] = 1
-    method_parameter: ClassVar[str] = "model"
     elsewhere: ClassVar[frozenset[str]] = frozenset({"out", "file", "test"})
 
     file: str = "assets/tasks/topics/train.jsonl"
@@ -32,7 +31,6 @@ class ForecastRun(Run):
     text_column: str | None = None
     pair_column: str | None = None
     label_column: str | None = None
-    model: str = "pocket"
     template: str | None = None
     label_words: tuple[str, ...] | None = None
     most_rows: int = Field(default=100, ge=16)
@@ -41,10 +39,9 @@ class ForecastRun(Run):
     @property
     def name(self) -> str:
         """The run's name for people, e.g. ``topics-train-s13``."""
-        model = "" if self.model == "pocket" else f"{Path(self.model).name}-"
         file = "-".join(Path(self.file).with_suffix("").parts[-2:])
         plain = re.sub(r"[^\w.-]+", "-", file).strip("-.")
-        return f"{model}{plain}-s{self.seed}"
+        return f"{self.unusual_model}{plain}-s{self.seed}"
 
     @property
     def columns(self) -> dict[str, str]:
@@ -59,13 +56,13 @@ class ForecastRun(Run):
 
     def check_names(self) -> None:
         """Refuse an unknown model, with the nearest that is known, or a file that is not there."""
-        check_model(self.model)
+        super().check_names()
         for path in self.files:
             if not path.exists():
                 raise InputError(f"no file {path}")
 
 
-class ForecastValidationRun(Run):
+class ForecastValidationRun(TaskModelRun):
     """One run of ``book/experiments/forecast_validation``: forecasts on one task, put to the test.
 
     A pool of twice ``train_size`` rows and at most ``test_size`` others are drawn from the task's
@@ -77,10 +74,7 @@ class ForecastValidationRun(Run):
 
     experiment: ClassVar[str] = "forecast_validation"
     version: ClassVar[int] = 2
-    method_parameter: ClassVar[str] = "model"
-    elsewhere: ClassVar[frozenset[str]] = frozenset({"out", "data"})
 
-    task: str
     model: str = "pocket-xs"
     train_size: int = Field(default=64, ge=16)
     test_size: PositiveInt = 1000
@@ -90,7 +84,6 @@ class ForecastValidationRun(Run):
     flipped: float = Field(default=0.1, gt=0, lt=0.5)
     budget: PositiveRate = 0.1
     max_length: int = Field(default=64, ge=8)
-    data: str | None = None
 
     @property
     def pool_size(self) -> int:
@@ -100,10 +93,4 @@ class ForecastValidationRun(Run):
     @property
     def name(self) -> str:
         """The run's name for people, e.g. ``pocket-s-sst2-s13``."""
-        model = "" if self.model == "pocket" else f"{Path(self.model).name}-"
-        return f"{model}{self.task}-s{self.seed}"
-
-    def check_names(self) -> None:
-        """Refuse an unknown task or model, with the nearest that is known."""
-        named_file("task", self.task)
-        check_model(self.model)
+        return self.prefix

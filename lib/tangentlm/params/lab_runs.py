@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
-from tangentlm.params.base import Run, check_model
+from tangentlm.params.base import ModelRun, Run, check_model
 from tangentlm.params.files import project_root
 from tangentlm.params.grids import load_grid
 from tangentlm.params.recipes import Parametrization, Recipe, load_recipe
@@ -85,16 +85,14 @@ class PretrainRun(RecipeRun):
     corpus: str | None = "bundled"
 
 
-class ProbeRun(Run):
+class ProbeRun(ModelRun):
     """One run of ``book/experiments/probe``: what a masked-LM knows."""
 
     experiment: ClassVar[str] = "probe"
     version: ClassVar[int] = 1
     computes_kernels: ClassVar[bool] = False
-    method_parameter: ClassVar[str] = "model"
     elsewhere: ClassVar[frozenset[str]] = frozenset({"out", "corpus", "data"})
 
-    model: str = "pocket"
     k: int = Field(default=16, ge=1)
     test_size: int = Field(default=1000, ge=1)
     corpus: str | None = "bundled"
@@ -104,10 +102,6 @@ class ProbeRun(Run):
     def name(self) -> str:
         """The run's name for people, e.g. ``pocket-k16-s13``."""
         return f"{self.model.rpartition('/')[2]}-k{self.k}-s{self.seed}"
-
-    def check_names(self) -> None:
-        """Refuse an unknown model, with the nearest that is known."""
-        check_model(self.model)
 
 
 class MinilangRun(RecipeRun):

@@ -7,37 +7,25 @@ from typing import ClassVar
 
 from pydantic import Field, PositiveInt
 
-from tangentlm.params.base import Run, check_model
-from tangentlm.params.files import named_file
+from tangentlm.params.base import TaskModelRun
 from tangentlm.params.strict import PositiveRate
 
 
-class OutcomeRun(Run):
+class OutcomeRun(TaskModelRun):
     """What a run has that learns from some rows of a task and is tested on many others.
 
     ``train_size`` rows and at most ``test_size`` others are drawn from the task's training part
     with ``seed``, so runs of one task and seed have the same rows.
     """
 
-    elsewhere: ClassVar[frozenset[str]] = frozenset({"out", "data"})
-    method_parameter: ClassVar[str] = "model"
-
-    task: str
-    model: str
     train_size: int = Field(default=60, ge=20)
     test_size: PositiveInt = 200
     batch_size: PositiveInt = 16
-    data: str | None = None
 
     @property
     def name(self) -> str:
         """The run's name for people, e.g. ``pocket-subj-s13``."""
         return f"{Path(self.model).name}-{self.task}-s{self.seed}"
-
-    def check_names(self) -> None:
-        """Refuse an unknown task or model, with the nearest that is known."""
-        named_file("task", self.task)
-        check_model(self.model)
 
 
 class ForecastOutcomeRun(OutcomeRun):

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
-from tangentlm.params.base import Run, check_model
-from tangentlm.params.files import named_file
+from tangentlm.params.base import TaskModelRun
 from tangentlm.params.grids import load_grid
 from tangentlm.params.strict import PositiveRate
 
@@ -48,7 +46,7 @@ def _moves(adaptation: Adaptation, train_head: bool) -> str:
     return f"{moves}-head" if train_head else moves
 
 
-class TaskRun(Run):
+class TaskRun(TaskModelRun):
     """What a run on a few-shot task has: a task, a model, a split and a grid.
 
     ``pooling`` is what a linear head reads; by default what is usual for the model. With
@@ -56,11 +54,8 @@ class TaskRun(Run):
     learn nothing of the task.
     """
 
-    elsewhere: ClassVar[frozenset[str]] = frozenset({"out", "data"})
     later: ClassVar[Mapping[str, object]] = {"pooling": None, "labels": "given"}
 
-    task: str
-    model: str = "pocket"
     head: Literal["prompt", "linear"] = "prompt"
     pooling: Literal["first", "mean", "last"] | None = None
     prompt: Prompt = "manual"
@@ -68,7 +63,6 @@ class TaskRun(Run):
     k: int = Field(default=16, ge=1)
     test_size: int = Field(default=1000, ge=1)
     grid: str = "quick"
-    data: str | None = None
 
     @model_validator(mode="after")
     def _pools_for_a_linear_head(self) -> Self:
@@ -91,14 +85,13 @@ class TaskRun(Run):
         pooling = f"-{self.pooling}" if self.pooling else ""
         head = "" if self.head == "prompt" else f"-{self.head}{pooling}"
         prompt = "" if self.prompt == "manual" else f"-{self.prompt}"
-        model = "" if self.model == "pocket" else f"{Path(self.model).name}-"
         labels = "" if self.labels == "given" else f"-{self.labels}"
-        return f"{model}{self.task}-k{self.k}-s{self.seed}-{self.method}{head}{prompt}{labels}"
+        rows = f"{self.unusual_model}{self.task}-k{self.k}-s{self.seed}"
+        return f"{rows}-{self.method}{head}{prompt}{labels}"
 
     def check_names(self) -> None:
         """Refuse an unknown task, model or grid, with the nearest that is known."""
-        named_file("task", self.task)
-        check_model(self.model)
+        super().check_names()
         load_grid(self.grid)
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from tangentlm.errors import unknown_name
-from tangentlm.params.base import Run, check_model
+from tangentlm.params.base import TaskModelRun
 from tangentlm.params.files import named_file
 from tangentlm.params.strict import PositiveRate
 
@@ -35,7 +34,7 @@ def scaled_start(name: str) -> tuple[str, str, float] | None:
     return None if found is None else (found[1], found[2], float(found[3]))
 
 
-class WholeTaskRun(Run):
+class WholeTaskRun(TaskModelRun):
     """What a run on a whole task has, as Tomihari and Sato split it.
 
     Of the training rows, in their order, the last tenth is for validation; ``train_size`` and
@@ -43,28 +42,12 @@ class WholeTaskRun(Run):
     row: it draws the head, LoRA's matrices, the order of the batches and the dropout.
     """
 
-    elsewhere: ClassVar[frozenset[str]] = frozenset({"out", "data"})
-
-    task: str
-    model: str = "pocket"
     train_size: PositiveInt | None = None
     dev_size: PositiveInt | None = None
     test_size: PositiveInt = 1000
     max_length: int | None = Field(default=None, ge=8)
     rank: PositiveInt = 8
     alpha: PositiveRate = 8.0
-    data: str | None = None
-
-    @property
-    def prefix(self) -> str:
-        """What the run's name begins with: its model, its task and its seed."""
-        model = "" if self.model == "pocket" else f"{Path(self.model).name}-"
-        return f"{model}{self.task}-s{self.seed}"
-
-    def check_names(self) -> None:
-        """Refuse an unknown task or model, with the nearest that is known."""
-        named_file("task", self.task)
-        check_model(self.model)
 
 
 class TwoStageRun(WholeTaskRun):
@@ -142,7 +125,6 @@ class HeadKernelsRun(WholeTaskRun):
 
     experiment: ClassVar[str] = "head_kernels"
     version: ClassVar[int] = 1
-    method_parameter: ClassVar[str] = "model"
 
     @property
     def name(self) -> str:

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache, singledispatch
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from tangentlm.errors import InputError
 from tangentlm.params import (
     RUN_PREFIX,
-    ConditionRun,
     ForecastOutcomeRun,
-    ForecastRun,
-    ForecastValidationRun,
     LayersRun,
-    OutcomeRun,
+    ModelRun,
     PretrainRun,
     ProbeRun,
     Run,
     SetFitRun,
     TaskRun,
-    WholeTaskRun,
 )
+
+if TYPE_CHECKING:
+    from tangentlm.tasks import Task
 
 
 def check(runs: Sequence[Run]) -> None:
@@ -32,89 +33,78 @@ def check(runs: Sequence[Run]) -> None:
     Raises:
         InputError: For the first thing that is wrong: task, label word, data, k, model or corpus.
     """
-    from tangentlm.models.asking import asked_task
-    from tangentlm.models.checkpoints import check_prompted, load_pretrained, load_tokenizer
-    from tangentlm.pretrain.corpus import open_corpus
-    from tangentlm.tasks import load_split, load_task, load_whole
-    from tangentlm.tasks.pools import draw_rows, draw_two_parts
-    from tangentlm.tasks.prompts import label_word_ids
+    from tangentlm.models.checkpoints import load_pretrained
+    from tangentlm.studies.reads import read_data
 
-    seen: set[object] = set()
     for run in runs:
-        if isinstance(run, PretrainRun | ProbeRun):
-            corpus = open_corpus(run.corpus)
-            if isinstance(run, PretrainRun):
-                corpus.passes(run.resolved.passes)
-                if run.resolved.start is not None:
-                    _check_made(run.resolved.start)
-        if isinstance(run, WholeTaskRun):
-            for name in {run.task, *getattr(run, "shifted", ())} - seen:
-                seen.add(name)
-                load_whole(load_task(name), data=run.data)
-        if isinstance(run, ConditionRun) and (run.task, run.pool, run.seed, run.data) not in seen:
-            seen.add((run.task, run.pool, run.seed, run.data))
-            draw_rows(load_task(run.task), run.pool, run.seed, data=run.data)
-        if isinstance(run, LayersRun):
-            _check_layers(run, seen)
-        if isinstance(run, ForecastValidationRun):
-            draw_two_parts(
-                load_task(run.task), run.pool_size, run.test_size, run.seed, data=run.data
-            )
-        if isinstance(run, OutcomeRun):
-            _check_outcome(run)
-        if not isinstance(run, TaskRun):
-            continue
-        task = asked_task(run)
-        data_key = (run.task, run.k, run.seed, run.data, run.test_size)
-        if data_key not in seen:
-            seen.add(data_key)
-            load_split(task, run.k, run.seed, data=run.data, test_size=run.test_size)
-        if run.head == "prompt" and (run.model, task) not in seen:
-            seen.add((run.model, task))
-            check_prompted(run.model)
-            label_word_ids(task, load_tokenizer(run.model))
-    with_model = TaskRun | WholeTaskRun | ConditionRun | LayersRun | ForecastRun
-    with_model |= ForecastValidationRun | OutcomeRun
-    for model in dict.fromkeys(run.model for run in runs if isinstance(run, with_model)):
+        read_data(run)
+        _check_kind(run)
+    # A probed model may be one that the same study makes first.
+    models = (
+        run.model for run in runs if isinstance(run, ModelRun) and not isinstance(run, ProbeRun)
+    )
+    for model in dict.fromkeys(models):
         _check_made(model)
         load_pretrained(model)  # refuses what is missing, or a masked model's untied decoder
 
 
-def _check_layers(run: LayersRun, seen: set[object]) -> None:
-    """Refuse a run on chosen layers whose rows are too few, or whose label words are none."""
-    from tangentlm.models.checkpoints import check_prompted, load_tokenizer
+@singledispatch
+def _check_kind(run: Run) -> None:
+    """Refuse what only this kind of run cannot do."""
+
+
+@_check_kind.register
+def _(run: PretrainRun) -> None:
+    from tangentlm.pretrain.corpus import open_corpus
+
+    open_corpus(run.corpus).passes(run.resolved.passes)
+    if run.resolved.start is not None:
+        _check_made(run.resolved.start)
+
+
+@_check_kind.register
+def _(run: TaskRun) -> None:
+    from tangentlm.models.asking import asked_task
+
+    task = asked_task(run)
+    if run.head == "prompt":
+        _check_prompt(run.model, task)
+
+
+@_check_kind.register
+def _(run: LayersRun) -> None:
     from tangentlm.tasks import load_task
-    from tangentlm.tasks.pools import draw_two_parts
-    from tangentlm.tasks.prompts import label_word_ids
 
-    task = load_task(run.task)
-    rows = (run.task, run.train_size, run.test_size, run.seed, run.data)
-    if rows not in seen:
-        seen.add(rows)
-        draw_two_parts(task, run.train_size, run.test_size, run.seed, data=run.data)
-    if run.head == "prompt" and (run.model, run.task) not in seen:
-        seen.add((run.model, run.task))
-        check_prompted(run.model)
-        label_word_ids(task, load_tokenizer(run.model))
+    if run.head == "prompt":
+        _check_prompt(run.model, load_task(run.task))
 
 
-def _check_outcome(run: OutcomeRun) -> None:
-    """Refuse a run after a forecast whose rows are too few, or whose package or words are none."""
-    from tangentlm.models.checkpoints import load_tokenizer, model_kind
-    from tangentlm.tasks import load_task
-    from tangentlm.tasks.pools import draw_two_parts
-    from tangentlm.tasks.prompts import label_word_ids
-
-    task = load_task(run.task)
-    draw_two_parts(task, run.train_size, run.test_size, run.seed, data=run.data)
-    if isinstance(run, SetFitRun) and find_spec("setfit") is None:
+@_check_kind.register
+def _(run: SetFitRun) -> None:
+    if find_spec("setfit") is None:
         raise InputError('SetFit is not installed: pip install "tangentlm[setfit]"')
-    if isinstance(run, ForecastOutcomeRun):
-        kind = model_kind(run.model)
-        if kind == "causal":
-            raise InputError(f"model {run.model} is causal; this experiment is one for encoders")
-        if kind == "masked":
-            label_word_ids(task, load_tokenizer(run.model))
+
+
+@_check_kind.register
+def _(run: ForecastOutcomeRun) -> None:
+    from tangentlm.models.checkpoints import model_kind
+    from tangentlm.tasks import load_task
+
+    kind = model_kind(run.model)
+    if kind == "causal":
+        raise InputError(f"model {run.model} is causal; this experiment is one for encoders")
+    if kind == "masked":
+        _check_prompt(run.model, load_task(run.task))
+
+
+@cache
+def _check_prompt(model: str, task: Task) -> None:
+    """Refuse a model that fills in no word, or a label word that is none of its tokens."""
+    from tangentlm.models.checkpoints import check_prompted, load_tokenizer
+    from tangentlm.tasks.prompts import label_word_ids
+
+    check_prompted(model)
+    label_word_ids(task, load_tokenizer(model))
 
 
 def _check_made(model: str) -> None:

@@ -16,64 +16,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 from typing import Self
 
 from tangentlm.errors import InputError
-from tangentlm.models.asking import asked_task
 from tangentlm.models.checkpoints import checkpoint_location, list_models, load_checkpoint
 from tangentlm.models.packages import checksum
 from tangentlm.params import (
     RUN_PREFIX,
-    ConditionRun,
-    ForecastOutcomeRun,
-    ForecastRun,
-    ForecastValidationRun,
-    LayersRun,
     MinilangRun,
-    OutcomeRun,
+    ModelRun,
     PretrainRun,
-    ProbeRun,
     Run,
-    TaskRun,
-    WholeTaskRun,
-    digest,
     file_digest,
     list_studies,
     load_study,
 )
-from tangentlm.tasks import (
-    Task,
-    has_rows,
-    load_split,
-    load_task,
-    load_whole,
-    probed_tasks,
-    row_files,
-    task_of,
-)
-from tangentlm.tasks.pools import draw_rows, draw_two_parts
-
-NONE, UNKNOWN = "none", "unknown"
-"""Checksums of what a run does not read, and of what is not at hand."""
-_FROM_HUB = "hub:"
-"""What the checksum of rows that are not downloaded begins with: that of where they are."""
-_DIGITS = 16
-_WITH_MODEL = (
-    TaskRun
-    | ProbeRun
-    | MinilangRun
-    | WholeTaskRun
-    | ConditionRun
-    | LayersRun
-    | ForecastRun
-    | ForecastValidationRun
-    | OutcomeRun
-)
-"""Runs that begin with a model by name."""
-_TASK_FIELDS = {"template", "label_words", "metric", "max_length"}
-"""What of a task decides a number; its rows have a checksum of their own."""
+from tangentlm.studies.reads import DIGITS, FROM_HUB, NONE, UNKNOWN, asked, data_of, short
 
 
 @dataclass(frozen=True)
@@ -145,7 +104,7 @@ class Identity:
             Their names.
         """
         now, then = asdict(self), asdict(recorded)
-        from_hub = [str(parts["data"]).startswith(_FROM_HUB) for parts in (now, then)]
+        from_hub = [str(parts["data"]).startswith(FROM_HUB) for parts in (now, then)]
         return [
             name
             for name, value in now.items()
@@ -171,120 +130,18 @@ def identity(run: Run) -> Identity:
 
     values = run.deciding()
     values.pop("model", None)  # its weights have a checksum; its name decides nothing
-    if isinstance(run, TaskRun):
-        values["task"] = _asked(run).model_dump(mode="json", include=_TASK_FIELDS)
-    if isinstance(run, WholeTaskRun):
-        task = load_task(run.task)
-        values["task"] = {"max_length": run.max_length or task.max_length}
-        values.pop("max_length")
-    if isinstance(run, LayersRun):
-        task = load_task(run.task, **run.length)
-        asked = _TASK_FIELDS if run.head == "prompt" else {"max_length"}
-        values["task"] = task.model_dump(mode="json", include=asked)
-        values.pop("max_length")
-    if isinstance(run, OutcomeRun):
-        asked = {"template", "label_words"} if isinstance(run, ForecastOutcomeRun) else set()
-        values["task"] = load_task(run.task).model_dump(mode="json", include=asked)
+    task = asked(run)
+    if task is not None:
+        values["task"] = task
+        if "max_length" in task:
+            values.pop("max_length", None)  # the run's own, or the task's
     return Identity(
-        parameters=_short({"experiment": run.experiment, **values}),
-        data=_data(run),
+        parameters=short({"experiment": run.experiment, **values}),
+        data=data_of(run),
         model=_model(run),
         experiment=run.version,
         engine=VERSION if run.computes_kernels else 0,
     )
-
-
-def _asked(run: TaskRun) -> Task:
-    """The task as its model is asked; a model that is not at hand is unknown anyway."""
-    try:
-        return asked_task(run)
-    except InputError:
-        return task_of(run)
-
-
-def _short(value: object) -> str:
-    return digest(value)[:_DIGITS]
-
-
-def _data(run: Run) -> str:
-    """The checksum of what a run reads."""
-    if isinstance(run, TaskRun):
-        task = task_of(run)
-        if not has_rows(task, run.data):
-            hub = None if task.hub is None else task.hub.model_dump(mode="json")
-            return UNKNOWN if hub is None else _FROM_HUB + _short(hub)
-        return _split_checksum(task, run.k, run.seed, run.data, run.test_size)
-    if isinstance(run, WholeTaskRun):
-        tasks = [run.task, *getattr(run, "shifted", ())]
-        if not all(has_rows(load_task(name), run.data) for name in tasks):
-            return UNKNOWN
-        return _short([_whole_checksum(run, name) for name in tasks])
-    if isinstance(run, ConditionRun):
-        if not has_rows(load_task(run.task), run.data):
-            return UNKNOWN
-        rows = draw_rows(load_task(run.task), run.pool, run.seed, data=run.data)
-        return _short([row.text_a for row in rows] + [row.text_b for row in rows])
-    if isinstance(run, LayersRun | OutcomeRun):
-        return _two_parts_checksum(run, run.train_size)
-    if isinstance(run, ForecastValidationRun):
-        return _two_parts_checksum(run, run.pool_size)
-    if isinstance(run, ForecastRun):
-        if not all(path.exists() for path in run.files):
-            return UNKNOWN
-        return _short([file_digest(file) for path in run.files for file in _all_files(path)])
-    if isinstance(run, PretrainRun | ProbeRun):
-        from tangentlm.pretrain.corpus import open_corpus
-        from tangentlm.pretrain.probes import probes_file
-
-        try:
-            corpus = open_corpus(run.corpus).checksum
-        except InputError:
-            return UNKNOWN
-        tasks = _tasks_at_hand(run.data) if isinstance(run, ProbeRun) else []
-        return _short([corpus, file_digest(probes_file()), *tasks])
-    return NONE
-
-
-def _all_files(path: Path) -> list[Path]:
-    """A file, or all files of a folder."""
-    return sorted(part for part in path.rglob("*") if part.is_file()) if path.is_dir() else [path]
-
-
-def _tasks_at_hand(data: str | None) -> list[object]:
-    """What a probe asks: every task whose rows are at hand, and the checksums of these."""
-    return [
-        [
-            task.model_dump(mode="json", include={"name", *_TASK_FIELDS}),
-            *(file_digest(file) for file in row_files(task, data)),
-        ]
-        for task in map(load_task, probed_tasks())
-        if has_rows(task, data)
-    ]
-
-
-@cache
-def _split_checksum(task: Task, k: int, seed: int, data: str | None, test_size: int) -> str:
-    checksum = load_split(task, k, seed, data=data, test_size=test_size).checksum
-    return checksum[:_DIGITS]
-
-
-@cache
-def _whole_checksum(run: WholeTaskRun, name: str) -> str:
-    split = load_whole(
-        load_task(name), train_size=run.train_size, dev_size=run.dev_size,
-        test_size=run.test_size, data=run.data,
-    )  # fmt: skip
-    return split.checksum if name == run.task else digest([asdict(row) for row in split.test])
-
-
-def _two_parts_checksum(
-    run: LayersRun | OutcomeRun | ForecastValidationRun, train_size: int
-) -> str:
-    task = load_task(run.task)
-    if not has_rows(task, run.data):
-        return UNKNOWN
-    parts = draw_two_parts(task, train_size, run.test_size, run.seed, data=run.data)
-    return _short([[asdict(row) for row in part] for part in parts])
 
 
 def _model(run: Run) -> str:
@@ -292,9 +149,9 @@ def _model(run: Run) -> str:
     if isinstance(run, PretrainRun):
         start = run.resolved.start
         return NONE if start is None else _model_checksum(start)
-    if not isinstance(run, _WITH_MODEL) or run.model is None:
-        return NONE
-    return _model_checksum(run.model)
+    if isinstance(run, ModelRun | MinilangRun) and run.model is not None:
+        return _model_checksum(run.model)
+    return NONE
 
 
 def _model_checksum(model: str) -> str:
@@ -302,17 +159,17 @@ def _model_checksum(model: str) -> str:
     if maker is not None:
         # What a run of ours made is known by that run, wherever its weights are.
         made = identity(maker)
-        return UNKNOWN if made.unknown else _short(str(made))
+        return UNKNOWN if made.unknown else short(str(made))
     package = load_checkpoint(model).package if model in list_models() else None
     if package is not None:
-        return checksum(package)[:_DIGITS]
+        return checksum(package)[:DIGITS]
     try:
         location, revision = checkpoint_location(model)
     except InputError:
         return UNKNOWN
     if not Path(location).is_dir():
-        return _short([location, revision])
-    return _short([[path.name, file_digest(path)] for path in _weights(Path(location))])
+        return short([location, revision])
+    return short([[path.name, file_digest(path)] for path in _weights(Path(location))])
 
 
 def maker_of(model: str) -> PretrainRun | None:
