@@ -389,7 +389,8 @@ def test_the_page_is_right_whatever_was_run(tasks, said, tmp_path, monkeypatch, 
 def test_a_summary_names_what_did_not_pass():
     records = made_up(score=0.7, curve=1.0)
     said = summary(records, judged(records))
-    assert "Of 10 outputs 8 pass" in said
+    assert "Of 10 outputs of a forecast 8 passed" in said
+    assert "0 are undecided" in said
     assert "too wide: learning curve at four times the rows: probe" in said
     assert "failed: accuracy with its interval: probe" in said
     (row,) = [

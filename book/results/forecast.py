@@ -13,10 +13,6 @@
 
 # %% [markdown]
 # # Can the forecast be trusted?
-#
-# `tangentlm forecast` says of a file of labelled texts, before any training, what a probe and a kernel reach, what
-# more labels would bring, and which labels to look at twice. Each of these is a promise, and a promise can be tested
-# on tasks whose answers are known. The bars were written down before any run was looked at.
 
 # %% tags=["hide-input"]
 import pandas as pd
@@ -63,6 +59,10 @@ figures.ranges(
 figures.data_link(coverage, "forecast-coverage")
 
 # %% [markdown]
+# `tangentlm forecast` says of a file of labelled texts, before any training, what a probe and a kernel reach, what
+# more labels would bring, and which labels to look at twice. Each of these is a promise, and a promise can be tested
+# on tasks whose answers are known. The bars were written down before any run was looked at.
+#
 # **You will learn** which numbers of a forecast to believe, how far, and what the report says of the others.
 #
 # **You need** {doc}`/book/experiments/forecast`, which makes a forecast, and

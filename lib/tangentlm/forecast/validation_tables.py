@@ -29,18 +29,24 @@ def summary(records: Records, outputs: Sequence[Judged]) -> str:
         )
     covered = [one for one in outputs if one.bar.key == "score" and one.found is not None]
     scores = ", ".join(f"{one.what} {_mean(one)}" for one in covered)
-    contained = f"Intervals of 95 % contained the held-out accuracy this often: {scores}."
+    contained = f"Intervals of 95 % contained the accuracy on new rows this often: {scores}."
     if records.tasks < LEAST_TASKS:
         return f"**{ran}**, which is too few to decide anything. {contained}"
     named = {
         verdict: [_name(one) for one in outputs if one.verdict == verdict]
         for verdict in (PASSES, TOO_WIDE, FAILS, UNDECIDED)
     }
-    counted = f"Of {len(outputs)} outputs {len(named[PASSES])} pass"
-    for verdict, words in ((TOO_WIDE, "too wide"), (FAILS, "failed"), (UNDECIDED, "undecided")):
-        if named[verdict]:
-            counted += f"; {words}: {', '.join(named[verdict])}"
-    return f"**{ran}.** {counted}. {contained}"
+    counts = [f"{len(named[PASSES])} passed the test that was written down before"]
+    counts += [
+        f"{words}: {', '.join(named[verdict])}"
+        for verdict, words in ((TOO_WIDE, "too wide"), (FAILS, "failed"))
+        if named[verdict]
+    ]
+    counts.append(f"{len(named[UNDECIDED])} are undecided")
+    untested = len(outputs) - sum(map(len, named.values()))
+    if untested:
+        counts.append(f"{untested} could not be judged")
+    return f"Of {len(outputs)} outputs of a forecast {'; '.join(counts)} ({ran}). {contained}"
 
 
 def in_words(outputs: Sequence[Judged]) -> pd.DataFrame:
