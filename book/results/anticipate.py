@@ -70,6 +70,11 @@ else:
 # %% tags=["remove-input"]
 figures.data_link(pd.concat([equal, every]), "anticipate-predictors")
 
+# %% tags=["remove-input"]
+from tangentlm.report.notes import code_switch
+
+code_switch()
+
 # %% [markdown]
 # **Read this first.** The blue points answer the question: among choices of *equal size*, a quantity cannot live on
 # counting layers. The orange ones are over all choices, where counting is allowed. Two small models were trained, on

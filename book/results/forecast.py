@@ -58,6 +58,11 @@ figures.ranges(
 # %% tags=["remove-input"]
 figures.data_link(coverage, "forecast-coverage")
 
+# %% tags=["remove-input"]
+from tangentlm.report.notes import code_switch
+
+code_switch()
+
 # %% [markdown]
 # `tangentlm forecast` says of a file of labelled texts, before any training, what a probe and a kernel reach, what
 # more labels would bring, and which labels to look at twice. Each of these is a promise, and a promise can be tested
