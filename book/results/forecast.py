@@ -166,6 +166,7 @@ if len(records.suspects):
         readable(
             found,
             {
+                "task": "task",
                 "listed": "listed (%)",
                 "auroc": "AUROC",
                 "cleanlab_auroc": "AUROC (cleanlab's score)",
