@@ -6,6 +6,8 @@
 * ``pools``: samples, and a model with LoRA and a random head;
 * ``theorem``: Theorem 1 as printed, and how often it fails;
 * ``measurements``: our runs in the words of the paper's tables;
+* ``fine_tunings``: our fine-tunings at the choices of layers that stand for the paper's;
+* ``padding``: the paper's tasks by how padding is treated;
 * ``ledger``: every number of the paper beside ours;
 * ``evidence``: what the paper's own Table 1 says;
 * ``claims``: what the paper claims, with verdicts;
