@@ -52,12 +52,22 @@ def every_outcome(study: str = STUDY) -> pd.DataFrame:
         title=every["task"].map({name: task.title for name, task in tasks.items()}),
         num_classes=every["task"].map({name: task.num_classes for name, task in tasks.items()}),
     )
-    every = every.merge(_kappas(study), on=["model", "head", "task", "seed", "subset"], how="left")
+    every = every.merge(
+        known_kappas(study), on=["model", "head", "task", "seed", "subset"], how="left"
+    )
     every = every.drop_duplicates([*_PROBLEM, "subset"])
     return every[[*_PROBLEM, "train_size", "subset", "size", *MEASURES]].reset_index(drop=True)
 
 
-def _kappas(study: str) -> pd.DataFrame:
+def known_kappas(study: str = STUDY) -> pd.DataFrame:
+    """The condition number of the adapters' kernel of the rows to train on, trained or not.
+
+    Args:
+        study: As for ``every_outcome``.
+
+    Returns:
+        ``model``, ``head``, ``task``, ``seed``, ``subset`` and ``kappa``, a row each.
+    """
     keys = ["model", "head", "task", "seed", "subset"]
     runs = read_collected(study, "anticipate")
     rows = read_collected_table(study, "anticipate-predictors")

@@ -61,8 +61,12 @@ def in_order(padding: pd.DataFrame) -> pd.DataFrame:
         printed = of_choice[of_choice["panel"] == PRINTED].set_index("title")["ours"][tasks]
         for panel, own in of_choice.groupby("panel", sort=False):
             numbers = own.set_index("title").reindex(tasks)
-            spreads = numbers[["ours", "low", "high"]].itertuples(index=False)
-            cells = dict(zip(tasks, (in_words(*spread) for spread in spreads), strict=True))
+            if panel == PRINTED:
+                words = [f"{value:,.10g}" for value in numbers["ours"]]  # with all its digits
+            else:
+                spreads = numbers[["ours", "low", "high"]].itertuples(index=False)
+                words = [in_words(*spread) for spread in spreads]
+            cells = dict(zip(tasks, words, strict=True))
             complete = numbers["ours"].notna().all()
             tau = kendall_tau(printed, numbers["ours"]) if complete else float("nan")
             rows.append({"layers": choice, "whose": panel, **cells, "tau with printed": tau})
