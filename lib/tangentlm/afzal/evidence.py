@@ -132,7 +132,8 @@ def own_correlations(own: pd.DataFrame, model: str = "pocket") -> pd.DataFrame:
     Returns:
         A row an outcome: ``outcome``, ``claimed``, ``kappa`` (mean tau within tasks) with its exact
         ``p``, ``size`` (the same of the number of layers) with its ``p_size``, ``between`` (mean
-        tau of kappa and the number of layers), and ``tasks``. Empty where no task has all of them.
+        tau of kappa and the number of layers), and ``tasks``. Empty where fewer than two tasks have
+        all of them.
     """
     if own.empty:
         return pd.DataFrame()
@@ -140,7 +141,7 @@ def own_correlations(own: pd.DataFrame, model: str = "pocket") -> pd.DataFrame:
     chosen = chosen.dropna(subset=["kappa"])
     complete = chosen.groupby("title")["choice"].transform("nunique") == chosen["choice"].nunique()
     chosen = chosen[complete].rename(columns={"title": "task", "accuracy": "eval_accuracy"})
-    if chosen.empty:
+    if chosen["task"].nunique() < 2:
         return pd.DataFrame()
     by_kappa, by_size = (
         rank_correlations(chosen.rename(columns={name: _KAPPA})) for name in ("kappa", "size")
