@@ -321,6 +321,13 @@ CASES: tuple[Case, ...] = (
         {"task": "reviews", "model": "pocket-xs", "pool": 6, "samples": 4, "heads": 2, "draws": 2},
     ),
     RunCase(
+        "condition", "live",
+        {
+            "task": "reviews", "model": "pocket-xs", "pool": 5, "samples": 4, "heads": 2,
+            "draws": 2, "pads": "twice-embedded", "max_length": 60, "dropout": 0.1,
+        },
+    ),
+    RunCase(
         "layer_training", "prompt",
         {**_LAYERS, "choices": "threes"},
     ),

@@ -12,8 +12,8 @@ from tangentlm.afzal.condition import (
     condition_numbers,
     draw_samples,
     reduced,
-    with_pads,
 )
+from tangentlm.afzal.pads import with_pads
 from tangentlm.afzal.theorem import draw_risks, printed_bounds
 from tangentlm.errors import InputError
 from tangentlm.finetune.chosen_lora import kernel_by_layer, of_layers, with_lora

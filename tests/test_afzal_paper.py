@@ -5,11 +5,18 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+from transformers import RobertaConfig, RobertaForMaskedLM
 
 from tangentlm import figures
 from tangentlm.afzal import claims, ledger, measurements, tables
-from tangentlm.afzal.evidence import accuracy_ranges, falling, rank_correlations
+from tangentlm.afzal.evidence import (
+    accuracy_ranges,
+    falling,
+    largest_in_both,
+    rank_correlations,
+)
 from tangentlm.afzal.measurements import CHOICES
+from tangentlm.afzal.theorem import draw_objectives
 from tangentlm.analysis.rank_correlation import kendall_tau
 from tangentlm.analysis.verdicts import COMPATIBLE, DIFFERS, FAILS, HOLDS, NOT_RUN, UNDECIDED
 from tangentlm.errors import InputError
@@ -25,7 +32,8 @@ def made_up(smallest=0.0, draws=2, growth=1.0):
             rows.append(
                 {
                     "run": "a", "task": "cola", "title": "CoLA", "model": "minilm",
-                    "formula": "sgd", "pads": "masked", "kernel": choice, "choice": choice,
+                    "formula": "sgd", "pads": "masked", "dropout": 0.0, "max_length": 512,
+                    "kernel": choice, "choice": choice,
                     "head": head, "draw": draw, "largest": largest, "smallest": smallest,
                     "kappa": (largest + 1e-4) / (smallest + 1e-4), "sigma": 1e-4,
                     "samples": 32, "mean_tokens": 10.0,
@@ -37,7 +45,8 @@ def made_up(smallest=0.0, draws=2, growth=1.0):
 def test_every_number_of_the_paper_has_its_row():
     numbers = ledger.paper_numbers()
     assert numbers["table"].value_counts().to_dict() == {
-        "Table 1": 64, "Table 3": 36, "Table 2": 8, "Section 4.1": 2,
+        "Table 1": 64, "Table 3": 36, "Table 2": 8, "Section 4.1": 2, "Section 4": 1,
+        "Appendix A": 2,
     }  # fmt: skip
     assert not numbers.duplicated(["table", "title", "choice", "quantity"]).any()
     found = numbers.set_index(["title", "choice", "quantity"])["paper"]
@@ -85,6 +94,7 @@ def test_accuracy_moves_less_than_its_own_error():
     found = accuracy_ranges().set_index("title")
     assert found["range"].round(2).tolist() == [0.29, 0.92, 0.04, 0.07]
     assert found["error"].round(2).tolist() == [1.37, 1.27, 0.14, 0.19]
+    assert found["majority"].round(1).tolist() == [69.1, 50.9, 60, 50]
 
 
 def test_the_printed_condition_numbers_fall_for_three_tasks():
@@ -101,10 +111,61 @@ def test_claims_without_runs_are_judged_where_the_paper_decides():
     judged = claims.judge_claims(pd.DataFrame()).set_index("claim")["verdict"]
     assert judged["Theorem 1, lower bound"] == FAILS
     assert judged["Theorem 1, upper bound"] == HOLDS
-    assert judged["Table 1 fits that"] == FAILS
+    assert judged["Table 1 fits a lambda_min of zero"] == FAILS
     assert (judged[[name for name in judged.index if ", choices" in name]] == UNDECIDED).all()
     assert (judged[[name for name in judged.index if ", tasks" in name]] == UNDECIDED).all()
     assert judged["lambda_min is close to zero"] == judged["32 samples suffice"] == NOT_RUN
+    assert judged["kappa bounds the risk"] == FAILS
+    assert judged["Equation (9) solves equation (6)"] == FAILS
+    assert judged["CoLA is largest in both"] == judged["the head has most parameters"] == HOLDS
+    assert judged["Yelp and IMDb are larger"] == FAILS
+    assert judged["lazy regime"] == judged["other adapters"] == NOT_RUN
+
+
+def test_only_runs_at_the_defaults_are_judged():
+    """Other options have other condition numbers, which are not what a claim is about."""
+    one = made_up(smallest=1.0)
+    others = [
+        made_up().assign(**{name: value})
+        for name, value in {"pads": "attended", "dropout": 0.1, "max_length": 64}.items()
+    ]
+    assert verdict(pd.concat([one, *others]), "lambda_min is close to zero") == FAILS
+    assert len(measurements.with_options(pd.concat([one, *others]), dropout=0.1)) == len(one)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "expected"), [([5.0, 2.0], HOLDS), ([5.0, 0.5], FAILS), ([], NOT_RUN)]
+)
+def test_the_kernel_is_cheap_where_every_fine_tuning_takes_longer(monkeypatch, ratio, expected):
+    monkeypatch.setattr(claims, "training_seconds", lambda: pd.DataFrame({"ratio": ratio}))
+    assert verdict(pd.DataFrame(), "the kernel is cheap") == expected
+
+
+def test_equation_9_is_not_the_minimiser_of_equation_6():
+    """Against a search for the least among all multiples of sigma."""
+    table = draw_objectives(20, n=5, seed=1)
+    assert (table["printed"] > table["least"]).all()
+    rng = np.random.default_rng(1)
+    for least in table["least"]:
+        G, y, sigma = rng.normal(size=(5, 5)), rng.normal(size=5), 10.0 ** rng.uniform(-4, 0)
+        K = G @ G.T / 5
+        risks = []
+        for shift in sigma * np.geomspace(0.5, 50, 200):
+            a = np.linalg.solve(K + shift * np.eye(5), y)
+            risks.append(np.mean((K @ a - y) ** 2) + sigma * a @ K @ a)
+        assert least <= min(risks)
+        assert least == pytest.approx(min(risks), rel=1e-2)
+
+
+def test_which_task_is_largest_in_both():
+    table = pd.DataFrame(
+        {
+            "task": ["a", "b"] * 2, "lora_layers": ["0", "0", "1", "1"], "lora_projections": "key",
+            "condition_number": [2.0, 1.0, 2.0, 1.0], "train_loss": [2.0, 1.0, 1.0, 2.0],
+        }
+    )  # fmt: skip
+    assert largest_in_both("a", table) == [True, False]
+    assert largest_in_both("CoLA") == [True] * 4
 
 
 def test_claims_on_eigenvalues_follow_the_numbers():
@@ -133,6 +194,7 @@ def test_added_layers_are_counted():
 
 
 def test_a_condition_number_is_compatible_within_our_range(monkeypatch):
+    monkeypatch.setattr(ledger, "every_outcome", pd.DataFrame)
     inside, outside = made_up(), made_up()
     inside["kappa"] = np.where(inside["draw"] == 0, 1.0, 20_000.0)
     for measured, expected in ((inside, COMPATIBLE), (outside, DIFFERS)):
@@ -159,16 +221,27 @@ def test_our_seconds_decide_nothing(monkeypatch):
 def test_counts_of_parameters():
     assert ledger.lora_parameters(768, 8, 3) == 36_864
     assert ledger.head_parameters(768, 2) == 592_130
+    config = RobertaConfig(
+        vocab_size=90, hidden_size=16, num_hidden_layers=3, num_attention_heads=2,
+        intermediate_size=64, max_position_embeddings=34, type_vocab_size=1,
+    )  # fmt: skip
+    expected = sum(p.numel() for p in RobertaForMaskedLM(config).parameters())
+    assert ledger.model_parameters(16, 3, vocabulary=90, positions=34) == expected
 
 
 def test_tables_show_what_is_printed_and_what_is_not_run(monkeypatch):
     monkeypatch.setattr(ledger, "kappas", lambda _study: pd.DataFrame())
     monkeypatch.setattr(ledger, "seconds", lambda _study: pd.DataFrame())
+    monkeypatch.setattr(ledger, "every_outcome", pd.DataFrame)
     first = tables.table_1(ledger.compare())
     assert len(first) == 16
-    assert first.loc[15, ["task", "layers", "paper"]].tolist() == ["IMDb", "k {0,5,11}", "9.605"]
-    assert first.loc[0, ["train loss", "evaluation accuracy"]].tolist() == ["0.5271", "73.15"]
-    assert set(first["ours"]) == {NOT_RUN}
+    kappa, accuracy = "condition number, paper", "evaluation accuracy, paper"
+    assert first.loc[15, ["task", "layers", kappa]].tolist() == ["IMDb", "k {0,5,11}", "9.605"]
+    assert first.loc[0, ["train loss, paper", accuracy]].tolist() == ["0.5271", "73.15"]
+    ours = [name for name in first if name.endswith(", ours")]
+    assert len(ours) == 4
+    assert (first[ours] == NOT_RUN).all(axis=None)
+    assert set(first["trained"]) == {""}
     assert tables.table_2(pd.DataFrame())["ratio"].round(1).tolist() == [5.7, 12.6, 188.1, 28.0]
     assert len(tables.figure_1()) == 8
     within = tables.within_tasks()
@@ -191,7 +264,8 @@ def test_runs_are_told_in_the_papers_words(root):
     ).to_csv(folder / "condition-kappa.csv", index=False)  # fmt: skip
     about = {
         "task": "cola", "model": "minilm", "formula": "sgd", "pads": "masked", "samples": 32,
-        "sigma": 1e-4, "mean_tokens": 12.0, "pool": 48, "all_subsets_seconds": 2.0,
+        "sigma": 1e-4, "mean_tokens": 12.0, "max_length": 512, "pool": 48,
+        "all_subsets_seconds": 2.0,
         "one_subset_seconds": 1.0,
     }  # fmt: skip
     pd.DataFrame([{"run": "x", **about}, {"run": "y", **about, "pads": "attended"}]).to_csv(
@@ -205,6 +279,7 @@ def test_runs_are_told_in_the_papers_words(root):
     assert spread["ours"].tolist() == [1, 2, 3, 4, 5]
     assert spread["count"].tolist() == [4] * 5
     assert len(measurements.seconds()) == 1
+    assert (found["dropout"] == 0).all()  # these runs are from before there was the option
 
 
 def test_a_study_without_runs_is_an_empty_table():

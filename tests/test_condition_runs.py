@@ -19,6 +19,9 @@ from tangentlm.tasks.pools import draw_rows
         ({"layers": (2, 1, 3)}, "ascending"),
         ({"task": "review"}, "reviews"),
         ({"model": "poket"}, "pocket"),
+        ({"dropout": 1.0}, "dropout"),
+        ({"dropout": 0.1, "formula": "signgd"}, "formula = sgd alone"),
+        ({"pads": "twice"}, "twice-embedded"),
     ],
 )
 def test_wrong_parameters_are_refused(values, message):
@@ -29,6 +32,15 @@ def test_wrong_parameters_are_refused(values, message):
 def test_a_run_is_named_for_people():
     run = ConditionRun(task="cola", model="minilm", pads="attended", formula="signgd")
     assert run.name == "minilm-cola-s13-signgd-attended"
+    short = ConditionRun(task="cola", pads="twice-embedded", max_length=64)
+    assert short.name == "cola-s13-sgd-twice-embedded-length64"
+    assert ConditionRun(task="cola", dropout=0.1).name == "cola-s13-sgd-dropout0.1"
+
+
+def test_runs_from_before_an_option_are_still_what_they_were():
+    run = ConditionRun(task="reviews")
+    assert "dropout" not in run.deciding()
+    assert run.model_copy(update={"dropout": 0.1}).deciding()["dropout"] == 0.1
 
 
 def test_rows_are_drawn_without_their_labels():

@@ -33,10 +33,11 @@
 # - which choices move $\kappa$ much, which hardly move it, and why
 # - how much of the spread of $\kappa$ lies between tasks, and how much between random seeds
 # - that more samples can only raise $\kappa$, and that a factor before the kernel is a factor in $\sigma$
-# - a hypothesis: padding that the model reads would order tasks by their length, as in the paper's table.
+# - why dropout that is live makes a kernel asymmetric, and what that does to $\kappa$.
 #
 # **Before you start**: read {doc}`/book/theory/kernel-behavior` for the kernel and
-# {doc}`/book/theory/low-rank` for LoRA at its start. Whether $\kappa$ bounds the risk is the subject of
+# {doc}`/book/theory/low-rank` for LoRA at its start. Padding that a model reads has a chapter of its own,
+# {doc}`/book/theory/padding`. Whether $\kappa$ bounds the risk is the subject of
 # {doc}`/book/theory/condition-bounds`; what it forecasts is that of {doc}`/book/results/afzal`.
 
 # %% [markdown]
@@ -67,10 +68,20 @@ from tangentlm.afzal.condition import (
     condition_numbers,
     draw_samples,
     reduced,
-    with_pads,
 )
-from tangentlm.afzal.pools import Pool, load_pool, paper_subsets
-from tangentlm.finetune.chosen_lora import of_layers
+from tangentlm.afzal.live_dropout import live_gradients
+from tangentlm.afzal.pads import PADS
+from tangentlm.afzal.pools import load_pool, paper_subsets
+from tangentlm.batches import Labelled
+from tangentlm.finetune.chosen_lora import kernel_by_layer, of_layers, with_lora
+from tangentlm.kernels import draw_lora
+from tangentlm.models.checkpoints import load_tokenizer
+from tangentlm.models.heads import load_model
+from tangentlm.models.linear_probe import fit_linear_probe
+from tangentlm.models.projections import projection_layers, split_projections
+from tangentlm.tasks import load_task
+from tangentlm.tasks.pools import draw_rows
+from tangentlm.tasks.prompts import encode, labels_of
 
 TASKS = ("reviews", "topics", "inference")
 LAYERS = (0, 2, 3)  # of four; they stand for the paper's 0, 5 and 11 of twelve
@@ -192,10 +203,28 @@ for how in REDUCTIONS:
         how,
         [of_draws(reduced(values, how)) for values in full],
     )
+
+
+def of_pool(**options) -> list[list[float]]:
+    """Kappa of a pool that is loaded with other options, for a few heads and all draws."""
+    pool = load_pool("reviews", "pocket-xs", size=POOL, seed=0, **options)
+    layer = pool.layers([0])
+    return [of_draws(pool.kernel(h, layer).matrix()) for h in range(FEW)]
+
+
 for rank in (2, 8, 32):
-    pool = load_pool("reviews", "pocket-xs", size=POOL, seed=0, rank=rank)
-    found = [pool.kernel(h, layer_0).matrix() for h in range(FEW)]
-    note("rank (with alpha = 8)", str(rank), [of_draws(K) for K in found])
+    note("rank (with alpha = 8)", str(rank), of_pool(rank=rank))
+for init in ("kaiming-uniform", "gaussian"):
+    note("LoRA's start", init, of_pool(init=init))
+longest = int(reviews.batch["input_ids"].shape[1])
+for length in (8, 16, longest):
+    note("length, texts are cut to", str(length), of_pool(max_length=length))
+for length in (longest, 2 * longest):
+    found = of_pool(max_length=length, pads="attended")
+    note("length, padding is read up to", str(length), found)
+for pads in PADS:
+    found = of_pool(max_length=2 * longest, pads=pads)
+    note(f"padding, {2 * longest} tokens a row", pads, found)
 for formula in ("signgd", "asymmetric-signgd"):
     found = [
         reviews.kernel(h, layer_0, formula=formula).matrix() for h in range(FEW)
@@ -214,11 +243,43 @@ note(
 found = [reviews.kernel(h, layer_0, head_in_kernel=True) for h in range(FEW)]
 note("head in the kernel", "no", [of_draws(K) for K in base[:FEW]])
 note("head in the kernel", "yes", [of_draws(K.matrix()) for K in found])
-longest = int(reviews.batch["input_ids"].shape[1])
-attended = Pool(reviews.model, with_pads(reviews.batch, "attended", 2 * longest))
-found = [attended.kernel(h, layer_0).matrix() for h in range(2)]
-note("padding", "masked", [of_draws(K) for K in base[:2]])
-note("padding", f"read, {2 * longest} tokens a row", [of_draws(K) for K in found])
+note("dropout live, two passes", "0", [of_draws(K) for K in base[:FEW]])
+note("dropout live, one pass", "0", [of_draws(K) for K in base[:FEW]])
+for rate in (0.1, 0.5):
+    live = []
+    for head in range(FEW):
+        reviews.model.draw_head(head)
+        live.append(
+            [
+                live_gradients(
+                    reviews.model, reviews.batch, layer_0, rate=rate, seed=seed
+                )
+                for seed in (2 * head, 2 * head + 1)
+            ]
+        )
+    two = [sum(G[n] @ H[n].T for n in layer_0) for G, H in live]
+    one = [sum(G[n] @ G[n].T for n in layer_0) for G, _ in live]
+    note("dropout live, two passes", str(rate), [of_draws(K) for K in two])
+    note("dropout live, one pass", str(rate), [of_draws(K) for K in one])
+
+
+def kernel_of_head(head: str) -> np.ndarray:
+    """The kernel of layer 0 with a head that is not random: a prompt's, or a probe's."""
+    task, tokenizer = load_task("reviews"), load_tokenizer("pocket-xs")
+    texts = draw_rows(task, POOL, seed=0)
+    batch = encode(task, tokenizer, texts, head)
+    model = load_model("pocket-xs", task, head)
+    if head == "linear":
+        fit_linear_probe(model, Labelled(batch, labels_of(texts)))
+    split_projections(model)
+    names = projection_layers(model, [0])
+    with_lora(model, draw_lora(model, names, rank=8, seed=0), alpha=8.0)
+    return kernel_by_layer(model, batch, names, outputs="difference").matrix()
+
+
+note("head", "random", [of_draws(K) for K in base])
+for words, head in (("probe", "linear"), ("prompt", "prompt")):
+    note("head", words, of_draws(kernel_of_head(head)))
 options = pd.DataFrame(rows)
 
 # %% mystnb={"figure": {"caption": "What each choice does to the condition number, for one task and model: median and range over heads and draws, a panel for each of three kinds of choices. One unit is a factor of ten.", "name": "fig-kappa-options"}, "image": {"alt": "Three panels of points with ranges on a logarithmic scale. Layers, the head in the kernel, the number of samples and padding move the point by a factor of about ten and more; head seed and draw by two or three."}} tags=["hide-input"]
@@ -226,15 +287,21 @@ KINDS = {
     "layers and projections": "what is adapted, and how",
     "alpha": "what is adapted, and how",
     "rank (with alpha = 8)": "what is adapted, and how",
+    "LoRA's start": "what is adapted, and how",
+    "head": "what is adapted, and how",
     "head in the kernel": "what is adapted, and how",
     "sigma, absolute": "what is computed",
     "sigma, share of tr K / n": "what is computed",
     "formula (sigma a share of 1e-3)": "what is computed",
     "reduction of two logits": "what is computed",
+    "dropout live, two passes": "what is computed",
+    "dropout live, one pass": "what is computed",
     "head seed": "which samples and seeds",
     "draw": "which samples and seeds",
     "number of samples": "which samples and seeds",
-    "padding": "which samples and seeds",
+    "length, texts are cut to": "which samples and seeds",
+    "length, padding is read up to": "which samples and seeds",
+    f"padding, {2 * longest} tokens a row": "which samples and seeds",
 }
 shown = options.assign(
     kind=options["option"].map(KINDS),
@@ -269,7 +336,7 @@ draws = options.set_index("value").loc["twenty draws, head 0"]
 factors["head seed"] = seeds["high"] / seeds["low"]
 factors["draw"] = draws["high"] / draws["low"]
 assert factors["layers and projections"] > factors["reduction of two logits"]
-assert factors["padding"] > factors["draw"]
+assert factors[f"padding, {2 * longest} tokens a row"] > factors["draw"]
 medians = by_choice["median"].groupby("kernel")
 of_tasks = float((medians.max() / medians.min()).max())
 assert (factors > of_tasks).sum() > len(factors) / 2
@@ -297,6 +364,11 @@ factors.sort_values(ascending=False).round(1).rename("factor").to_frame()
 # only the first token is read, so only that token's query has a gradient. Adding a layer with other gradients mends
 # that. **A head in the kernel** adds the kernel of the head's own weights, which is far larger than that of LoRA.
 #
+# **Short texts** have larger $\kappa$ than long ones, even where padding is masked: few words leave few directions in
+# which two texts can differ. Padding that is read raises $\kappa$ further, and the more of it, the further
+# ({doc}`/book/theory/padding`). **A head that is fitted**, a probe's, or the decoder that a prompt asks, gives yet
+# another kernel.
+#
 # **More samples** can only raise $\kappa$ of the same kernel: a block's eigenvalues lie between those of the whole
 # (Cauchy), so $\lambda_{\max}$ rises and $\lambda_{\min}$ falls.
 
@@ -315,6 +387,26 @@ for K in base[:FEW]:
 # %% [markdown]
 # **Heads and draws** are what the paper does not report. Compare their ranges with the differences between tasks in
 # the first table: at every choice of layers the ranges of all three tasks overlap.
+#
+# **Dropout that is live** draws other masks at every call. At $B = 0$ LoRA's dropout touches nothing but the input of
+# its own branch, and the gradient of $B$ is linear in that input, so the kernel of two passes with independent masks
+# is right in the mean and wrong each time:
+
+# %%
+K = sum(reviews.live_kernels(0, layer_0, rate=0.1).values())
+asymmetric = np.linalg.norm(K - K.T) / np.linalg.norm(K)
+print(f"p = 0.1: K and its transpose differ by {100 * asymmetric:.0f} % of K")
+dropout = options.set_index(["option", "value"])["median"]
+assert (
+    dropout["dropout live, two passes", "0.5"]
+    > dropout["dropout live, one pass", "0.5"]
+)
+
+# %% [markdown]
+# That is what comes out if the gradients of rows and columns are computed by separate calls on a model that nobody
+# put into eval mode. Its smallest singular values are partly noise. If one set of gradients serves both, $K$ is
+# symmetric, and the variance of the masks is added to its diagonal: $\lambda_{\min}$ rises and $\kappa$ falls. So the
+# same dropout can move $\kappa$ either way, and the paper does not say whether any was on.
 #
 # **The asymmetric kernel** of SignGD has complex eigenvalues. They have no order, so there is no largest or smallest;
 # the table takes singular values.
@@ -371,106 +463,12 @@ ranks
 # It depends on the choice of layers again, and so may the order of the tasks. Three tasks and one small model are too
 # few to say how it is in general. They are enough to see that one has to look.
 #
-# ## A hypothesis: padding
-#
-# The paper's $\kappa$ differs between tasks by factors of a hundred and more, far beyond anything above: 2,320 for
-# CoLA, 451 for SST-2, 39 for Yelp and 9.6 for IMDb (keys, three layers). CoLA has the shortest texts and IMDb the
-# longest. The paper fills texts up to 512 tokens and does not say whether its model is told which of them are
-# padding. If it is not, then a short text is padding for the most part. All short texts are then nearly the same
-# input, so their gradients are nearly the same, and $\lambda_{\max}$ grows at the cost of all other eigenvalues.
-#
-# Test the mechanism where everything else is equal. The texts are `reviews`, cut to their first words or joined to
-# longer ones, so that only the length differs. Every row is filled up to the same length.
-
-# %%
-from tangentlm.models.checkpoints import load_tokenizer
-from tangentlm.tasks import Example, load_task
-from tangentlm.tasks.pools import draw_rows
-from tangentlm.tasks.prompts import encode
-
-FILLED = 128
-task = load_task("reviews", max_length=FILLED)
-tokenizer = load_tokenizer("pocket-xs")
-texts = [row.text_a for row in draw_rows(task, 3 * N, seed=0)]
-lengths = {
-    "4 words": [" ".join(text.split()[:4]) for text in texts[:N]],
-    "8 words": [" ".join(text.split()[:8]) for text in texts[:N]],
-    "one review": texts[:N],
-    "three reviews": [" ".join(texts[i::N]) for i in range(N)],
-}
-rows = []
-for name, some in lengths.items():
-    batch = encode(task, tokenizer, [Example(t, None, 0) for t in some], "linear")
-    tokens = float(batch["attention_mask"].sum(1).float().mean())
-    for pads in ("masked", "attended"):
-        pool = Pool(reviews.model, with_pads(batch, pads, FILLED))
-        for head in range(FEW):
-            K = pool.kernel(head, subsets["k {0,2,3}"]).matrix()
-            rows.append(
-                {
-                    "texts": name,
-                    "tokens": tokens,
-                    "padding": "read" if pads == "attended" else pads,
-                    "head": head,
-                    "kappa": condition_number(K, SIGMA),
-                    "relative": condition_number(K, 1e-3, relative=True),
-                    "largest": np.linalg.eigvalsh(K)[-1] / np.trace(K),
-                }
-            )
-padded = pd.DataFrame(rows)
-
-# %% mystnb={"figure": {"caption": "Condition number of the same reviews, cut or joined to four lengths: with sigma as the paper has it (left) and as a share of the kernel's size (right). Geometric mean of two heads.", "name": "fig-padding"}, "image": {"alt": "Two panels over the number of tokens, logarithmic: where padding is read, the line falls steeply as texts get longer; where it is masked, it changes much less."}} tags=["hide-input"]
-long = padded.melt(
-    ["texts", "tokens", "padding", "head"],
-    ["kappa", "relative"],
-    "panel",
-    "value",
-)
-means = long.assign(value=np.log(long["value"]))
-means = means.groupby(["panel", "padding", "tokens"], sort=False)["value"].mean()
-means = np.exp(means).reset_index()
-means["panel"] = means["panel"].map(
-    {"kappa": "κ, σ = 1e-4", "relative": "κ, σ a share of 1e-3"}
-)
-figures.relations(
-    means,
-    "tokens",
-    "value",
-    "padding",
-    panel="panel",
-    label="tokens of a text",
-    joined=True,
-    yscale="log",
-)
-
-# %% tags=["remove-input"]
-figures.data_link(padded, "kappa-padding")
-
-# %%
-lengths_of = padded.groupby(["padding", "texts"], sort=False)
-table = lengths_of[["tokens", "kappa", "relative", "largest"]].median()
-ratio = {
-    kind: table.loc[(kind, "4 words"), "relative"]
-    / table.loc[(kind, "three reviews"), "relative"]
-    for kind in ("masked", "read")
-}
-print(
-    "shortest over longest texts, relative:",
-    ", ".join(f"{padding} {value:.1f}" for padding, value in ratio.items()),
-)
-assert ratio["read"] > 2 * ratio["masked"]
-table.round(2)
-
-# %% [markdown]
-# Padding that is read orders the very same texts by their length alone. That is the order of the paper's four tasks.
-# It is **a hypothesis** about the paper, not a finding: no code of it is public, and other explanations have not been
-# excluded. {doc}`/book/results/afzal` has the same comparison with the paper's tasks and a larger model.
-#
 # ## Limits
 #
 # - One small model, three small tasks. The numbers are its own; that a choice moves $\kappa$ at all is the point.
 # - Draws of one pool share samples, so the range over draws is a little too small.
-# - Dropout, which would change the kernel at every call, is off: `entk` refuses a model in training mode.
+# - The probe's head and the prompt's are one head each, so their ranges are over draws alone.
+# - Live dropout here is LoRA's own. That of the body, which a model in training mode has as well, is off.
 #
 # ## Exercises
 #

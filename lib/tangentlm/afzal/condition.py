@@ -12,10 +12,8 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import ArrayLike, NDArray
 
-from tangentlm.batches import Batch, num_samples
 from tangentlm.errors import InputError, unknown_name
 
 Array = NDArray[np.float64]
@@ -26,8 +24,6 @@ _WEIGHTS = {"difference": (-1.0, 1.0), "logit": (0.0, 1.0), "sum": (1.0, 1.0)}
 REDUCTIONS = (*_WEIGHTS, "trace", "full")
 """The one logit f_1 - f_0, the logit f_1, the sum f_0 + f_1, the sum of the blocks of f_0 and f_1,
 or the 2n x 2n matrix of all blocks."""
-PADS = ("masked", "attended")
-"""Whether the model's attention leaves padding out, or reads it as if it were text."""
 
 
 def reduced(values: ArrayLike, how: str = "difference") -> Array:
@@ -110,36 +106,6 @@ def draw_samples(pool: int, count: int, draw: int | None) -> NDArray[np.int64]:
     if draw is None:
         return np.arange(count)
     return np.random.default_rng(draw).permutation(pool)[:count]
-
-
-def with_pads(batch: Batch, how: str, length: int | None = None) -> Batch:
-    """A batch whose padding is left out by the attention, or read by it.
-
-    Args:
-        batch: ``input_ids`` and ``attention_mask``, (N, T), padded on the right.
-        how: One of ``PADS``.
-        length: How long the rows become with ``"attended"``; that of the batch by default.
-
-    Returns:
-        The batch itself, or one in which every position counts as text. What stands there is the
-        token that the batch pads with (0 if it pads nowhere).
-
-    Raises:
-        InputError: If there is no such way, or the rows are longer than the length.
-    """
-    if how not in PADS:
-        raise unknown_name("pads", how, PADS)
-    if how == "masked":
-        return batch
-    ids, mask = batch["input_ids"], batch["attention_mask"]
-    length = ids.shape[1] if length is None else length
-    if length < ids.shape[1]:
-        raise InputError(f"rows of {ids.shape[1]} tokens do not fit into a length of {length}")
-    padding = ids[mask == 0]
-    token = int(padding[0]) if len(padding) else 0
-    longer = ids.new_full((num_samples(batch), length), token)
-    longer[:, : ids.shape[1]] = ids
-    return {"input_ids": longer, "attention_mask": torch.ones_like(longer)}
 
 
 def condition_numbers(

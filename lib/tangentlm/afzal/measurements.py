@@ -10,6 +10,10 @@ from tangentlm.tasks import load_task
 CHOICES = ("q+v {0}", "q+v {11}", "q+v {0,11}", "q+v {0,5,11}", "k {0,5,11}")
 """The paper's choices of layers and projections, as ``paper_subsets`` orders ours."""
 STUDY = "afzal"
+_ABOUT = ["run", "task", "model", "formula", "pads", "max_length", "dropout", "samples", "sigma"]
+_ABOUT += ["mean_tokens"]
+LENGTH = 512
+"""The paper's: its texts are cut to so many tokens, and filled up to so many."""
 
 
 def kappas(study: str = STUDY) -> pd.DataFrame:
@@ -20,18 +24,48 @@ def kappas(study: str = STUDY) -> pd.DataFrame:
 
     Returns:
         A row a choice of layers, head and draw: ``task`` and its ``title``, ``model``, ``formula``,
-        ``pads``, ``samples``, ``sigma``, ``run``, ``kernel`` (the choice with our layers),
-        ``choice`` (the paper's words for it), ``head``, ``draw``, ``kappa``, ``largest``,
-        ``smallest``, ``trace`` and ``mean_tokens``; empty where nothing was run.
+        ``pads``, ``max_length``, ``dropout``, ``samples``, ``sigma``, ``run``, ``kernel`` (the
+        choice with our layers), ``choice`` (the paper's words for it), ``head``, ``draw``,
+        ``kappa``, ``largest``, ``smallest``, ``trace`` and ``mean_tokens``; empty where nothing was
+        run.
     """
-    rows, runs = read_collected_table(study, "condition-kappa"), read_collected(study, "condition")
+    rows, runs = read_collected_table(study, "condition-kappa"), _runs(study)
     if rows.empty or runs.empty:
         return pd.DataFrame()
-    about = runs[["run", "task", "model", "formula", "pads", "samples", "sigma", "mean_tokens"]]
-    every = rows.merge(about, on="run")
+    every = rows.merge(runs[_ABOUT], on="run")
     place = every.groupby("run")["kernel"].transform(lambda names: pd.factorize(names)[0])
     titles = {name: load_task(name).title for name in every["task"].unique()}
     return every.assign(choice=place.map(dict(enumerate(CHOICES))), title=every["task"].map(titles))
+
+
+def with_options(
+    rows: pd.DataFrame, *, pads: str = "masked", formula: str = "sgd", dropout: float = 0.0,
+    max_length: int = LENGTH,
+) -> pd.DataFrame:  # fmt: skip
+    """Those of rows of runs that have some options; the defaults are those of our Table 1.
+
+    Args:
+        rows: From ``kappas``; may be empty.
+        pads: As in ``ConditionRun``, like the others.
+        formula: Which kernel.
+        dropout: LoRA's live dropout.
+        max_length: Of a text.
+
+    Returns:
+        Some of the rows.
+    """
+    if rows.empty:
+        return rows
+    chosen = (rows["pads"] == pads) & (rows["formula"] == formula)
+    return rows[chosen & (rows["dropout"] == dropout) & (rows["max_length"] == max_length)]
+
+
+def _runs(study: str) -> pd.DataFrame:
+    """A study's runs; those from before there was dropout had none."""
+    runs = read_collected(study, "condition")
+    if runs.empty:
+        return runs
+    return runs.assign(dropout=runs["dropout"].fillna(0.0) if "dropout" in runs else 0.0)
 
 
 def spread_of(kappa: pd.DataFrame, by: list[str]) -> pd.DataFrame:
@@ -62,12 +96,11 @@ def seconds(study: str = STUDY) -> pd.DataFrame:
 
     Returns:
         ``title``, ``pool`` (samples), ``mean_tokens``, ``all_subsets_seconds`` and
-        ``one_subset_seconds`` of the runs with masked padding; empty where nothing was run.
+        ``one_subset_seconds`` of the runs at the defaults; empty where nothing was run.
     """
-    runs = read_collected(study, "condition")
+    runs = with_options(_runs(study))
     if runs.empty:
         return pd.DataFrame()
-    runs = runs[(runs["pads"] == "masked") & (runs["formula"] == "sgd")]
     titles = [load_task(name).title for name in runs["task"]]
     columns = ["title", "pool", "mean_tokens", "all_subsets_seconds", "one_subset_seconds"]
     return runs.assign(title=titles)[columns].reset_index(drop=True)

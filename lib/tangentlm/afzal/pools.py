@@ -8,7 +8,8 @@ from pathlib import Path
 
 from torch import nn
 
-from tangentlm.afzal.condition import with_pads
+from tangentlm.afzal.live_dropout import Array, live_kernels
+from tangentlm.afzal.pads import TWICE, EmbeddedTwice, with_pads
 from tangentlm.batches import Batch
 from tangentlm.finetune.chosen_lora import kernel_by_layer, with_lora
 from tangentlm.kernels import Kernel, draw_lora
@@ -68,17 +69,34 @@ class Pool:
         Returns:
             The kernel.
         """
-        assert isinstance(self.model, ClassificationModel)
-        self.model.draw_head(head_seed)
-        self.model.classifier.requires_grad_(head_in_kernel)
+        self._draw_head(head_seed).classifier.requires_grad_(head_in_kernel)
         groups = [*names, HEAD] if head_in_kernel else names
         return kernel_by_layer(self.model, self.batch, groups, formula=formula, outputs=outputs)
+
+    def live_kernels(self, head_seed: int, names: Sequence[str], rate: float) -> dict[str, Array]:
+        """The kernel of each layer with one random head while LoRA's dropout is live.
+
+        Args:
+            head_seed: Which head, and which masks.
+            names: Layers with LoRA, from ``layers``.
+            rate: Dropout's p.
+
+        Returns:
+            As ``tangentlm.afzal.live_dropout.live_kernels``, of the difference of the logits.
+        """
+        model = self._draw_head(head_seed)
+        return live_kernels(model, self.batch, names, rate=rate, seed=head_seed)
+
+    def _draw_head(self, seed: int) -> ClassificationModel:
+        assert isinstance(self.model, ClassificationModel)
+        self.model.draw_head(seed)
+        return self.model
 
 
 def load_pool(
     task: str, model: str = "pocket", *, size: int, seed: int, rank: int = 8, alpha: float = 8.0,
-    pads: str = "masked", max_length: int | None = None, data: str | Path | None = None,
-    device: str = "auto",
+    init: str = "kaiming-uniform", pads: str = "masked", max_length: int | None = None,
+    data: str | Path | None = None, device: str = "auto",
 ) -> Pool:  # fmt: skip
     """Draw samples of a task and put LoRA and a head on a model.
 
@@ -94,7 +112,8 @@ def load_pool(
         seed: Of their draw, and of LoRA's matrices A.
         rank: LoRA's r.
         alpha: LoRA's alpha.
-        pads: One of ``PADS``; attended padding fills every row up to ``max_length``.
+        init: How the matrices A are drawn, as ``draw_lora`` takes it.
+        pads: One of ``PADS``; padding that is read fills every row up to ``max_length``.
         max_length: Longer texts are cut to so many tokens; the task's own by default.
         data: A data folder; the variable ``TANGENTLM_DATA`` by default.
         device: Where the model is, as ``pick_device`` reads it.
@@ -109,10 +128,12 @@ def load_pool(
     rows = draw_rows(the_task, size, seed, data=data)
     batch = encode(the_task, load_tokenizer(model), rows, "linear")
     network = load_classification_model(model, _OUTPUTS)
+    if pads == TWICE:
+        network.body = EmbeddedTwice(network.body)
     names = projection_layers(network, projections=("query", "key", "value"))
-    with_lora(network, draw_lora(network, names, rank=rank, seed=seed), alpha)
+    with_lora(network, draw_lora(network, names, rank=rank, seed=seed, init=init), alpha)
     network.to(pick_device(device))
-    return Pool(network, with_pads(batch, pads, max_length if pads == "attended" else None))
+    return Pool(network, with_pads(batch, pads, max_length))
 
 
 def paper_subsets(pool: Pool, layers: tuple[int, int, int]) -> dict[str, list[str]]:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from tangentlm.theory.ridge_risk import risk_bounds, training_risk
+from tangentlm.theory.ridge_risk import objective, risk_bounds, shift_of, training_risk
 
 TARGETS = ("random", "top", "bottom")
 """Targets of a draw: normal, or the eigenvector of the largest or smallest eigenvalue."""
@@ -79,3 +79,25 @@ def draw_risks(draws: int, *, n: int = 8, seed: int = 0, targets: str = "random"
         violates_printed_low=risk < table["printed_low"] * less,
         violates_printed_high=risk > table["printed_high"] * more,
     )
+
+
+def draw_objectives(draws: int, *, n: int = 8, seed: int = 0) -> pd.DataFrame:
+    """The objective of equation (6) at what equation (9) offers, and with n sigma on the diagonal.
+
+    Args:
+        draws: How many kernels G G^T / n with normal G, (n, n), normal targets, and sigma a power
+            of ten from 1e-4 to 1.
+        n: Samples of a kernel.
+        seed: Of the draws.
+
+    Returns:
+        A row a draw: ``sigma``, ``printed`` and ``least``.
+    """
+    rng = np.random.default_rng(seed)
+    rows = []
+    for _ in range(draws):
+        G, y, sigma = rng.normal(size=(n, n)), rng.normal(size=n), 10.0 ** rng.uniform(-4, 0)
+        K = G @ G.T / n
+        least = objective(K, y, shift_of(sigma, n), sigma)
+        rows.append((sigma, objective(K, y, sigma, sigma), least))
+    return pd.DataFrame(rows, columns=["sigma", "printed", "least"])
