@@ -17,9 +17,8 @@ from tangentlm.analysis.estimates import MIN_COUNT
 from tangentlm.analysis.intervals import interval_of_difference
 from tangentlm.analysis.verdicts import COMPATIBLE, DIFFERS, NOT_RUN, UNDECIDED
 from tangentlm.tomihari import measurements
-from tangentlm.tomihari.measurements import MAIN
+from tangentlm.tomihari.measurements import MAIN, PAPER_SEEDS
 
-PAPER_SEEDS = 5
 ROUNDING = 0.005
 """Of a number with three digits, relative."""
 _NUMBER = ["dataset", "method", "kernel", "quantity"]
