@@ -151,7 +151,7 @@ def test_words_of_the_shares():
         [{"claim": "19 LP-FT", "dataset": "CB", "value": -6.5, "low": -20.0, "high": 7.0}]
     )
     text = accuracy_sentence(tested, ["CB"])
-    assert "by -6.5 points on CB (-20.0 to +7.0), not told from chance" in text
+    assert "is -6.5 points on CB (-20.0 to +7.0), not told from chance" in text
     assert accuracy_sentence(tested, ["RTE"]) == ""
 
 

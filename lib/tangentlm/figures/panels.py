@@ -63,5 +63,6 @@ def panel_lines(
                     one.axvline(place, linestyle="--", linewidth=1, color=look["color"])
         one.set(title=name, xlabel=labels[0], **axis)
     axes[0, 0].set_ylabel(labels[1])
-    axes[0, -1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    if len(methods) > 1:
+        axes[0, -1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return figure

@@ -160,7 +160,7 @@ def accuracy_sentence(tested: pd.DataFrame, learned: list[str]) -> str:
     )
     clear = [Interval(row.value, row.low, row.high).excludes(0.0) for row in own.itertuples()]
     told = "" if all(clear) else ", not told from chance" if not any(clear) else ""
-    return f"Its accuracy differs from FT's by {listed}{told}."
+    return f"The accuracy of LP-FT less that of FT is {listed}{told}."
 
 
 def _opening(number: str, rows: pd.DataFrame) -> str:
