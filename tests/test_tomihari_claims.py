@@ -267,11 +267,20 @@ def test_runs_are_known_by_their_rates(monkeypatch):
     assert found["at_tenth"].tolist() == [False, True, False, True, False]
 
 
+def check_control(run, table):
+    """A control has FT's rate and batch, so that the head alone differs."""
+    assert run.learning_rate == rate_of(run.task, "FT", "roberta-base")
+    assert run.batch_size == int(table.loc[(run.task, "FT"), "batch_size"])
+
+
 def test_the_study_paper_has_the_paper_s_rates_and_batches():
     table = reported("tomihari_table6_hyperparameters").set_index(["dataset", "method"])
     runs = [run for run in load_study("paper") if run.experiment == "two_stage"]
     found = set()
     for run in runs:
+        if run.start not in ("random", "lp"):  # our controls, and heads at a given norm
+            check_control(run, table)
+            continue
         name = METHODS[run.method]
         paper = table.loc[run.task, name]
         if run.learning_rate == float(paper["learning_rate"]):
@@ -280,8 +289,8 @@ def test_the_study_paper_has_the_paper_s_rates_and_batches():
             found.add((run.task, name, run.seed))
         else:  # our control
             assert name == "LP-FT"
-            assert run.learning_rate == rate_of(run.task, "FT", "roberta-base")
-    assert len(found) == 5 * 4 * 5
+            check_control(run, table)
+    assert len(found) == 6 * 4 * 5
     assert {run.epochs for run in runs} == {10}
 
 

@@ -14,7 +14,9 @@ import pandas as pd
 from tangentlm.params import project_root
 from tangentlm.studies.collect import read_collected, read_collected_table
 
-DATASETS = {"cb": "CB", "rte": "RTE", "sst2": "SST-2", "mrpc": "MRPC", "amazon": "Amazon"}
+DATASETS = {
+    "cb": "CB", "rte": "RTE", "sst2": "SST-2", "mrpc": "MRPC", "cola": "CoLA", "amazon": "Amazon",
+}  # fmt: skip
 """The paper's names of the tasks that the studies train on."""
 SHIFTED = {"dynasent": "Dynasent", "semeval2016": "SemEval", "sst5_3way": "SST-5"}
 """Its names of the sets that models trained on Amazon are tested on, too."""
