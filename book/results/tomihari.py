@@ -188,8 +188,8 @@ readable(
 #
 # LP-FT differs from FT in three things at once: the rate (the paper's is a tenth of FT's on CB and Amazon), the norm
 # of the head, and its direction. In the paper the batch is a fourth: 8 for LP-FT, and 16 or 32 for FT on all sets but
-# PubMed (Table 6), so
-# that LP-FT takes two to four times as many steps. Ours is 8 for all. Each control changes one of the three alone.
+# PubMed (Table 6), so that LP-FT takes two to four times as many steps. Ours is 8 for all. Each control changes one
+# of the three alone.
 
 # %% tags=["hide-input"]
 readable(ratios)
