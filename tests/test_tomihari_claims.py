@@ -302,6 +302,72 @@ def test_the_ledger_has_every_number_of_the_paper_once():
     assert set(ledger["verdict"]) == {NOT_RUN}
 
 
+def test_our_numbers_stand_beside_the_paper_s_own(monkeypatch):
+    """Every kind of number of a made-up study has its place, and only the main rate counts."""
+    main = {"seed": 1, "main": True, "stage": "tuned", "samples": "test", "run": "a"}
+    features = [
+        {**main, "dataset": "CoLA", "name": "LP-FT", "CS": 0.5, "Diff": 2.0, "FDR_pinv": 3.0,
+         "accuracy": 80.0, "matthews": 57.0},
+        {**main, "dataset": "CoLA", "name": "LP-FT", "stage": "probe", "CS": 0.7, "Diff": 0.0,
+         "FDR_pinv": 1.0, "accuracy": 70.0, "matthews": 46.0},
+        {**main, "dataset": "CoLA", "name": "FT", "main": False, "CS": 0.1, "Diff": 9.0,
+         "FDR_pinv": 9.0, "accuracy": 9.0, "matthews": 9.0},
+        {**main, "dataset": "CB", "name": "FT", "CS": 0.4, "Diff": 20.0, "FDR_pinv": 5.0,
+         "accuracy": 81.0},
+    ]  # fmt: skip
+    heads = [{**main, "dataset": "CB", "name": "FT", "initial_norm": 0.9, "probe_norm": 24.0,
+              "tuned_norm": 1.0}]  # fmt: skip
+    errors = [{**main, "dataset": "CB", "name": "FT", "kind": "ECE", "without": 15.0,
+               "scaled": 14.0}]  # fmt: skip
+    kernel = [
+        {"dataset": "CB", "seed": 1, "run": "k", "method": "LP-FT", "kernel": "F", "rank": 344,
+         "frobenius": 7e6, "train_rows": 100.0, "test_rows": 86.0},
+        {"dataset": "CB", "seed": 1, "run": "k", "method": "", "kernel": "P", "rank": 18,
+         "frobenius": 5e4, "train_rows": 87.0, "test_rows": 79.0},
+    ]  # fmt: skip
+    ratios = [
+        {"dataset": "CB", "seed": 1, "run": "k", "method": "LP-FT", "start": start, "way": "kernel",
+         "ft_ratio": value}
+        for start, value in (("lp", 1.0), ("lp-at-initial-norm", 0.6))
+    ]  # fmt: skip
+    tables = {"kernels": kernel, "ft_ratios": ratios}
+    for name, rows in (("measured", features), ("runs", heads), ("calibrations", errors)):
+        monkeypatch.setattr(measurements, name, lambda study, rows=rows: pd.DataFrame(rows))
+    monkeypatch.setattr(measurements, "kernels", lambda study, name: pd.DataFrame(tables[name]))
+    ledger = compare("any")
+    assert len(ledger) == 633
+    place = ["table", "dataset", "method", "kernel", "quantity"]
+    ours = ledger.dropna(subset="ours").set_index(place)["ours"].to_dict()
+    assert ours == {
+        (8, "CoLA", "LP-FT", "", "matthews"): 57.0,
+        (8, "CoLA", "LP", "", "matthews"): 46.0,
+        (12, "CoLA", "LP-FT", "", "Diff(F)"): 2.0,
+        (1, "CB", "FT", "", "CS(F)"): 0.4,
+        (1, "CB", "FT", "", "Diff(F)"): 20.0,
+        (1, "CB", "FT", "", "FDR(F)"): 5.0,
+        (1, "CB", "FT", "", "Norm(C)"): 1.0,
+        (1, "CB", "Pre-trained", "", "Norm(C)"): 0.9,
+        (1, "CB", "LP", "", "Norm(C)"): 24.0,
+        (8, "CB", "FT", "", "accuracy"): 81.0,
+        (12, "CB", "FT", "", "Diff(F)"): 20.0,
+        (13, "CB", "FT", "", "Norm(C)"): 1.0,
+        (13, "CB", "Pre-trained", "", "Norm(C)"): 0.9,
+        (13, "CB", "LP", "", "Norm(C)"): 24.0,
+        (14, "CB", "FT", "", "ECE w/o TS"): 15.0,
+        (14, "CB", "FT", "", "ECE w/ TS"): 14.0,
+        (14, "CB", "FT", "", "ECE improvement"): 1.0,
+        (2, "CB", "LP-FT", "FT_E", "Rank"): 344,
+        (2, "CB", "LP-FT", "FT_E", "FN"): 7e6,
+        (2, "CB", "LP-FT", "FT_E", "Acc train"): 100.0,
+        (2, "CB", "LP-FT", "FT_E", "Acc test"): 86.0,
+        (2, "CB", "-", "Pre-train_E", "Rank"): 18,
+        (2, "CB", "-", "Pre-train_E", "FN"): 5e4,
+        (2, "CB", "-", "Pre-train_E", "Acc train"): 87.0,
+        (2, "CB", "-", "Pre-train_E", "Acc test"): 79.0,
+        (2, "CB", "LP-FT", "", "FT Ratio"): 1.0,
+    }
+
+
 def test_improvements_in_print_are_their_differences():
     """What shows that the transcription has no slips."""
     paper = reported().set_index(["table", "dataset", "method", "quantity"])["mean"]
