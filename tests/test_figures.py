@@ -143,6 +143,34 @@ def test_spread_lines_stand_side_by_side():
     np.testing.assert_allclose(second[0], [[1.045, 80]])
 
 
+def test_panel_lines_have_a_panel_a_data_set_and_dashed_marks():
+    table = pd.DataFrame(
+        {
+            "norm": [1.0, 1.0, 10.0, 1.0],
+            "Diff": [60.0, 70.0, 50.0, 80.0],
+            "head": ["a", "a", "a", "b"],
+            "data": ["X", "X", "X", "Y"],
+        }
+    )
+    marks = pd.DataFrame({"norm": [3.0], "head": ["b"], "data": ["Y"]})
+    figure = figures.panel_lines(
+        table, "norm", "Diff", "head", "data", labels=LABELS, marks=marks, xscale="log"
+    )
+    left, right = figure.axes
+    assert [left.get_title(), right.get_title()] == ["X", "Y"]
+    assert (left.get_xlabel(), left.get_ylabel()) == LABELS
+    assert legend(right) == ["a", "b"]
+    assert {axes.get_xscale() for axes in figure.axes} == {"log"}
+    first = next(error_bars(left))
+    np.testing.assert_allclose(first[0], [[1, 65], [10, 50]])
+    spread = np.std([60, 70], ddof=1)
+    np.testing.assert_allclose(first[1][0][:, 1], [65 - spread, 65 + spread])
+    dashed = [line for line in right.lines if line.get_linestyle() == "--"]
+    assert [line.get_xdata()[0] for line in dashed] == [3.0]
+    colours = [colour for _, _, colour in error_bars(right)]
+    assert to_hex(dashed[0].get_color()) == colours[1]
+
+
 def test_differences_beyond_their_interval_stand_out():
     table = pd.DataFrame(
         {"share": [10.0, 20.0, 5.0], "mean": [1.0, -3.0, 0.5], "interval": [2.0, 1.0, np.nan]},
@@ -282,6 +310,7 @@ def test_matrix_product_shows_both_factors_and_what_they_make():
     "draw",
     [
         lambda table: figures.spread_lines(table, "x", "y", "by", labels=LABELS),
+        lambda table: figures.panel_lines(table, "x", "y", "by", "panel", labels=LABELS),
         lambda table: figures.differences(table, labels=LABELS),
         lambda table: figures.stacked_bars(table, "share"),
         lambda table: figures.selection_grid(table, "x", "y"),
@@ -292,7 +321,7 @@ def test_matrix_product_shows_both_factors_and_what_they_make():
         lambda table: figures.matrix_product((np.ones((3, 2)), np.ones((3, 2))), ("", "", "")),
     ],
     ids=[
-        "spread lines", "differences", "stacked bars", "selection grid", "heat map",
+        "spread lines", "panel lines", "differences", "stacked bars", "selection grid", "heat map",
         "no finite number", "no positive number", "empty factor", "factors do not fit",
     ],
 )  # fmt: skip

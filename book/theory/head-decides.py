@@ -35,6 +35,12 @@
 # - what is left of this after an epoch, and with Adam.
 #
 # **Before you start**: read {doc}`/book/theory/kernel-behavior`. {doc}`/book/theory/where-kernel-lives` helps.
+#
+# This is the first of five chapters on LP-FT. {doc}`/book/theory/orthogonal-inputs` says why one would probe first,
+# {doc}`/book/theory/head-growth` why probing makes a large head, {doc}`/book/theory/lora-share` what is different
+# with LoRA, and {doc}`/book/theory/probe-stationarity` what a probed head has that has nothing to do with its norm.
+# They can be read in any order after this one. {doc}`/book/experiments/two_stage` is the recipe in code, and
+# {doc}`/book/results/tomihari` has the runs.
 
 # %% [markdown]
 # ## The stage

@@ -14,6 +14,7 @@ from tangentlm.figures.forest import forest
 from tangentlm.figures.foretold import foretold_panels
 from tangentlm.figures.links import data_link
 from tangentlm.figures.matrices import heat_map, kernel_matrix, matrix_product, selection_grid
+from tangentlm.figures.panels import panel_lines
 from tangentlm.figures.power_laws import power_laws
 from tangentlm.figures.ranges import ranges
 from tangentlm.figures.relations import relations
@@ -34,6 +35,7 @@ __all__ = [
     "kernel_matrix",
     "lines",
     "matrix_product",
+    "panel_lines",
     "point_panels",
     "power_laws",
     "pretraining_curve",

@@ -9,16 +9,18 @@ learns nothing, it is no wonder that it moves little.
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from tangentlm.analysis.intervals import interval_of_mean
-from tangentlm.analysis.verdicts import HOLDS, NOT_RUN, VERDICTS, too_few
+from tangentlm.analysis.verdicts import HOLDS, NOT_RUN, VERDICTS, Interval, too_few
 from tangentlm.tomihari import measurements
 from tangentlm.tomihari.evidence import Evidence
-from tangentlm.tomihari.statements import CLAIMS, LEARNS
+from tangentlm.tomihari.statements import CLAIMS, LEARNS, SEEDS
 from tangentlm.tomihari.statistics import detectable, frame
 
-SEEDS = "seeds"
+NO_RATIO = "no comparison"
+"""The verdict where one of two numbers is zero with every seed, so that they have no ratio."""
 
 
 def judge_claims(study: str) -> pd.DataFrame:
@@ -30,7 +32,8 @@ def judge_claims(study: str) -> pd.DataFrame:
     Returns:
         ``claim``, ``says``, ``where``, ``least`` and ``most`` (between which it holds),
         ``dataset``, ``seeds``, ``value`` (the mean), ``low``, ``high``, ``detectable`` and
-        ``verdict``; a claim without runs has one row, "not run".
+        ``verdict``; a claim without runs has one row, "not run". Seeds without a finite number are
+        left out; where there are no others the verdict is "no comparison".
     """
     evidence = Evidence.of(study)
     rows: list[dict[str, object]] = []
@@ -43,12 +46,16 @@ def judge_claims(study: str) -> pd.DataFrame:
         if values.empty:
             rows.append({**about, "verdict": NOT_RUN})
         for dataset, group in values.groupby("dataset", sort=False):
-            mean = interval_of_mean(group["value"])
+            finite = group["value"][np.isfinite(group["value"])]
+            if finite.empty:
+                rows.append({**about, "dataset": dataset, "verdict": NO_RATIO})
+                continue
+            mean = interval_of_mean(finite)
             rows.append(
                 {
-                    **about, "dataset": dataset, "seeds": len(group), "value": mean.estimate,
-                    "low": mean.low, "high": mean.high, "detectable": detectable(group["value"]),
-                    "verdict": mean.verdict(claim.low, claim.high, SEEDS),
+                    **about, "dataset": dataset, "seeds": len(finite), "value": mean.estimate,
+                    "low": mean.low, "high": mean.high, "detectable": detectable(finite),
+                    "verdict": claim.verdict(mean),
                 }
             )  # fmt: skip
     of_claim = ["claim", "says", "where", "least", "most"]
@@ -60,17 +67,25 @@ def paper_says() -> pd.DataFrame:
     """The same numbers, of the paper's own means.
 
     Returns:
-        ``claim``, ``dataset``, ``value`` and ``holds``: whether the mean is between the bounds;
-        what its spread allows to say is not in it.
+        ``claim``, ``dataset``, ``value``, ``holds`` (whether the mean is between the bounds), and
+        where the paper prints standard deviations ``low``, ``high`` and ``verdict``: what Welch's
+        95 % interval of its five seeds allows to say.
     """
     printed_numbers = measurements.reported()
     rows = []
     for claim in CLAIMS:
         if claim.paper is None:
             continue
+        halves = None if claim.paper_half is None else claim.paper_half(printed_numbers)
         for dataset, value in claim.paper(printed_numbers).dropna().items():
-            inside = claim.low <= value <= claim.high and value != 0
-            rows.append({"claim": claim.name, "dataset": dataset, "value": value, "holds": inside})
+            row = {
+                "claim": claim.name, "dataset": dataset, "value": value,
+                "holds": claim.allows(value),
+            }  # fmt: skip
+            if halves is not None:
+                spread = Interval(value, value - halves[dataset], value + halves[dataset])
+                row |= {"low": spread.low, "high": spread.high, "verdict": claim.verdict(spread)}
+            rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -94,24 +109,34 @@ def claims_in_short(tested: pd.DataFrame) -> pd.DataFrame:
         tested: From ``judge_claims``; the sets on which FT does not learn are left out before.
 
     Returns:
-        ``claim``, ``says``, ``where``, ``paper`` (e.g. "8 of 9") and the names of the data sets by
-        verdict.
+        ``claim``, ``says``, ``where``, ``paper`` (on how many data sets it is true of the means,
+        e.g. "8 of 9"), ``beyond chance`` (on how many its spread carries it, where it prints one)
+        and the names of our data sets by verdict.
     """
-    of_paper = paper_says().groupby("claim")["holds"].agg(["sum", "size"])
-    counted = of_paper["sum"].astype(str) + " of " + of_paper["size"].astype(str)
-    names = [*(v for v in VERDICTS if v != too_few()), too_few(SEEDS)]
+    counts = {
+        claim: {
+            "paper": f"{rows['holds'].sum()} of {len(rows)}",
+            "beyond chance": ""
+            if rows["verdict"].isna().all()
+            else str(rows["verdict"].eq(HOLDS).sum()),
+        }
+        for claim, rows in paper_says().groupby("claim")
+    }
+    names = [*(v for v in VERDICTS if v != too_few()), too_few(SEEDS), NO_RATIO]
     rows = []
     for claim in CLAIMS:
         own = tested[tested["claim"] == claim.name]
         by_verdict = {
             name: ", ".join(own[own["verdict"] == name]["dataset"].dropna()) for name in names
         }
-        if own["verdict"].eq(NOT_RUN).any() or own.empty:
+        if own.empty:
+            by_verdict[NOT_RUN] = "where FT learns"
+        elif own["verdict"].eq(NOT_RUN).any():
             by_verdict[NOT_RUN] = "all"
         rows.append(
             {
                 "claim": claim.name, "says": claim.says, "where": claim.where,
-                "paper": counted.get(claim.name, ""), **by_verdict,
+                **counts.get(claim.name, {"paper": "", "beyond chance": ""}), **by_verdict,
             }
         )  # fmt: skip
     return pd.DataFrame(rows)

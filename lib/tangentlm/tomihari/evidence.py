@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from tangentlm.analysis.intervals import interval_of_difference
 from tangentlm.tomihari import measurements
+from tangentlm.tomihari.measurements import PAPER_SEEDS
 from tangentlm.tomihari.statistics import kernel_value, norm_scaling, of_method, tuned_test
 
 
@@ -76,6 +78,7 @@ def printed(
     method: str,
     quantity: str,
     kernel: str = "",
+    column: str = "mean",
 ) -> pd.Series:
     """The paper's means of a quantity of a method, by data set.
 
@@ -85,6 +88,7 @@ def printed(
         method: The paper's name.
         quantity: Likewise.
         kernel: Likewise.
+        column: ``"mean"``, or ``"std"`` for the standard deviations.
 
     Returns:
         Values with the index ``dataset``.
@@ -92,7 +96,7 @@ def printed(
     wanted = (numbers,) if isinstance(numbers, int) else numbers
     chosen = table[table["table"].isin(wanted) & (table["method"] == method)]
     chosen = chosen[(chosen["quantity"] == quantity) & (chosen["kernel"] == kernel)]
-    return chosen.drop_duplicates("dataset").set_index("dataset")["mean"]
+    return chosen.drop_duplicates("dataset").set_index("dataset")[column]
 
 
 def printed_ratio(
@@ -125,6 +129,32 @@ def printed_difference(
         return values if only is None else values[values.index.isin(only)]
 
     return difference
+
+
+def printed_half(
+    numbers: int | tuple[int, ...], first: str, second: str, quantities: tuple[str, ...]
+) -> Paper:
+    """Half the width of the interval of ``printed_difference``: Welch's, of the paper's seeds."""
+
+    def half(table: pd.DataFrame) -> pd.Series:
+        stds = pd.concat(
+            [
+                pd.concat(
+                    [
+                        printed(table, numbers, name, quantity, column="std")
+                        for name in (first, second)
+                    ],
+                    axis=1,
+                )
+                for quantity in quantities
+            ]
+        )
+        return stds.apply(
+            lambda row: interval_of_difference(0.0, tuple(row), (PAPER_SEEDS, PAPER_SEEDS)).half,
+            axis=1,
+        )
+
+    return half
 
 
 def printed_kernels(first: tuple[str, str], second: tuple[str, str], quantity: str) -> Paper:

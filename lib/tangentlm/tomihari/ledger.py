@@ -8,6 +8,7 @@ half a percent for the paper's rounding.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,13 +18,16 @@ from tangentlm.analysis.estimates import MIN_COUNT
 from tangentlm.analysis.intervals import interval_of_difference
 from tangentlm.analysis.verdicts import COMPATIBLE, DIFFERS, NOT_RUN, UNDECIDED
 from tangentlm.tomihari import measurements
-from tangentlm.tomihari.measurements import MAIN
+from tangentlm.tomihari.measurements import MAIN, PAPER_SEEDS
 
-PAPER_SEEDS = 5
 ROUNDING = 0.005
 """Of a number with three digits, relative."""
 _NUMBER = ["dataset", "method", "kernel", "quantity"]
-_FEATURES = {"CS": "CS(F)", "Diff": "Diff(F)", "FDR_pinv": "FDR(F)", "accuracy": "accuracy"}
+_FEATURES = {
+    "CS": "CS(F)", "Diff": "Diff(F)", "FDR_pinv": "FDR(F)", "accuracy": "accuracy",
+    "matthews": "matthews",
+}  # fmt: skip
+_ANSWERS = ("accuracy", "matthews")
 _ERRORS = {"without": "w/o TS", "scaled": "w/ TS", "improvement": "improvement"}
 _KERNELS = {"P": "Pre-train_E", "F": "FT_E", "NTK": "NTK"}
 _FACTS = {
@@ -60,10 +64,12 @@ def _of_features(study: str) -> Iterator[tuple[Any, ...]]:
     main = table[table[MAIN].astype(bool) & ~table["samples"].isin(["train", "dev"])]
     for row in main.itertuples():
         for column, quantity in _FEATURES.items():
-            value = getattr(row, column)
+            value = getattr(row, column, math.nan)
+            if math.isnan(value):  # records from before there was such a column
+                continue
             if row.stage == "tuned":
                 yield _row(row, row.name, quantity, value)
-            elif quantity == "accuracy":
+            elif quantity in _ANSWERS:
                 yield _row(row, "LP", quantity, value)
             elif quantity != "Diff(F)":  # linear probing leaves the features as they are
                 yield from (_row(row, method, quantity, value) for method in ("Pre-trained", "LP"))

@@ -7,21 +7,27 @@ the same on SST-2 and RTE. LP-FT at FT's own rate is the control that the paper 
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 
 from tangentlm.params import project_root
 from tangentlm.studies.collect import read_collected, read_collected_table
 
-DATASETS = {"cb": "CB", "rte": "RTE", "sst2": "SST-2", "mrpc": "MRPC", "amazon": "Amazon"}
+DATASETS = {
+    "cb": "CB", "rte": "RTE", "sst2": "SST-2", "mrpc": "MRPC", "cola": "CoLA", "amazon": "Amazon",
+}  # fmt: skip
 """The paper's names of the tasks that the studies train on."""
 SHIFTED = {"dynasent": "Dynasent", "semeval2016": "SemEval", "sst5_3way": "SST-5"}
 """Its names of the sets that models trained on Amazon are tested on, too."""
 METHODS = {"ft": "FT", "lp-ft": "LP-FT", "lora": "LoRA", "lp-lora": "LP-LoRA"}
 PAPER_MODEL = "roberta-base"
+PAPER_SEEDS = 5
+"""Behind the paper's means and standard deviations."""
 FT_RATE, LORA_RATE = 5e-5, 1e-3
 """Our rates, chosen on validation."""
-MAIN, AT_FT_RATE = "main", "at_ft_rate"
-"""Columns of runs: is it one of the paper's tables, and has it the rate of FT?"""
+MAIN, AT_FT_RATE, AT_TENTH = "main", "at_ft_rate", "at_tenth"
+"""Columns of runs: is it one of the paper's tables, and has it the rate of FT, or a tenth of it?"""
 
 
 def reported(name: str = "tomihari") -> pd.DataFrame:
@@ -73,8 +79,9 @@ def runs(study: str) -> pd.DataFrame:
 
     Returns:
         Its collected rows with ``dataset``, ``name`` (the paper's name of the method, or that of
-        the start), and whether the rate is the ``main`` one and whether it is that of FT
-        (``at_ft_rate``); none where nothing was run.
+        the start), and whether the rate is the ``main`` one, whether it is that of FT
+        (``at_ft_rate``) and whether it is a tenth of that (``at_tenth``); none where nothing was
+        run.
     """
     table = read_collected(study, "two_stage")
     if table.empty:
@@ -85,12 +92,14 @@ def runs(study: str) -> pd.DataFrame:
         name=[METHODS.get(method, method) for method in known["method"]],
     )
     facts = list(named[["task", "model", "name", "learning_rate"]].itertuples(index=False))
+    of_ft = [rate / rate_of(task, "FT", model) for task, model, _, rate in facts]
     return named.assign(
         main=[
             name in METHODS.values() and rate == rate_of(task, name, model)
             for task, model, name, rate in facts
         ],
-        at_ft_rate=[rate == rate_of(task, "FT", model) for task, model, _, rate in facts],
+        at_ft_rate=[ratio == 1 for ratio in of_ft],
+        at_tenth=[math.isclose(ratio, 0.1) for ratio in of_ft],
     )
 
 
@@ -101,8 +110,8 @@ def measured(study: str) -> pd.DataFrame:
         study: Its name.
 
     Returns:
-        The collected table with ``task``, ``seed``, ``name``, ``start``, ``main``, ``at_ft_rate``
-        and ``dataset``, the paper's name of the test set.
+        The collected table with ``task``, ``seed``, ``name``, ``start``, ``main``, ``at_ft_rate``,
+        ``at_tenth`` and ``dataset``, the paper's name of the test set.
     """
     return _with_facts(study, "measured")
 
@@ -135,7 +144,7 @@ def _with_facts(study: str, table: str) -> pd.DataFrame:
     rows, of_runs = read_collected_table(study, f"two_stage-{table}"), runs(study)
     if rows.empty or of_runs.empty:
         return pd.DataFrame()
-    facts = of_runs[["run", "task", "seed", "dataset", "name", "start", MAIN, AT_FT_RATE]]
+    facts = of_runs[["run", "task", "seed", "dataset", "name", "start", MAIN, AT_FT_RATE, AT_TENTH]]
     both = rows.merge(facts, on="run")
     if "samples" in both:
         both["dataset"] = both["samples"].map(SHIFTED).fillna(both["dataset"])

@@ -133,7 +133,8 @@ def equal_loss_ratio(traces: pd.DataFrame) -> pd.Series:
         traces: From ``tangentlm.tomihari.measurements.traces``.
 
     Returns:
-        Values by data set and seed.
+        Values by data set and seed; an infinite one where one of the two starts below every loss
+        that the other reaches, and so has not moved at all.
     """
     values = {}
     if not traces.empty:
@@ -141,9 +142,9 @@ def equal_loss_ratio(traces: pd.DataFrame) -> pd.Series:
         for key, rows in same.groupby(_KEYS):
             both = [rows[rows["name"] == name].sort_values("epoch") for name in ("LP-FT", "FT")]
             if all(len(one) for one in both):
-                first, second = change_at_equal_loss(*both)
-                if first > 0 and second > 0:
-                    values[key] = math.log(first / second)
+                with np.errstate(divide="ignore"):
+                    first, second = np.log(change_at_equal_loss(*both))
+                values[key] = first - second
     index = pd.MultiIndex.from_tuples(list(values), names=_KEYS)
     return pd.Series(list(values.values()), index=index, dtype=float)
 
@@ -157,9 +158,11 @@ def norm_rises(traces: pd.DataFrame) -> pd.Series:
     Returns:
         Values by data set and seed.
     """
-    if traces.empty:
-        return of_method(traces, "epoch", "FT")
-    chosen = traces[(traces["name"] == "FT") & traces[MAIN].astype(bool)]
+    chosen = traces
+    if not traces.empty:
+        chosen = traces[(traces["name"] == "FT") & traces[MAIN].astype(bool)]
+    if chosen.empty:
+        return of_method(pd.DataFrame(), "epoch", "FT")
     return chosen.groupby(_KEYS)[["epoch", "weight_norm"]].apply(
         lambda rows: float(spearmanr(rows["epoch"], rows["weight_norm"]).statistic)
     )

@@ -13,7 +13,7 @@ from tangentlm.params import TwoStageRun, load_study
 from tangentlm.report.run_tables import link_to_run
 from tangentlm.report.tables import searchable, table_of
 from tangentlm.tomihari import measurements
-from tangentlm.tomihari.ledger import PAPER_SEEDS
+from tangentlm.tomihari.measurements import PAPER_SEEDS
 
 _KERNEL_NAMES = {"Pre-train_E": "P", "FT_E": "F", "NTK": "NTK", "": ""}
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from tangentlm.analysis.verdicts import FAILS, HOLDS, NOT_RUN
+from tangentlm.analysis.verdicts import FAILS, HOLDS, NOT_RUN, Interval
+from tangentlm.tomihari.claims import NO_RATIO
+from tangentlm.tomihari.shares import PARTS
 
 CONTROLS = {
     "4a": "LP-FT at the paper's ratio of rates",
@@ -16,6 +18,7 @@ CONTROLS = {
     "4c": "LP-FT at the same training loss",
     "4d": "a random head at LP's norm",
     "4e": "LP's head at the initial norm",
+    "4f": "a random head at a tenth of the rate",
 }
 """The claims whose number is the log of a ratio of changes of features, and what is beside FT."""
 
@@ -44,7 +47,9 @@ def change_ratios(tested: pd.DataFrame) -> pd.DataFrame:
 
 
 def _verdict(verdict: str) -> str:
-    words = {HOLDS: "moves them less", FAILS: "does not move them less", NOT_RUN: NOT_RUN}
+    words = {HOLDS: "moves them less", FAILS: "does not move them less"}
+    if verdict in (NOT_RUN, NO_RATIO):
+        return verdict
     return words.get(verdict, f"not told apart ({verdict})")
 
 
@@ -68,6 +73,8 @@ def _sentence(name: str, own: pd.DataFrame) -> str:
     if name not in own.index:
         return f"{subject}: not run."
     row = own.loc[name]
+    if row["verdict"] == NO_RATIO:
+        return f"{subject}: no comparison, as one starts below every loss that the other reaches."
     ends = f" (95 % interval {row['low']:.2g} to {row['high']:.2g})"
     if not math.isfinite(row["low"]):
         ends = f" ({int(row['seeds'])} seed(s), too few for an interval)"
@@ -90,11 +97,70 @@ def opening(ratios: pd.DataFrame, learned: list[str]) -> str:
         return "Nothing was run yet."
     known = run[run["data"].isin(learned)]
     told = run if known.empty else known
-    sentences = [
-        _opening(number, told[told["beside FT"] == CONTROLS[number]]) for number in ("4a", "4b")
+    main, one_rate = (told[told["beside FT"] == CONTROLS[number]] for number in ("4a", "4b"))
+    known_ratios = set(zip(main["data"], main["ratio"], strict=True))
+    other = [
+        key not in known_ratios for key in zip(one_rate["data"], one_rate["ratio"], strict=True)
     ]
+    sentences = [_opening("4a", main), _opening("4b", one_rate[other])]
     warning = "There are too few seeds for a verdict yet." if known.empty else ""
     return " ".join(filter(None, (*sentences, warning)))
+
+
+def shares_sentence(shares: pd.DataFrame, dataset: str) -> str:
+    """Norm, direction and rate of one data set as sentences.
+
+    Args:
+        shares: From ``tangentlm.tomihari.shares.change_shares``.
+        dataset: The paper's name.
+
+    Returns:
+        Text; where not all trainings were run it says so.
+    """
+    own = shares[shares["dataset"] == dataset].set_index("part")
+    if "all three" not in own.index:
+        return f"On {dataset} not all trainings were run that tell norm, direction and rate apart."
+    factors = [_factor(part, own.loc[part]) for part in PARTS[:3]]
+    text = f"On {dataset} {', '.join(factors[:2])}, and {factors[2]}."
+    if not math.isfinite(own.loc["all three", "low"]):
+        return f"{text} There are too few seeds to tell any of them from chance."
+    less = [part for part in PARTS[:3] if own.loc[part, "high"] < 1]
+    more = [part for part in PARTS[:3] if own.loc[part, "low"] > 1]
+    told = [
+        f"the {' and the '.join(names)} make{'s' * (len(names) == 1)} features move {what}"
+        for names, what in ((less, "less"), (more, "more"))
+        if names
+    ]
+    return f"{text} Beyond chance, {' and '.join(told) if told else 'none of them does anything'}."
+
+
+def _factor(part: str, row: pd.Series) -> str:
+    if row["factor"] == 1:
+        return f"the {part} is the same"
+    ends = f" ({row['low']:.2g} to {row['high']:.2g})" if math.isfinite(row["low"]) else ""
+    return f"the {part} multiplies the move by {row['factor']:.2g}{ends}"
+
+
+def accuracy_sentence(tested: pd.DataFrame, learned: list[str]) -> str:
+    """Whether LP-FT is right more often, so that nobody takes a small move for a better model.
+
+    Args:
+        tested: From ``tangentlm.tomihari.claims.judge_claims``.
+        learned: The data sets on which FT learns the task.
+
+    Returns:
+        Text; empty where nothing is known.
+    """
+    own = tested[tested["claim"].str.startswith("19 ") & tested["dataset"].isin(learned)]
+    if own.empty:
+        return ""
+    listed = "; ".join(
+        f"{row.value:+.1f} points on {row.dataset} ({row.low:+.1f} to {row.high:+.1f})"
+        for row in own.itertuples()
+    )
+    clear = [Interval(row.value, row.low, row.high).excludes(0.0) for row in own.itertuples()]
+    told = "" if all(clear) else ", not told from chance" if not any(clear) else ""
+    return f"The accuracy of LP-FT less that of FT is {listed}{told}."
 
 
 def _opening(number: str, rows: pd.DataFrame) -> str:
