@@ -1,4 +1,4 @@
-"""The paper's page in words and counts: the sentence, the table of claims, the Taylor model's gains."""
+"""The page of the paper in words and counts: sentence, claims, the Taylor model's gains."""
 
 from __future__ import annotations
 
