@@ -117,6 +117,25 @@ def test_test_rows_make_the_interval_wider_and_pairing_them_less_so(study):
     assert of(SAME, k=512)["half"] == pytest.approx(halves[16]["half"])
 
 
+def test_the_rows_of_a_taylor_model_are_paired_too(study):
+    right = {"zero_shot": "x" * 250, "linearized": "x" * 340, "tuned": "x" * 400}
+    right = {name: [letters.ljust(500, ".")] * 5 for name, letters in right.items()}
+    study.add("kernel", "sgd", around(60.0), zero_shot=50.0, test=500.0, correct=right["tuned"],
+              zero_shot_correct=right["zero_shot"])  # fmt: skip
+    tuned = {"linearized_test": 68.0, "zero_shot": 50.0, "test": 500.0, "correct": right["tuned"]}
+    study.add("finetune", "sgd", around(80.0), **tuned, linearized_correct=right["linearized"])
+    study.add("finetune", "adam", around(80.0), **tuned)  # the record does not say it
+    paired = of("the Taylor model follows SGD-FT")
+    assert paired["rows"] == "paired"
+    # By hand: rows with all three right, with two, with one and with none.
+    of_rows = np.repeat([0.0, 50.0, -50.0, 0.0], [250, 90, 60, 100])
+    least = 1.96 * np.std(of_rows, ddof=1) / np.sqrt(500)
+    assert least < paired["half"] < 1.2 * least  # the rest is the splits'
+    unpaired = of("the Taylor model follows Adam-FT")
+    assert unpaired["rows"] == "binomial"
+    assert unpaired["half"] > paired["half"]
+
+
 @pytest.mark.parametrize(("standard_kernel", "expected"), [(60.0, "holds"), (79.0, "fails")])
 def test_prompting_is_needed(study, standard_kernel, expected):
     study.add("finetune", "sgd", around(85.0))
