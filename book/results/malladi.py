@@ -354,7 +354,7 @@ figures.data_link(counts, "malladi-table-1")
 # k = 64 dev has what is left of the rarest class). A test set of the study *pocket* has at most 500 rows.
 
 # %% tags=["hide-input"]
-from tangentlm.malladi.setup import grid_values, tasks_and_prompts
+from tangentlm.malladi.setup import at_the_edge, grid_values, tasks_and_prompts
 
 TASKS = "sst2 sst5 mr cr mpqa subj trec agnews mnli snli qnli rte mrpc qqp"
 tasks = readable(
@@ -382,6 +382,23 @@ folded(tasks, "Tasks, prompts and rows")
 # %% tags=["hide-input"]
 grids = ["malladi", "pocket", "pocket-64", "pocket-512", "quick", "brief"]
 folded(readable(grid_values(grids)), "Values that are searched")
+
+# %% [markdown]
+# What to see: how often the best rate was the largest of those tried, so that a better one may lie beyond. The grids
+# of *pocket* have two rates a method, so the best one is always at an edge.
+
+# %% tags=["hide-input"]
+edges = at_the_edge("pocket")
+readable(
+    edges,
+    {
+        "method": "method",
+        "runs": "runs",
+        "rates": "rates tried",
+        "largest": "the largest was best",
+        "smallest": "the smallest was best",
+    },
+)
 
 # %% [markdown]
 # The scales of the maximal-update parametrization (Table 11; Table 10 of the first version) are
@@ -640,6 +657,27 @@ table_of_paper("Table 10", ["Table 10a", "Table 10b"])
 
 # %% tags=["hide-input"]
 table_of_paper("Table 12", "Table 12")
+
+# %% [markdown]
+# ### Is it the same kernel?
+#
+# That two kernels score alike does not say that they are alike. Newer records have LoRA's training kernel beside that of
+# all parameters: how far the closest multiple of the full kernel is from LoRA's, relative to it, and the alignment of
+# the two after centring. Mean over splits:
+
+# %% tags=["hide-input"]
+kernels = read_collected("pocket", "kernel")
+ALIKE = {
+    "full_scaled_error": "distance after the best scale",
+    "full_cka": "alignment (CKA)",
+}
+alike = pd.DataFrame()
+if set(ALIKE) <= set(kernels):
+    alike = kernels.dropna(subset=list(ALIKE))
+    groups = alike.groupby(["task", "k", "method"], sort=False)
+    alike = groups[list(ALIKE)].mean().assign(splits=groups.size()).reset_index()
+FACTS = {"task": "task", "k": "k", "method": "kernel", "splits": "splits"}
+readable(alike, FACTS | ALIKE)
 
 # %% [markdown]
 # ## What the paper leaves open about the solver
