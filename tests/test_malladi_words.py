@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 
 from made_up_study import MadeUpStudy
 from tangentlm.malladi.baselines import baseline_scores
+from tangentlm.malladi.claims import CLAIMS, PROPERTIES_OF
 from tangentlm.malladi.measurements import measurements
 from tangentlm.malladi.taylor import GAINS, in_all, taylor_gains
 from tangentlm.malladi.words import (
@@ -70,6 +72,16 @@ def test_what_was_found_on_the_tasks_that_are_learned(study):
     assert f"(SST-2), kernel regression scores 2.0 points {ends} less" in sentence
     assert "4.1 points (2.9 to 5.3) less" in sentence  # the paper's, from its printed means
     assert "ahead of all on 1 of 1 tasks" in found
+
+
+def test_every_claim_leads_to_a_place_on_the_page(study):
+    page = (study.root / "book" / "results" / "malladi.py").read_text(encoding="utf-8")
+    headings = re.findall(r"^# \((malladi-[\w-]+)\)=$", page, flags=re.MULTILINE)
+    titles = re.findall(r'table_of_paper\(\s*"([^":]+)', page)
+    tables = [f"malladi-{title.lower().replace(' ', '-')}" for title in titles]
+    links = {claim.shown for claims in (CLAIMS, *PROPERTIES_OF.values()) for claim in claims}
+    links |= {link.removeprefix("#") for link in three_words()[0]["link"]}
+    assert links <= {*headings, *tables}
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def _fixed(tuning: str, kernel: str) -> Claim:
         (Term(1.0, f"{tuning} ({kernel} before/after)", quantity=DISTANCE),),
         most=FIXED,
         unit="relative distance",
-        shown="malladi-table-7",
+        shown="malladi-table-7b",
     )
 
 
