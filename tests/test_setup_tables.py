@@ -1,8 +1,10 @@
 """The tables of tasks and grids say what the parameter files say."""
 
+import pandas as pd
 import pytest
 
-from tangentlm.malladi.setup import grid_values, tasks_and_prompts
+from made_up_study import MadeUpStudy
+from tangentlm.malladi.setup import at_the_edge, grid_values, tasks_and_prompts
 from tangentlm.params import load_grid
 from tangentlm.tasks import load_task
 
@@ -41,3 +43,19 @@ def test_grids_stand_side_by_side():
     assert table.loc[("kernel regression", "f0 scale"), "malladi"].endswith("10000, inf")
     quick = load_grid("quick")
     assert table.loc[("fine-tuning", "steps (in kC)"), "quick"] == str(quick.steps)
+
+
+def test_runs_that_chose_a_rate_at_the_edge_are_counted(tmp_path, monkeypatch):
+    study = MadeUpStudy(tmp_path)
+    monkeypatch.setenv("TANGENTLM_ROOT", str(tmp_path))
+    assert at_the_edge("pocket").empty
+    study.add("finetune", "sgd", [80.0] * 4, best_learning_rate=[0.1, 0.1, 0.01, 0.001])
+    study.add("finetune", "adam", [80.0], best_learning_rate=0.01)
+    runs = pd.read_csv(tmp_path / "results" / "pocket" / "finetune.csv")["run"]
+    tried = pd.MultiIndex.from_product([runs, [0.001, 0.01, 0.1]], names=["run", "learning_rate"])
+    tried.to_frame(index=False).to_csv(
+        tmp_path / "results" / "pocket" / "finetune-grid_table.csv", index=False
+    )
+    found = at_the_edge("pocket").set_index("method")
+    assert found.loc["SGD-FT"].to_dict() == {"runs": 4, "rates": 3, "largest": 2, "smallest": 1}
+    assert found.loc["Adam-FT"].to_dict() == {"runs": 1, "rates": 3, "largest": 0, "smallest": 0}

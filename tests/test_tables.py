@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from tangentlm.report.tables import readable, searchable
+from tangentlm.report.tables import folded, readable, searchable
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,21 @@ def test_a_table_has_the_columns_that_were_asked_for():
     assert "<th>of b</th><th>missing</th>" in table
     assert "<td>3</td><td></td>" in table
     assert "<td>1</td>" not in table
+
+
+def test_the_first_cell_of_a_row_leads_where_its_link_says():
+    rows = pd.DataFrame({"a": ["x", "y"], "to": ['#table-"1"', ""]})
+    table = readable(rows, {"a": "claim"}, links="to").data
+    assert '<td class="words"><a href="#table-&quot;1&quot;">x</a></td>' in table
+    assert '<td class="words">y</td>' in table
+    assert table.count("<td") == 2  # the addresses are no column
+
+
+def test_a_link_leads_into_a_folded_table_so_that_it_opens():
+    table = folded(readable(pd.DataFrame({"a": [1]})), "Long & wide", "table-2").data
+    assert "<summary>Long &amp; wide</summary>" in table
+    assert table.index("<details") < table.index('id="table-2"') < table.index("<table")
+    assert "id=" not in folded(readable(pd.DataFrame({"a": [1]})), "Long").data
 
 
 def test_no_rows_read_not_run():

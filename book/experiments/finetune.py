@@ -306,6 +306,9 @@ path = write_record(
         "diverged": sum(row["dev_score"] is None for row in found.table),
         "num_classes": the_task.num_classes,
         "correct": right_or_wrong(test_labels, finetuned.argmax(1).numpy()),
+        "linearized_correct": right_or_wrong(
+            test_labels, linearized.argmax(1).numpy()
+        ),
         "grid_table": found.table,
     },
     arrays={"finetuned_logits": finetuned, "linearized_logits": linearized},

@@ -346,6 +346,9 @@ path = write_record(
         **chosen.solver.diagnostics(),
         "num_classes": the_task.num_classes,
         "correct": right_or_wrong(labels["test"], predicted),
+        "zero_shot_correct": right_or_wrong(
+            labels["test"], logits[shots.parts["test"]].argmax(1)
+        ),
         "solvers": solvers,
     },
     arrays={"singular_values": singular, "predicted": predicted},

@@ -268,6 +268,7 @@ if not probes.empty:
 # one seed of each, and the spread over models trained alike is not known.
 
 # %% [markdown]
+# (mini-bar)=
 # ## A start from another model's encoder
 #
 # Text is not the only teacher. MiniLM's encoder was distilled from BERT and then tuned on a billion pairs of

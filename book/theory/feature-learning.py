@@ -793,7 +793,7 @@ assert adam[adam["steps"] > 1]["error"].min() > 0.1
 #   a few seeds. What is checked is each power over the widths that were fitted.
 # - The number of steps is fixed, and small. So is the data. One example a step, no momentum in SGD, no
 #   weight decay.
-# - LoRA (Appendix D.6) is not covered. The smoothed sign of Assumption D.2 g) is not tried: here the sign
+# - LoRA (Appendix D.6) is in {doc}`/book/theory/low-rank`. The smoothed sign of Assumption D.2 g) is not tried: here the sign
 #   is exact.
 #
 # ## Exercises

@@ -56,6 +56,7 @@ def baseline_scores(study: str) -> pd.DataFrame:
         score=runs["test_score"],
         rows=runs["test"],
         correct=runs.get("correct"),
+        before=runs.get("zero_shot_correct"),
     )
     given = (runs["labels"] == "given") & (runs["prompt"] == "manual")
     prompted = given & (runs["head"] == "prompt")
@@ -63,11 +64,12 @@ def baseline_scores(study: str) -> pd.DataFrame:
         name: runs[prompted & (runs["method"] == method)] for method, name in BASELINES.items()
     }
     probe = runs[given & (runs["head"] == "linear") & (runs["method"] == "sgd-last-layer")]
-    parts[PROBE] = probe.assign(score=probe["zero_shot_test"], correct=None)
+    parts[PROBE] = probe.assign(score=probe["zero_shot_test"], correct=probe["before"])
     parts[SHUFFLED] = runs[(runs["labels"] == "shuffled") & (runs["method"] == "sgd")]
     settings = pd.concat(parts.values())[_KEYS].drop_duplicates()
     full = runs[prompted & (runs["method"] == "sgd")].merge(settings, on=_KEYS)
-    parts = {BEFORE: full.assign(score=full["zero_shot_test"], correct=None), **parts, KERNEL: full}
+    before = full.assign(score=full["zero_shot_test"], correct=full["before"])
+    parts = {BEFORE: before, **parts, KERNEL: full}
     every = pd.concat([part[facts].assign(baseline=name) for name, part in parts.items()])
     titles = {task: load_task(task).title for task in every["task"].unique()}
     every = every.assign(title=every["task"].map(titles))

@@ -62,6 +62,7 @@ class Claim:
         most: The largest.
         tasks: The titles of the tasks that it is about; all where it is empty.
         unit: Of the sum.
+        shown: The part of the paper's page that has its numbers: the label to link to.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Claim:
     most: float = math.inf
     tasks: tuple[str, ...] = ()
     unit: str = "points"
+    shown: str = ""
 
 
 def _solving(kernel: str, tuning: str) -> Claim:
@@ -81,6 +83,7 @@ def _solving(kernel: str, tuning: str) -> Claim:
         "Tables 1, 2 and 10",
         (Term(1.0, kernel), Term(-SOLVES, tuning)),
         least=0.0,
+        shown="malladi-table-2a",
     )
 
 
@@ -96,6 +99,7 @@ def _following(tuning: str) -> Claim:
             Term(LINEAR - 1.0, "zero-shot", metric="accuracy"),
         ),
         least=0.0,
+        shown="malladi-table-5",
     )
 
 
@@ -107,11 +111,12 @@ def _fixed(tuning: str, kernel: str) -> Claim:
         (Term(1.0, f"{tuning} ({kernel} before/after)", quantity=DISTANCE),),
         most=FIXED,
         unit="relative distance",
+        shown="malladi-table-7b",
     )
 
 
 def _comparing(
-    name: str, first: str, second: str, where: str, *, whose: str = "our margin"
+    name: str, first: str, second: str, where: str, shown: str, *, whose: str = "our margin"
 ) -> Claim:
     return Claim(
         name,
@@ -120,11 +125,12 @@ def _comparing(
         (Term(1.0, first), Term(-1.0, second)),
         least=-SIMILAR,
         most=SIMILAR,
+        shown=shown,
     )
 
 
 def _gap_grows(
-    name: str, says: str, where: str, tasks: tuple[str, ...], setting: str, prompt: str
+    name: str, says: str, where: str, shown: str, tasks: tuple[str, ...], setting: str, prompt: str
 ) -> Claim:
     """By how much fine-tuning is further ahead of the kernel than with the manual prompt."""
     return Claim(
@@ -139,6 +145,7 @@ def _gap_grows(
         ),
         least=0.0,
         tasks=tasks,
+        shown=shown,
     )
 
 
@@ -152,20 +159,39 @@ CLAIMS = (
         "prompting is needed",
         "Without a prompt, fine-tuning is further ahead of the kernel than with one.",
         "Figure 1, Table 6",
+        "malladi-table-6a",
         PROMPTED,
         "standard",
         "",
     ),
     _comparing(
-        "SGD is as good as Adam", "SGD-FT", "Adam-FT", "Section 6, Table 2", whose="the paper's"
+        "SGD is as good as Adam",
+        "SGD-FT",
+        "Adam-FT",
+        "Section 6, Table 2",
+        "malladi-table-2a",
+        whose="the paper's",
     ),
-    _comparing("SignGD is as good as Adam", "SignGD-FT", "Adam-FT", "Table 10"),
-    _comparing("LoRA is as good as full fine-tuning", "SGD-LoRA-FT", "SGD-FT", "Table 12"),
-    _comparing("LoRA's kernel is as good as the full one", "K-LoRA-SGD", "K-SGD", "Table 12"),
+    _comparing("SignGD is as good as Adam", "SignGD-FT", "Adam-FT", "Table 10", "malladi-table-10"),
+    _comparing(
+        "LoRA is as good as full fine-tuning",
+        "SGD-LoRA-FT",
+        "SGD-FT",
+        "Table 12",
+        "malladi-table-12",
+    ),
+    _comparing(
+        "LoRA's kernel is as good as the full one",
+        "K-LoRA-SGD",
+        "K-SGD",
+        "Table 12",
+        "malladi-table-12",
+    ),
     _gap_grows(
         "null prompts lose the kernel",
         "On sentiment, the kernel falls further behind fine-tuning with a null prompt.",
         "Table 9",
+        "malladi-table-9",
         SENTIMENT,
         "prompt",
         "null",
@@ -182,3 +208,5 @@ PROPERTIES_OF = {
 }
 """Table 1 as claims, for each optimizer: the kernel solves the task, the Taylor model follows, the
 kernel is fixed."""
+DERIVED_SOLVES = _solving("K-A-SignGD", "Adam-FT")
+"""What the first of them would be along Adam with the kernel that the paper derives for it."""

@@ -36,6 +36,12 @@ _AS_THE_PAPER = r"-lora-head|-searched-once|-chi-all"
 KEYS = ["task", "title", "k", "setting", "prompt", "method", "quantity", "metric", "model"]
 """What two measurements have in common that differ in the split alone."""
 _FACTS = ["task", "title", "k", "seed", "setting", "prompt", "model", "run", "experiment", "rows"]
+_CORRECT = {
+    "test": "correct",
+    "linearized": "linearized_correct",
+    "zero_shot": "zero_shot_correct",
+}
+"""Where a record says which test rows were told rightly."""
 PERFORMANCE = "performance"
 DISTANCE = "relative kernel distance"
 DERIVATIVE = "mean output derivative"
@@ -49,8 +55,8 @@ def measurements(study: str) -> pd.DataFrame:
 
     Returns:
         A row a number: ``KEYS``, ``seed``, ``value``, ``run`` and ``experiment``; how many test
-        ``rows`` there were and, of an accuracy of the run's own method, which of them were told
-        rightly (``correct``, as ``right_or_wrong`` writes it), where the record says so. Zero-shot
+        ``rows`` there were and, of an accuracy, which of them were told rightly (``correct``, as
+        ``right_or_wrong`` writes it), where the record says so. Zero-shot
         numbers have k = 0. Tasks that are scored by F1 have their accuracy, too. Runs on shuffled
         labels are none of the paper's.
     """
@@ -73,7 +79,6 @@ def _of_experiment(study: str, experiment: str) -> list[pd.DataFrame]:
     runs = runs.assign(
         experiment=experiment,
         rows=runs.get("test", math.nan),
-        correct=runs.get("correct"),
         title=runs["task"].map(titles),
         setting=runs["head"].map({"prompt": "prompt", "linear": "standard"}),
         prompt=prompt.map(PROMPT_NAMES).where(runs["head"] == "prompt", ""),
@@ -114,11 +119,10 @@ def _scores(runs: pd.DataFrame, kind: str, method: pd.Series | str) -> list[pd.D
     if f"{kind}_accuracy" in runs:
         accuracy = _rows(runs, runs[f"{kind}_accuracy"], method, PERFORMANCE, "accuracy")
         parts.append(accuracy[runs["metric"] != "accuracy"])
-    if kind != "test":
+    right = _CORRECT[kind]
+    if right not in runs:
         return parts
-    return [
-        part.assign(correct=runs["correct"].where(part["metric"] == "accuracy")) for part in parts
-    ]
+    return [part.assign(correct=runs[right].where(part["metric"] == "accuracy")) for part in parts]
 
 
 def _distances(study: str, runs: pd.DataFrame) -> list[pd.DataFrame]:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from tangentlm.malladi.ledger import reported
+from tangentlm.malladi.measurements import METHOD_NAMES
 from tangentlm.params import load_grid
-from tangentlm.studies.collect import read_collected_table
+from tangentlm.studies.collect import read_collected, read_collected_table
 from tangentlm.tasks import load_task
 
 SOLVER = {"regularization": "lambda", "f0_scale": "f0 scale", "gamma": "gamma"}
@@ -58,6 +59,37 @@ def grid_values(grids: Sequence[str]) -> pd.DataFrame:
     table = pd.DataFrame(columns)
     table.index.names = ["method", "hyperparameter"]
     return table.reset_index()
+
+
+def at_the_edge(study: str) -> pd.DataFrame:
+    """How many fine-tunings chose the largest learning rate that they tried, or the smallest.
+
+    A best rate at the edge says that a better one may lie outside. With two rates there is nothing
+    but edges.
+
+    Args:
+        study: Its name.
+
+    Returns:
+        A row for each of the paper's methods: ``method``, ``runs``, how many ``rates`` were tried,
+        and how many runs chose the ``largest`` and the ``smallest`` of them.
+    """
+    columns = ["method", "runs", "rates", "largest", "smallest"]
+    runs = read_collected(study, "finetune")
+    tried = read_collected_table(study, "finetune-grid_table")
+    if runs.empty or tried.empty:
+        return pd.DataFrame(columns=columns)
+    rates = tried.groupby("run")["learning_rate"].agg(["min", "max", "nunique"])
+    names = [METHOD_NAMES.get(("finetune", method), "") for method in runs["method"]]
+    both = runs.assign(name=names)[["run", "name", "best_learning_rate"]].merge(rates, on="run")
+    both["largest"] = both["best_learning_rate"] == both["max"]
+    both["smallest"] = both["best_learning_rate"] == both["min"]
+    both = both[both["name"] != ""].rename(columns={"nunique": "rates", "name": "method"})
+    found = both.groupby(["method", "rates"], sort=False)
+    counts = found.agg(
+        runs=("run", "size"), largest=("largest", "sum"), smallest=("smallest", "sum")
+    )
+    return counts.reset_index()[columns]
 
 
 def _values(name: str) -> pd.Series:

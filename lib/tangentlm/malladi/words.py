@@ -23,6 +23,8 @@ IN_SHORT = tuple(claim for claim in CLAIMS if claim.name != "K-A-SignGD solves t
 """The claims of the table in short; Table 1 judges Adam by the other sign kernel."""
 PAPER_COUNT = 8
 """Of 14 tasks the paper says that they show kernel behaviour."""
+LEVEL = 0.05
+MORE_ROWS = "only more test rows, or paired ones, would decide"
 
 
 def with_interval(value: float, low: float, high: float) -> str:
@@ -55,17 +57,16 @@ def how_sure(row: Mapping[str, Any]) -> str:
     """
     if pd.isna(row.get("p")):
         return ""
-    sure = f"p {_p(row['p'])}, together {_p(row['p_together'])}"
-    power = f"half-width {row['half']:.1f}, margin {row['margin']:.1f}"
-    if row["p"] < 0.05:
-        return f"{sure}; {power}"
-    splits = row["splits_to_decide"]
-    needed = (
-        "no number of splits would decide, only more test rows"
-        if pd.isna(splits)
-        else f"{splits:.0f} splits would decide"
+    alone, all_together = row["p"] < LEVEL, row["p_together"] < LEVEL
+    sure = "sure" if all_together else "sure by itself only" if alone else "not sure"
+    line = (
+        f"{sure} (p {_p(row['p'])}, all claims together {_p(row['p_together'])}): "
+        f"{row['margin']:.1f} from the bound, ± {row['half']:.1f}"
     )
-    return f"{sure}; {power}; {needed}"
+    if alone:
+        return line
+    splits = row["splits_to_decide"]
+    return f"{line}; {MORE_ROWS if pd.isna(splits) else f'{splits:.0f} splits would decide'}"
 
 
 def _p(value: float) -> str:
@@ -84,10 +85,14 @@ def claims_in_words(
 
     Returns:
         ``claim``, ``says``, ``paper`` (what the rule gives on the paper's own numbers), ``ours``,
-        ``verdict``, ``how sure`` and ``sure together``: whether it passes Holm's procedure.
+        ``verdict``, ``how sure``, ``sure together``: whether it passes Holm's procedure, and
+        ``link``: where on the paper's page its numbers are.
     """
     found = headlines(table, learned, IN_SHORT)
-    rows = [_claim_row(row) for row in found.to_dict("records")]
+    rows = [
+        {**_claim_row(row), "link": f"#{claim.shown}"}
+        for claim, row in zip(IN_SHORT, found.to_dict("records"), strict=True)
+    ]
     rows.insert(4, _behavior_row(table, learned))
     return pd.DataFrame([*rows, _baseline_row(baselines, learned)])
 
@@ -108,7 +113,7 @@ def _claim_row(row: Mapping[Any, Any]) -> dict[str, Any]:
         "ours": ours,
         "verdict": row["verdict"],
         "how sure": how_sure(row),
-        "sure together": bool(row["p_together"] < 0.05),
+        "sure together": bool(row["p_together"] < LEVEL),
     }
 
 
@@ -128,6 +133,7 @@ def _behavior_row(table: pd.DataFrame, learned: Collection[Setting]) -> dict[str
         "verdict": verdict if count["tasks"] else NOT_RUN,
         "how sure": "the counts that the means leave open; no test" if count["tasks"] else "",
         "sure together": False,
+        "link": "#malladi-table-1",
     }
 
 
@@ -145,6 +151,7 @@ def _baseline_row(scores: pd.DataFrame, learned: Collection[Setting]) -> dict[st
         "verdict": NOT_RUN,
         "how sure": "",
         "sure together": False,
+        "link": "#malladi-baselines",
     }
     found = against_baselines(scores) if len(scores) else pd.DataFrame()
     if found.empty:
@@ -176,27 +183,34 @@ def in_one_sentence(table: pd.DataFrame, learned: Collection[Setting], claims: p
     Returns:
         A sentence, in Markdown.
     """
+    return f"{_the_gap(table, learned)}; {_the_verdicts(claims)}."
+
+
+def _the_gap(table: pd.DataFrame, learned: Collection[Setting]) -> str:
     paper = together(of_paper(GAP))
     counted = [one for one in of_runs(table, GAP) if (one.title, one.k) in learned]
     counted = [one for one in counted if one.splits >= MIN_COUNT]
     ours = together(counted)
+    if ours is None or paper is None:
+        return "Nothing was run on a task that is learned"
+    titles = ", ".join(dict.fromkeys(one.title for one in counted))
+    return (
+        f"Where our small model learns the task ({titles}), kernel regression scores "
+        f"{_of(ours)} than SGD fine-tuning; in the paper, with RoBERTa-base on all tasks, "
+        f"{_of(paper)}"
+    )
+
+
+def _the_verdicts(claims: pd.DataFrame) -> str:
     counts = claims["verdict"].value_counts()
     stood, fell, undecided, untested = (
         int(counts.get(name, 0)) for name in (HOLDS, FAILS, UNDECIDED, NOT_RUN)
     )
     together_stood = int((claims["verdict"].eq(HOLDS) & claims["sure together"]).sum())
-    said = (
+    return (
         f"of {len(claims)} claims {stood} stood by itself and {together_stood} when all are judged "
         f"together, {fell} fell, {undecided} are undecided and {untested} were not run on such a "
         "task"
-    )
-    titles = ", ".join(dict.fromkeys(one.title for one in counted))
-    if ours is None or paper is None:
-        return f"Nothing was run on a task that is learned: {said}."
-    return (
-        f"Where our small model learns the task ({titles}), kernel regression scores "
-        f"{_of(ours)} than SGD fine-tuning; in the paper, with RoBERTa-base on all tasks, it is "
-        f"{_of(paper)}; {said}."
     )
 
 
@@ -213,7 +227,7 @@ def _of(gap: Estimate) -> str:
 def what_was_found(
     table: pd.DataFrame, learned: Collection[Setting], baselines: pd.DataFrame
 ) -> str:
-    """Three sentences: the gap, what knows less, and what more test rows alone would decide.
+    """Three sentences: the gap, the verdicts on the claims, and what knows less.
 
     Args:
         table: From ``measurements``.
@@ -224,20 +238,14 @@ def what_was_found(
         Markdown.
     """
     claims = claims_in_words(table, learned, baselines)
-    first = in_one_sentence(table, learned, claims)
+    verdicts = _the_verdicts(claims)
+    waiting = int(claims["how sure"].str.contains(MORE_ROWS).sum())
+    if waiting:
+        rows = "wait for test rows, more of them or paired, not for splits"
+        verdicts += f"; of the undecided ones {waiting} {rows}"
     control = claims.iloc[-1]
     near = f" ({control['how sure']})" if control["how sure"] else ""
-    second = (
-        f"Beside baselines that know less, the kernel of all layers is {control['ours']}{near}."
-    )
+    beside = f"Beside baselines that know less, the kernel of all layers is {control['ours']}{near}"
     if control["verdict"] == NOT_RUN:
-        second = "Beside baselines that know less it has not been set on such a task."
-    open_ones = claims["how sure"].str.contains("more test rows").sum()
-    if not open_ones:
-        return f"{first} {second}"
-    wait = "claim waits" if open_ones == 1 else "claims wait"
-    third = (
-        f"What is undecided is not settled by more splits alone: {open_ones} {wait} for more "
-        "test rows."
-    )
-    return f"{first} {second} {third}"
+        beside = "Beside baselines that know less it has not been set on such a task"
+    return f"{_the_gap(table, learned)}. O{verdicts[1:]}. {beside}."

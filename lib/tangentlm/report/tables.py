@@ -52,18 +52,20 @@ def table_of(head: str, body: Sequence[str]) -> HTML:
     )
 
 
-def folded(table: HTML, title: str) -> HTML:
+def folded(table: HTML, title: str, label: str = "") -> HTML:
     """A long table that its reader opens.
 
     Args:
         table: The table.
         title: What stands there while it is folded.
+        label: What a link to it ends in. It is inside, so that the link opens the table.
 
     Returns:
         The folded table.
     """
+    inside = f'<div id="{label}">{table.data}</div>' if label else table.data
     return HTML(
-        f'<details class="folded"><summary>{html.escape(title)}</summary>{table.data}</details>'
+        f'<details class="folded"><summary>{html.escape(title)}</summary>{inside}</details>'
     )
 
 
@@ -95,13 +97,16 @@ def searchable(cells: pd.DataFrame, numbers: Collection[str]) -> HTML:
     )
 
 
-def readable(rows: pd.DataFrame, names: Mapping[str, str] | None = None) -> HTML:
+def readable(
+    rows: pd.DataFrame, names: Mapping[str, str] | None = None, *, links: str | None = None
+) -> HTML:
     """Some columns of a table under names for people; "not run" where there are no rows.
 
     Args:
         rows: Any table.
         names: The heading of each column that is shown; one that is missing stays empty. By
             default every column under its own name.
+        links: The column that says where the first cell of each row leads; empty is nowhere.
 
     Returns:
         The table, floats with three digits, whole numbers in full; columns of words are set left.
@@ -115,12 +120,12 @@ def readable(rows: pd.DataFrame, names: Mapping[str, str] | None = None) -> HTML
         f"<th{kind}>{html.escape(name)}</th>"
         for kind, name in zip(kinds, names.values(), strict=True)
     )
+    written = [[_readable_cell(value) for value in row] for row in shown.itertuples(index=False)]
+    for row, address in zip(written, rows[links] if links else (), strict=False):
+        row[0] = f'<a href="{html.escape(address)}">{row[0]}</a>' if address else row[0]
     body = [
-        "".join(
-            f"<td{kind}>{_readable_cell(value)}</td>"
-            for kind, value in zip(kinds, row, strict=True)
-        )
-        for row in shown.itertuples(index=False)
+        "".join(f"<td{kind}>{cell}</td>" for kind, cell in zip(kinds, row, strict=True))
+        for row in written
     ]
     return table_of(head, [f"<tr>{cells}</tr>" for cells in body])
 
