@@ -55,7 +55,7 @@ def made_up_forecast(texts=None, classes=CLASSES, rows=60, predictions=True):
                          4_120_000, "The mean of the last layer's hidden states.",
                          "The last three layers of the encoder, at the mean of the tokens.",
                          "{text_a} It was {mask} .", ("bad", "so", "good")),
-        settings=Settings(13, 4, 5, 3, 1000, 10.0, 2.4, 2.9,
+        settings=Settings(13, 4, 5, 3, 1000, 10.0, 1.1, 2.4, 2.9,
                           ("Cross-validation is repeated 4 times instead of 10.",),
                           {"reading": 0.2, "kernel": 31.4}),
         scores=(

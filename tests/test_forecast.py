@@ -19,7 +19,7 @@ from tangentlm.forecast import answer
 from tangentlm.forecast.bootstrap import Bootstrap
 from tangentlm.forecast.comparison import Comparison
 from tangentlm.forecast.cross_validation import folds_of, nested_predictions
-from tangentlm.forecast.forecast import forecast
+from tangentlm.forecast.forecast import compute
 from tangentlm.forecast.layers import layers_of
 from tangentlm.forecast.learners import BagOfWords, KernelRegression, Probe
 from tangentlm.forecast.learning_curve import curve_of, power_law, stratified_order, thinned
@@ -33,6 +33,7 @@ from tangentlm.forecast.plan import (
     make_plan,
     sample_rows,
 )
+from tangentlm.forecast.prepare import prepare
 from tangentlm.forecast.problem import PLAIN_WORDS, make_problem
 from tangentlm.forecast.representers import representers
 from tangentlm.forecast.result import Difference, Past, Score, Suspects
@@ -330,7 +331,7 @@ class TestLayers:
 
 
 class TestPlan:
-    TIMINGS = Timings(20.0, 0.1, 1e-4, repeat=40.0, solves=10.0, rows=500)
+    TIMINGS = Timings(20.0, 0.1, 1e-4, folds=4.0, fits=0.072, solves=8e-8, rows=500)
 
     @pytest.mark.parametrize("budget", [60.0, 150.0, 400.0, 4000.0])
     def test_it_fits_a_budget(self, budget):
@@ -484,7 +485,8 @@ def test_without_records_there_are_no_past_tasks(tmp_path):
 def test_a_forecast_from_end_to_end():
     texts = reviews(40)
     test = dataclasses.replace(reviews(44), rows=tuple(range(44)))
-    found = forecast(texts, model="pocket-xs", test=test, budget=0.4, progress=False)
+    prepared = prepare(texts, test, model="pocket-xs", budget=0.4, progress=False)
+    found = compute(prepared, progress=False)
     assert [score.method for score in found.scores] == [
         "majority", "bag of words", "zero-shot", "probe", "kernel regression",
     ]  # fmt: skip
@@ -508,7 +510,10 @@ def test_a_forecast_from_end_to_end():
 def test_seeds_decide_everything():
     texts = reviews(24)
     first, second = (
-        forecast(texts, model="pocket-xs", budget=0.2, progress=False, seed=5) for _ in range(2)
+        compute(
+            prepare(texts, model="pocket-xs", budget=0.2, progress=False, seed=5), progress=False
+        )
+        for _ in range(2)
     )
     assert first.suspects == second.suspects
     assert first.scores[2] == second.scores[2]
@@ -520,9 +525,9 @@ def test_seeds_decide_everything():
 def test_one_class_is_refused():
     texts = dataclasses.replace(reviews(12), labels=(0,) * 12)
     with pytest.raises(InputError, match="two classes"):
-        forecast(texts, model="pocket-xs", progress=False)
+        prepare(texts, model="pocket-xs", progress=False)
 
 
 def test_a_handful_of_rows_is_refused():
     with pytest.raises(InputError, match="10 rows at least"):
-        forecast(reviews(9), model="pocket-xs", progress=False)
+        prepare(reviews(9), model="pocket-xs", progress=False)

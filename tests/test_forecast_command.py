@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pandas as pd
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from made_up_forecast import made_up_forecast
 from tangentlm.__main__ import main
 from tangentlm.errors import InputError
-from tangentlm.forecast import command
+from tangentlm.forecast import forecast, prepare
 from tangentlm.params import ForecastRun, load_study, make_run
 from tangentlm.studies.identity import UNKNOWN, identity
 from tangentlm.tasks import load_task, read_part
@@ -86,15 +87,19 @@ def test_the_answer_and_the_two_files_come_last(here, capsys, monkeypatch):
     found = made_up_forecast()
     given = {}
     monkeypatch.setattr(
-        command, "prepare", lambda file, **options: given.update(options, file=file)
+        prepare, "prepare", lambda *texts, **options: given.update(options, texts=texts)
     )
-    monkeypatch.setattr(command, "compute", lambda prepared: found)
+    monkeypatch.setattr(forecast, "compute", lambda prepared: found)
     options = ["--label-column", "class", "--label-words", "good, bad", "--budget", "2.5"]
     assert main(["forecast", "mine.csv", *options, "--out", "my.html"]) == 0
     assert capsys.readouterr().out.splitlines()[1:] == [*found.answer, "", "my.html", "my.json"]
+    assert given.pop("started") < time.perf_counter()
+    texts, tested = given.pop("texts")
+    assert texts.columns == {"text_column": "review", "label_column": "class"}
+    assert tested is None
     assert given == {
-        "file": "mine.csv", "columns": {"label_column": "class"}, "model": "pocket", "test": None,
-        "template": None, "label_words": ["good", "bad"], "budget": 2.5, "seed": 13,
+        "model": "pocket", "template": None, "label_words": ["good", "bad"], "budget": 2.5,
+        "seed": 13,
     }  # fmt: skip
     assert json.loads((here / "my.json").read_text())["answer"] == list(found.answer)
 

@@ -8,7 +8,9 @@ import warnings
 
 import datasets
 import pandas as pd
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from tangentlm.errors import InputError
 from tangentlm.tasks.classes import class_name
@@ -175,7 +177,15 @@ BROKEN = {
     "no rows": ("a.csv", "text,label\n", "labelled texts: 0; at least two"),
     "one row": ("a.csv", "text,label\na,1\n,0\n", "labelled texts: 1; at least two"),
     "twins": ("a.csv", "text,label,text\na,1,b\n", "2 columns are called 'text'"),
-    "other form": ("a.xlsx", "PK", r"a\.xlsx ends in none of \.csv, \.tsv, \.jsonl, "),
+    "other form": ("a.docx", "PK", r"a\.docx ends in none of \.csv, \.tsv, \.jsonl, "),
+    "spreadsheet": ("a.XLSX", b"PK\x03\x04", "a.XLSX is a spreadsheet; save it there as CSV"),
+    "old spreadsheet": ("a.xls", b"\xd0\xcf\x11\xe0", "a.xls is a spreadsheet; save it there"),
+    "spreadsheet in disguise": ("a.csv", b"PK\x03\x04\x14\x00", "is a spreadsheet or a packed fol"),
+    "parquet in disguise": ("a.jsonl", FRAME.to_parquet(), "is a file of Parquet, whatever"),
+    "picture": ("a.csv", bytes(range(256)) * 9, "begins with NUL characters: it is no text"),
+    "utf-16 without a mark": ("a.csv", CSV.encode("utf-16-le"), "begins with NUL characters"),
+    "no names": ("a.csv", "fine film,1\ndull,0\nslow,1\nbad,0\n", "no names of columns, as '1' st"),
+    "no names, label first": ("a.tsv", "spam\twin\nham\thi\nspam\tbuy\n", "as 'spam' stands"),
     "no ending": ("data", "text,label\na,1\n", "ends in none of"),
     "cut line": ("a.jsonl", '{"text": "a", "label": 1}\n{"text": "b"\n', "line 2: not JSON"),
     "no object": ("a.jsonl", '{"text": "a", "label": 1}\n\n["b", 1]\n', "line 3: not an object"),
@@ -188,7 +198,7 @@ BROKEN = {
     "one object": ("a.json", '{"text": "a", "label": 1}', "one object, but not a list"),
     "unequal columns": ("a.json", '{"text": ["a", "b"], "label": [1]}', "one object, but not a"),
     "no parquet": ("a.parquet", "text,label\n", "a.parquet is not Parquet"),
-    "cut gzip": ("a.csv", gzip.compress(CSV.encode())[:-9], "no column is called"),
+    "gzip in disguise": ("a.csv", gzip.compress(CSV.encode()), "is packed by gzip, whatever its"),
     "no text": ("a.jsonl", lines({"text": {"a": 1}, "label": 0}), "line 1, column 'text': .* not"),
     "many labels": ("a.jsonl", lines({"text": "a", "label": [0, 1]}), r"\[0, 1\] is not a single"),
 }  # fmt: skip
@@ -198,6 +208,53 @@ BROKEN = {
 def test_broken_file_ends_in_one_line_that_names_the_place(tmp_path, case):
     name, content, match = BROKEN[case]
     refused(match, read, tmp_path, name, content)
+
+
+def test_names_that_are_values_too_are_names_where_they_are_known(tmp_path):
+    content = "text,spam\nbuy,spam\nhi,ham\nwin,spam\nbye,ham\n"
+    assert read(tmp_path, "a.csv", content).classes == ("ham", "spam")
+    found = read(tmp_path, "a.csv", content.replace("text", "x"), text_column="x")
+    assert found.texts == ("buy", "hi", "win", "bye")
+    refused("'x' stands in its column again", read, tmp_path, "a.csv", "x,y\nx,1\na,0\n")
+    rows = lines({"x": "x", "y": 1}, {"x": "a", "y": 0})
+    refused("no column is called", read, tmp_path, "a.jsonl", rows)
+
+
+def test_columns_of_parquet_may_have_numbers_for_names(tmp_path):
+    frame = pd.DataFrame({0: TEXTS, 1: [*"abab"]})
+    frame.to_parquet(tmp_path / "a.parquet")
+    found = read_labelled(tmp_path / "a.parquet", text_column="0", label_column="1")
+    assert (found.texts, found.labels) == (TEXTS, (0, 1, 0, 1))
+    refused("the columns are '0', '1'", read_labelled, tmp_path / "a.parquet")
+
+
+def test_other_columns_of_parquet_are_no_hindrance(tmp_path):
+    others = {"when": pd.date_range("2020", periods=4), "vector": [[0.5, 1.0]] * 4, "n": range(4)}
+    FRAME.assign(**others).to_parquet(tmp_path / "a.parquet")
+    assert read_labelled(tmp_path / "a.parquet").texts == TEXTS
+    for column in ("when", "n"):
+        assert len(read_labelled(tmp_path / "a.parquet", text_column=column).texts) == 4
+    refused("row 1, column 'vector': .* is not a text", read_labelled, tmp_path / "a.parquet",
+            text_column="vector")  # fmt: skip
+    refused("row 1, column 'vector': .* is not a single label", read_labelled,
+            tmp_path / "a.parquet", label_column="vector")  # fmt: skip
+
+
+def test_a_number_that_is_no_class_of_the_file_is_named(tmp_path):
+    names = datasets.ClassLabel(names=["1", "good"])
+    features = datasets.Features({"text": datasets.Value("string"), "label": names})
+    data = datasets.Dataset.from_dict({"text": TEXTS, "label": [0, 1, 0, 1]}, features=features)
+    data.to_parquet(tmp_path / "a.parquet")
+    assert read_labelled(tmp_path / "a.parquet").labels == (0, 1, 0, 1)  # 1 is a number first
+    schema = parquet.read_schema(tmp_path / "a.parquet")
+    for number in (2, -2):
+        table = pa.table({"text": TEXTS, "label": [0, 1, number, 1]})
+        parquet.write_table(table.replace_schema_metadata(schema.metadata), tmp_path / "b.parquet")
+        refused(f"row 3, column 'label': '{number}' is no class: .* numbers 0 to 1 alone",
+                read_labelled, tmp_path / "b.parquet")  # fmt: skip
+    table = pa.table({"text": TEXTS, "label": ["good", "0", "good", "0"]})
+    parquet.write_table(table.replace_schema_metadata(schema.metadata), tmp_path / "c.parquet")
+    assert read_labelled(tmp_path / "c.parquet").labels == (1, 0, 1, 0)
 
 
 def test_missing_and_mistaken_paths_are_refused(tmp_path):
@@ -222,7 +279,25 @@ def test_texts_to_predict_need_no_labels(tmp_path, told):
     new = read_texts(tmp_path / "new.csv", **told)
     assert new.texts == TEXTS
     assert new.labels == (-1,) * 4
-    assert new.notes[0] == "It has no column of labels."
+    named = "It has no column 'label', so no labels are read."
+    assert new.notes[0] == (named if told else "It has no column of labels.")
+
+
+def test_texts_to_predict_have_the_columns_of_those_to_learn_from(tmp_path):
+    content = "Body,kind,text\nfine,a,x\ndull,b,y\ngood,a,z\nbad,b,w\n"
+    train = read(tmp_path, "a.csv", content, text_column="body", label_column="kind")
+    assert train.columns == {"text_column": "Body", "label_column": "kind"}
+    (tmp_path / "new.csv").write_text(content)
+    new = read_texts(tmp_path / "new.csv", **train.columns)
+    assert (new.texts, new.labels) == (train.texts, train.labels)
+    (tmp_path / "other.csv").write_text("Bodies,class,text\nfine,a,x\n")
+    refused("unknown column 'Body'; did you mean 'Bodies'", read_texts, tmp_path / "other.csv",
+            **train.columns)  # fmt: skip
+    (tmp_path / "third.csv").write_text("Body,class\nfine,a\n")
+    said = read_texts(tmp_path / "third.csv", **train.columns).notes
+    assert said == (
+        "It has no column 'kind', so no labels are read, and column 'class' is not taken instead.",
+    )
 
 
 def test_texts_to_predict_keep_the_labels_they_have(tmp_path):
@@ -373,6 +448,12 @@ def test_missing_labels_are_counted(tmp_path, value):
     found = read(tmp_path, "a.jsonl", lines(*rows, {"text": "no label at all"}))
     assert found.rows == (1, 2, 4, 5)
     assert found.notes == (*GUESSED, "3 lines have no label and are left out: 3, 6, 7.")
+
+
+def test_truth_values_beside_numbers_are_kept_apart_and_it_is_said(tmp_path):
+    rows = [{"text": f"text {i}", "label": (True, 1, False)[i % 3]} for i in range(9)]
+    said = "Some labels are true or false and some 0 or 1; they are kept apart."
+    assert read(tmp_path, "a.jsonl", lines(*rows)).notes[-1] == said
 
 
 def test_words_that_may_mean_nothing_are_classes_and_it_is_said(tmp_path):

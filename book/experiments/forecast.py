@@ -56,13 +56,13 @@ pd.Series(run.parameters(), name="value").to_frame()
 # the budget.
 
 # %%
+from tangentlm.forecast.files import read_files
 from tangentlm.forecast.prepare import prepare
 
-train_file, *test_files = run.files
+texts, tested = read_files(*run.files, columns=run.columns)
 prepared = prepare(
-    train_file,
-    columns=run.columns,
-    test=test_files[0] if test_files else None,
+    texts,
+    tested,
     model=run.model,
     template=run.template,
     label_words=run.label_words,

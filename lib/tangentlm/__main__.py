@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -134,6 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"tangentlm: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
+        print("tangentlm: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `tangentlm list runs pocket | head`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -194,12 +196,14 @@ def _count(text: str) -> int:
 
 def _dispatch(given: argparse.Namespace) -> int:
     if given.command == "forecast":
+        started = time.perf_counter()  # loading the libraries is part of what a user waits for
         from tangentlm.forecast.command import forecast_file
 
         columns = {"text_column", "pair_column", "label_column"}
         values = {name: value for name, value in vars(given).items() if name != "command"}
         named = {name: values.pop(name) for name in columns}
-        forecast_file(**values, columns={k: v for k, v in named.items() if v is not None})
+        told = {name: value for name, value in named.items() if value is not None}
+        forecast_file(**values, columns=told, started=started)
         return 0
     from tangentlm.studies import execution, launch, listing
 

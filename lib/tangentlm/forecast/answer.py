@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tangentlm.forecast.comparison import MAJORITY
+from tangentlm.forecast.comparison import MAJORITY, ZERO_SHOT
 from tangentlm.forecast.result import (
     CurvePoint,
     Data,
@@ -20,6 +20,13 @@ from tangentlm.forecast.result import (
     Suspects,
 )
 
+_NAMES = {
+    MAJORITY: "naming the largest class",
+    "bag of words": "a bag of words",
+    ZERO_SHOT: "the model's own answer to the prompt",
+    "probe": "a probe of frozen features",
+    "kernel regression": "kernel regression",
+}
 _GOOD_CLASS = 10
 """Rows of a class below which what is said of it is shaky."""
 
@@ -58,20 +65,17 @@ def _reached(scores: Sequence[Score], differences: Sequence[Difference]) -> str:
     ahead = next((d for d in differences if d.worse == MAJORITY), None)
     if ahead is None:
         return (
-            f"No way without fine-tuning does better than naming the largest class, "
-            f"which is right for {_share(majority)} of the rows."
+            "No way without fine-tuning beats naming the largest class every time, which is right "
+            f"on {_share(majority)}."
         )
     best = by_method[ahead.better]
+    found = f"Without fine-tuning, {_NAMES[best.method]} is right on {_share(best)}"
     if ahead.low <= 0:
         return (
-            f"The best way without fine-tuning, {best.method}, tells {_share(best)} of held-out "
-            f"rows rightly, which cannot be told from the {majority.accuracy:.0f} % of the largest "
-            f"class (a difference of {_points(ahead)})."
+            f"{found}, which cannot be told from the {majority.accuracy:.0f} % of naming the "
+            f"largest class every time: they are {_points(ahead)} apart."
         )
-    return (
-        f"Without fine-tuning, {best.method} tells {_share(best)} of held-out rows rightly, "
-        f"{_points(ahead)} more than naming the largest class does."
-    )
+    return f"{found}, {_points(ahead)} more than naming the largest class every time."
 
 
 def _way(differences: Sequence[Difference], past: Past) -> str:
@@ -81,33 +85,30 @@ def _way(differences: Sequence[Difference], past: Past) -> str:
     )
     if kernel.low > 0:
         text = (
-            f"Kernel regression, the first-order picture of full fine-tuning, is {_points(kernel)} "
-            "above a probe of frozen features, so moving the features may be worth its cost"
+            "Fine-tuning may be worth its cost: kernel regression, its first-order picture, is "
+            f"{_points(kernel)} above a probe of frozen features"
         )
     elif kernel.high < 0:
         text = (
-            f"A probe of frozen features is {_points(_turned(kernel))} above kernel regression, "
-            "the first-order picture of full fine-tuning, so nothing here speaks for more than a "
-            "probe"
+            f"Nothing here speaks for more than a probe of frozen features: it is "
+            f"{_points(_turned(kernel))} above kernel regression, the first-order picture of "
+            "fine-tuning"
         )
     else:
+        apart = _turned(kernel) if kernel.points < 0 else kernel
         text = (
-            "Kernel regression, the first-order picture of full fine-tuning, and a probe of frozen "
-            f"features cannot be told apart (a difference of {_points(kernel)}), so nothing here "
-            "speaks for more than a probe"
+            "Nothing here speaks for more than a probe of frozen features: it and kernel "
+            "regression, the first-order picture of fine-tuning, cannot be told apart "
+            f"({apart.points:.1f} points, {apart.low:.1f} to {apart.high:.1f})"
         )
     if words.high < 0:
-        text += (
-            f"; a bag of words, which needs no model, is {_points(_turned(words))} above "
-            "kernel regression"
-        )
+        text += f"; but a bag of words, without any model, is {_points(_turned(words))} above that"
     if not past.quantiles:
         return f"{text}."
     low, middle, high = (past.quantiles[q] for q in ("10", "50", "90"))
     return (
-        f"{text}; on {len(past.rows)} past few-shot tasks fine-tuning "
-        f"came out {middle:+.0f} points beside kernel regression in the median, and from "
-        f"{low:+.0f} to {high:+.0f} on four of five tasks."
+        f"{text}; on {len(past.rows)} past few-shot tasks fine-tuning added {middle:+.0f} points "
+        f"to kernel regression, {low:+.0f} to {high:+.0f} on four of five."
     )
 
 
@@ -123,29 +124,37 @@ def _labels(
     if ahead and measured:
         last, now = ahead[-1], measured[-1]
         more = (
-            f"Were the learning curve of {best.method} to go on as it began, {last.n} labels would "
-            f"bring {last.accuracy:.0f} % ({last.low:.0f} to {last.high:.0f}) instead of the "
-            f"{now.accuracy:.0f} % that {now.n} bring"
+            f"If its learning curve goes on as it began, {_NAMES[best.method]} reaches "
+            f"{last.accuracy:.0f} % ({last.low:.0f} to {last.high:.0f}) with {last.n} labels, "
+            f"after {now.accuracy:.0f} % with {now.n}"
         )
     else:
         more = "What more labels would bring cannot be said from so few rows"
-    disagree = sum(group.disagree for group in duplicates)
+    return f"{more}; {_doubts(suspects)}{_contradictions(duplicates)}."
+
+
+def _doubts(suspects: Suspects) -> str:
+    listed = len(suspects.rows)
     if suspects.reason is not None:
-        doubts = "no label is accused, since the regression is too weak to accuse any"
-    elif suspects.rows:
-        doubts = (
-            f"of the {suspects.doubted} rows that kernel regression on the others calls something "
-            f"else, by its own mistakes or theirs, the {len(suspects.rows)} most doubtful are "
-            "listed for a second look"
-        )
+        return "no label is doubted, since kernel regression is too weak here to doubt any"
+    if not listed:
+        return "the rows speak against no label"
+    if listed == suspects.doubted:
+        which = "1 label is" if listed == 1 else f"{listed} labels are"
     else:
-        doubts = "the rows speak against no label"
-    if disagree:
-        groups = (
-            "group of near-duplicates has" if disagree == 1 else "groups of near-duplicates have"
-        )
-        doubts += f", and {disagree} {groups} labels that disagree"
-    return f"{more}; {doubts}."
+        which = f"{listed} of {suspects.doubted} labels are"
+    return (
+        f"{which} listed for a second look, as kernel regression on the other rows disagrees, "
+        "which may be its own mistake"
+    )
+
+
+def _contradictions(duplicates: Sequence[Duplicates]) -> str:
+    disagree = sum(group.disagree for group in duplicates)
+    if not disagree:
+        return ""
+    groups = "group of near-duplicates has" if disagree == 1 else "groups of near-duplicates have"
+    return f", and {disagree} {groups} labels that disagree"
 
 
 def _best(scores: Sequence[Score]) -> Score:
@@ -154,7 +163,7 @@ def _best(scores: Sequence[Score]) -> Score:
 
 
 def _share(score: Score) -> str:
-    return f"{score.accuracy:.0f} % ({score.low:.0f} to {score.high:.0f})"
+    return f"{score.accuracy:.0f} % of held-out rows ({score.low:.0f} to {score.high:.0f})"
 
 
 def _points(difference: Difference) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tangentlm.forecast.forecast import compute
-from tangentlm.forecast.prepare import prepare
+from tangentlm.forecast.files import read_files
 from tangentlm.forecast.report import check_place, write_report
 from tangentlm.params.base import check_model
 
@@ -23,6 +22,7 @@ def forecast_file(
     seed: int,
     out: str,
     dry_run: bool,
+    started: float,
 ) -> None:
     """Print what was read and what is planned, compute it, and write the page.
 
@@ -37,6 +37,7 @@ def forecast_file(
         seed: All that is random follows it.
         out: The page.
         dry_run: Whether to stop at the plan.
+        started: From when on the budget counts, by ``time.perf_counter``.
 
     Raises:
         InputError: For what is wrong with the file, the model, the prompt or the page's place.
@@ -45,9 +46,14 @@ def forecast_file(
     if not dry_run:
         check_place(page)
     check_model(model)
+    texts, tested = read_files(file, test, columns=columns)
+    # What is wrong so far is said at once; only what follows needs torch, which takes seconds.
+    from tangentlm.forecast.forecast import compute
+    from tangentlm.forecast.prepare import prepare
+
     prepared = prepare(
-        file, columns=columns, model=model, test=test, template=template, label_words=label_words,
-        budget=budget, seed=seed,
+        texts, tested, model=model, template=template, label_words=label_words, budget=budget,
+        seed=seed, started=started,
     )  # fmt: skip
     if dry_run:
         return

@@ -1,9 +1,6 @@
-"""``forecast``: from a file of labelled texts to what may be said of it before any training."""
+"""From a plan to what may be said of a task before any training: ``compute(prepare(texts))``."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,81 +13,38 @@ from tangentlm.forecast.learners import BagOfWords, KernelRegression, Probe
 from tangentlm.forecast.near_duplicates import joined, near_duplicates
 from tangentlm.forecast.past import past_tasks
 from tangentlm.forecast.picture import picture_of
-from tangentlm.forecast.plan import INNER_FOLDS, MOST_ROWS
+from tangentlm.forecast.plan import INNER_FOLDS
 from tangentlm.forecast.predictions import both_files, predictions_for
-from tangentlm.forecast.prepare import Clock, Prepared, prepare
+from tangentlm.forecast.prepare import Clock, Prepared
 from tangentlm.forecast.problem import MAX_LENGTH, Problem, about_model
 from tangentlm.forecast.representers import representers
 from tangentlm.forecast.result import Cost, Data, Forecast, ModelFacts, Settings
 from tangentlm.forecast.suspects import cosines, find_suspects
 from tangentlm.forecast.validation import doubts, judged, read_records
-from tangentlm.tasks.labelled_texts import LabelledTexts
 
 Array = NDArray[np.float64]
 
 
-def forecast(
-    data: str | Path | LabelledTexts,
-    *,
-    columns: Mapping[str, str] | None = None,
-    model: str = "pocket",
-    test: str | Path | LabelledTexts | None = None,
-    template: str | None = None,
-    label_words: Sequence[str] | None = None,
-    budget: float = 10.0,
-    seed: int = 13,
-    most_rows: int = MOST_ROWS,
-    progress: bool = True,
-) -> Forecast:
-    """What may be said of a task before any training.
-
-    Args:
-        data: A file of labelled texts, or what was read from one.
-        columns: Where the file's columns are, as ``read_labelled`` takes them, e.g.
-            ``{"label_column": "stars"}``; guessed by default.
-        model: A name of ``params/models``, or a folder that holds a model.
-        test: A file to predict, with the same columns.
-        template: The prompt, with ``{text_a}``, ``{mask}`` and, for pairs, ``{text_b}``.
-        label_words: A word a class, each one token of the model, in the order of the classes; by
-            default the classes' names, where they are such words.
-        budget: Minutes that it may take.
-        seed: All that is random follows it.
-        most_rows: Of more rows a stratified sample is used.
-        progress: Whether to print the plan and show progress bars.
-
-    Returns:
-        Scores with intervals, curves, suspects, costs and the rest.
-
-    Raises:
-        InputError: If the file cannot be read, has one class only or too few rows, or the model,
-            the template or a label word is not as it must be.
+def compute(prepared: Prepared, *, progress: bool = True) -> Forecast:
+    """Compute what was planned: what may be said of a task before any training.
 
     Example:
+        >>> from tangentlm.forecast.prepare import prepare
         >>> from tangentlm.tasks.labelled_texts import LabelledTexts
         >>> things = "film meal room walk song book game show ride view".split()
         >>> texts = tuple(f"a {word} {thing}" for thing in things for word in ("dull", "fine"))
         >>> mine = LabelledTexts(texts, None, (0, 1) * 10, ("bad", "good"), tuple(range(20)), ())
-        >>> found = forecast(mine, model="pocket-xs", budget=0.1, progress=False)
-        >>> words = found.scores[1]
+        >>> prepared = prepare(mine, model="pocket-xs", budget=0.1, progress=False)
+        >>> words = compute(prepared, progress=False).scores[1]
         >>> words.method, words.accuracy, words.low < 90
         ('bag of words', 100.0, True)
-    """
-    prepared = prepare(
-        data, columns=columns, model=model, test=test, template=template, label_words=label_words,
-        budget=budget, seed=seed, most_rows=most_rows, progress=progress,
-    )  # fmt: skip
-    return compute(prepared, progress=progress)
-
-
-def compute(prepared: Prepared, *, progress: bool = True) -> Forecast:
-    """Compute what was planned.
 
     Args:
         prepared: What ``prepare`` gave.
         progress: Whether to show progress bars.
 
     Returns:
-        The forecast.
+        Scores with intervals, curves, suspects, costs and the rest.
     """
     problem, tested, clock = prepared.problem, prepared.tested, prepared.clock
     texts = problem.texts
@@ -112,7 +66,7 @@ def compute(prepared: Prepared, *, progress: bool = True) -> Forecast:
     if tested is not None:
         with clock.timing("predictions"):
             found = representers(kernel, columns, labels, classes, groups)
-            predictions = predictions_for(prepared.names[1], texts, tested, found, duplicates)
+            predictions = predictions_for(texts, tested, found, duplicates)
     with clock.timing("cross-validation"):
         words, probe = BagOfWords(tuple(joined(texts))), Probe(features)
         learners = (words, probe, KernelRegression(kernel, classes))
@@ -156,7 +110,7 @@ def _data(prepared: Prepared) -> Data:
     texts = prepared.problem.texts
     counts = np.bincount(texts.labels, minlength=len(texts.classes))
     return Data(
-        prepared.names[0], len(texts.texts), texts.classes, tuple(map(int, counts)),
+        texts.name, len(texts.texts), texts.classes, tuple(map(int, counts)),
         texts.pairs is not None, texts.notes,
     )  # fmt: skip
 
@@ -172,7 +126,7 @@ def _settings(prepared: Prepared, comparison: Comparison) -> Settings:
         )
     return Settings(
         prepared.seed, made, comparison.folds, INNER_FOLDS, DRAWS, prepared.budget,
-        plan.seconds / 60, clock.elapsed / 60, reduced, dict(clock.parts),
+        plan.least / 60, plan.seconds / 60, clock.elapsed / 60, reduced, dict(clock.parts),
     )  # fmt: skip
 
 

@@ -1,15 +1,16 @@
 """What fits into a budget: how many rows and repeats, from a few short timings.
 
-The kernel's passes grow with the rows, its products with their square; a repeat of
-cross-validation is timed on one fold. First the repeats are made fewer, one at least; only where
-even that is too much are rows left out, class by class. What was reduced is said. No output is left
-out.
+The kernel's passes grow with the rows and its products with their square, decompositions with the
+third power; a repeat of cross-validation, timed on one fold, has a part for every row beside one
+that is always there. First the repeats are made fewer, one at least; only where even that is too
+much are rows left out, class by class. What was reduced is said, and so is the least that this
+machine needs. No output is left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,16 +41,19 @@ class Timings:
         fixed: What does not depend on the rows, e.g. loading and timed training steps.
         passes: Seconds a row: tokens, features, gradients.
         products: Seconds a pair of rows: the kernel's inner products.
-        repeat: Seconds of one repeat of all cross-validation with all rows.
-        solves: Seconds of all decompositions of the whole kernel, beside cross-validation.
-        rows: All rows, to which ``repeat`` and ``solves`` belong.
+        folds: Seconds of one repeat of cross-validation, however few rows there are.
+        fits: Seconds a row that come on top, in one repeat.
+        solves: Seconds a row cubed: all decompositions of the whole kernel, beside
+            cross-validation.
+        rows: All rows.
         test: Rows of the test file, which the kernel has, too.
     """
 
     fixed: float
     passes: float
     products: float
-    repeat: float
+    folds: float
+    fits: float
     solves: float
     rows: int
     test: int = 0
@@ -64,12 +68,15 @@ class Timings:
         Returns:
             Seconds.
         """
-        # Of what cross-validation does, decompositions grow fastest, with the third power; most of
-        # the rest grows with the first. The second power lies between.
-        part = (rows / self.rows) ** 2
         every = rows + self.test
         of_kernel = self.passes * every + self.products * every**2
-        return self.fixed + of_kernel + part * (self.repeat * repeats + self.solves)
+        of_repeats = repeats * (self.folds + self.fits * rows)
+        return self.fixed + of_kernel + of_repeats + self.solves * rows**3
+
+    @property
+    def least(self) -> float:
+        """Seconds of the smallest forecast that is made."""
+        return self.seconds(min(LEAST_ROWS, self.rows), 1)
 
 
 @dataclass(frozen=True)
@@ -80,12 +87,14 @@ class Plan:
         rows: Rows that are used.
         repeats: Of cross-validation.
         seconds: What that is expected to take.
+        least: What the smallest plan would take.
         reduced: What was made smaller, a sentence each.
     """
 
     rows: int
     repeats: int
     seconds: float
+    least: float
     reduced: tuple[str, ...]
 
 
@@ -93,9 +102,9 @@ def make_plan(timings: Timings, budget: float) -> Plan:
     """The most repeats, and with one repeat the most rows, that fit into a budget.
 
     Example:
-        >>> timings = Timings(10.0, 0.1, 0.0, repeat=30.0, solves=5.0, rows=300)
+        >>> timings = Timings(10.0, 0.1, 0.0, folds=3.0, fits=0.09, solves=0.0, rows=300)
         >>> make_plan(timings, 240.0).repeats, make_plan(timings, 60.0).rows
-        (5, 231)
+        (5, 215)
 
     Args:
         timings: What things take.
@@ -123,12 +132,13 @@ def make_plan(timings: Timings, budget: float) -> Plan:
             f"A sample of {rows} of {timings.rows} rows is used, stratified by class, to fit the "
             "budget."
         )
-    seconds = timings.seconds(rows, repeats)
+    seconds, least = timings.seconds(rows, repeats), timings.least
     if seconds > budget:
         reduced.append(
-            f"The budget of {budget / 60:.3g} minutes is too small for this model and these texts."
+            f"The budget of {budget / 60:.3g} minutes is too small: this machine needs "
+            f"{least / 60:.1f} minutes at least, with this model and these texts."
         )
-    return Plan(rows, repeats, seconds, tuple(reduced))
+    return Plan(rows, repeats, seconds, least, tuple(reduced))
 
 
 def extrapolated(measure: Callable[[int], float], small: int, large: int) -> tuple[float, float]:
@@ -145,6 +155,22 @@ def extrapolated(measure: Callable[[int], float], small: int, large: int) -> tup
     first, second = measure(small) / small, measure(large) / large
     products = max((second - first) / (large - small), 0.0)
     return max(second - products * large, 0.0), products
+
+
+def line(measure: Callable[[int], float], small: int, large: int) -> tuple[float, float]:
+    """Seconds that are always there and seconds a row, from what two numbers of rows take.
+
+    Args:
+        measure: Seconds of so many rows.
+        small: Few rows.
+        large: More rows.
+
+    Returns:
+        a and b of a + b n, neither below zero, which is exact at the larger number.
+    """
+    first, second = measure(small), measure(large)
+    each = min(max((second - first) / (large - small), 0.0), second / large)
+    return second - each * large, each
 
 
 def sample_rows(texts: LabelledTexts, count: int, seed: int) -> LabelledTexts:
@@ -174,11 +200,10 @@ def rows_of(texts: LabelledTexts, rows: Rows) -> LabelledTexts:
     Returns:
         Those texts; the classes stay.
     """
-    return LabelledTexts(
+    return replace(
+        texts,
         texts=tuple(texts.texts[i] for i in rows),
         pairs=None if texts.pairs is None else tuple(texts.pairs[i] for i in rows),
         labels=tuple(texts.labels[i] for i in rows),
-        classes=texts.classes,
         rows=tuple(texts.rows[i] for i in rows),
-        notes=texts.notes,
     )

@@ -43,7 +43,6 @@ def both_files(train: LabelledTexts, test: LabelledTexts | None) -> LabelledText
 
 
 def predictions_for(
-    name: str,
     train: LabelledTexts,
     test: LabelledTexts,
     found: Representers,
@@ -52,7 +51,6 @@ def predictions_for(
     """Kernel regression's predictions for a test file.
 
     Args:
-        name: The file's name.
         train: The N training texts.
         test: The M test texts.
         found: The regression on them.
@@ -91,10 +89,10 @@ def predictions_for(
     if strange:
         notes.append(f"Classes that no training row has: {', '.join(strange)}.")
     if not known:
-        return Predictions(name, tuple(rows), None, None, None, tuple(notes))
+        return Predictions(test.name, tuple(rows), None, None, None, tuple(notes))
     right = interval_of_share(sum(row.label == row.predicted for row in known), len(known))
     accuracy, low, high = (100 * value for value in (right.estimate, right.low, right.high))
-    return Predictions(name, tuple(rows), accuracy, low, high, tuple(notes))
+    return Predictions(test.name, tuple(rows), accuracy, low, high, tuple(notes))
 
 
 def _pulls(train: LabelledTexts, pulls: Array, rows: Sequence[int]) -> tuple[Pull, ...]:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from tangentlm.batches import Batch
 from tangentlm.errors import InputError
+from tangentlm.forecast.asking import unfit, usual_template, why_unasked
 from tangentlm.kernels import entk
 from tangentlm.models.checkpoints import (
     list_models,
@@ -34,7 +35,7 @@ from tangentlm.models.linear_probe import PooledFeatures
 from tangentlm.models.logits import logits_of
 from tangentlm.tasks import Example, Task
 from tangentlm.tasks.labelled_texts import LabelledTexts
-from tangentlm.tasks.prompts import encode, label_word_ids
+from tangentlm.tasks.prompts import encode
 
 Array = NDArray[np.float64]
 
@@ -45,9 +46,6 @@ RANDOM_OUTPUTS = 4
 """Outputs of the random head, where the model predicts no words."""
 MAX_LENGTH = 128
 """Tokens of a row; longer texts are cut."""
-TEMPLATES = {False: "{text_a} It was {mask}.", True: "{text_a} ? {mask} , {text_b}"}
-CAUSAL_TEMPLATES = {False: "{text_a}\nAnswer: {mask}", True: "{text_a}\n{text_b}\nAnswer: {mask}"}
-"""The prompts where the user names label words or none: for single texts and for pairs."""
 
 
 class ContrastModel(nn.Module):
@@ -201,7 +199,7 @@ def make_problem(
     tokenizer = load_tokenizer(model)
     tokenizer.model_max_length = sys.maxsize  # rows are cut here, so it need not warn
     kind = model_kind(model)
-    usual = (CAUSAL_TEMPLATES if kind == "causal" else TEMPLATES)[texts.pairs is not None]
+    usual = usual_template(kind, pairs=texts.pairs is not None)
     task = Task.parse(
         {
             "name": "forecast",
@@ -216,35 +214,17 @@ def make_problem(
     if task.is_pair != (texts.pairs is not None):
         needed = "{text_b}, as the file has pairs" if texts.pairs else "no {text_b}"
         raise InputError(f"the template {task.template!r} needs {needed}")
-    reason = _why_unasked(task, tokenizer, kind, given=label_words is not None)
+    reason = why_unasked(task, tokenizer, kind, given=label_words is not None)
     if reason is not None and (label_words is not None or template is not None):
         raise InputError(reason)
     reader = LinearHeadModel(load_pretrained(model), RANDOM_OUTPUTS, "mean").eval()
     words = task.label_words if reason is None else PLAIN_WORDS
     asked = task.model_copy(update={"labels": words, "label_words": words})
-    if kind == "encoder" or _unfit(asked, tokenizer):
+    if kind == "encoder" or unfit(asked, tokenizer):
         draw_head(reader, seed)
         return Problem(model, texts, task, False, reason, tokenizer, reader, (), reader)
     traced = ContrastModel(load_model(model, asked), len(words)).eval()
     return Problem(model, texts, task, reason is None, reason, tokenizer, reader, words, traced)
-
-
-def _why_unasked(task: Task, tokenizer: Any, kind: str, *, given: bool) -> str | None:
-    """Why a model cannot be asked for the classes; ``None`` where it can."""
-    if kind == "encoder":
-        return "the model has no language-model head, so it cannot be asked"
-    if not given and not all(any(map(str.isalpha, name)) for name in task.labels):
-        return "the classes' names are no words, and no label words were given"
-    return _unfit(task, tokenizer)
-
-
-def _unfit(task: Task, tokenizer: Any) -> str | None:
-    """What is wrong with a task's label words for a model, if anything is."""
-    try:
-        label_word_ids(task, tokenizer)
-    except InputError as error:
-        return str(error).removeprefix(f"task {task.name}: ")
-    return None
 
 
 def draw_head(model: LinearHeadModel, seed: int) -> None:

@@ -49,10 +49,14 @@ def write_report(forecast: Forecast, path: Path) -> tuple[Path, Path]:
         path: page(forecast, made),
         path.with_suffix(".json"): json.dumps(content, indent=1) + "\n",
     }
-    for file, text in texts.items():
-        _part(file).write_text(text, encoding="utf-8")
-    for file in texts:
-        _part(file).replace(file)
+    try:
+        for file, text in texts.items():
+            _part(file).write_text(text, encoding="utf-8")
+        for file in texts:
+            _part(file).replace(file)
+    finally:
+        for file in texts:
+            _part(file).unlink(missing_ok=True)
     return path, path.with_suffix(".json")
 
 

@@ -69,7 +69,8 @@ class Settings:
         inner_folds: Folds that choose hyperparameters, inside the training part of each fold.
         bootstrap: Draws of the bootstrap.
         budget: Minutes that it might take.
-        expected: Minutes that the plan expected, from short timings.
+        least: Minutes that the smallest forecast was expected to take, from short timings.
+        expected: Minutes that this one was expected to take.
         taken: Minutes that it took.
         reduced: What was made smaller so as to fit the budget, a sentence each.
         seconds: Seconds that each part took, by its name.
@@ -81,6 +82,7 @@ class Settings:
     inner_folds: int
     bootstrap: int
     budget: float
+    least: float
     expected: float
     taken: float
     reduced: tuple[str, ...]

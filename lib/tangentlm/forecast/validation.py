@@ -202,17 +202,18 @@ def doubts(found: list[Judged]) -> tuple[str, ...]:
     Returns:
         A sentence for each that fails or is undecided; one for all that are not tested yet.
     """
-    sentences = []
+    wanting: dict[tuple[Bar, str, int], list[str]] = {}
     for one in found:
-        if one.verdict not in (FAILS, UNDECIDED) or one.found is None:
-            continue
-        which = f"{one.bar.output} ({one.what})" if one.what else one.bar.output
-        unit = f" {one.bar.unit}".rstrip()
-        sentences.append(
-            f"Whether it keeps its promise: {which}. On {one.tasks} tasks whose answers were "
-            f"known, {one.bar.measured} was {one.found.estimate:.3g}{unit} instead of "
-            f"{one.bar.in_words}{'' if one.verdict == FAILS else ', by chance or not'}."
-        )
+        if one.verdict in (FAILS, UNDECIDED) and one.found is not None:
+            which = f" ({one.what})" if one.what else ""
+            value = f"{one.found.estimate:.3g} {one.bar.unit}".rstrip() + which
+            wanting.setdefault((one.bar, one.verdict, one.tasks), []).append(value)
+    sentences = [
+        f"Whether it keeps its promise: {bar.output}. On {tasks} tasks whose answers were known, "
+        f"{bar.measured} was {', '.join(values)} instead of {bar.in_words}"
+        f"{'' if verdict == FAILS else ', which may be chance'}."
+        for (bar, verdict, tasks), values in wanting.items()
+    ]
     known = (PASSES, TOO_WIDE, FAILS, UNDECIDED)
     untested = list(dict.fromkeys(one.bar.output for one in found if one.verdict not in known))
     if untested:

@@ -139,6 +139,8 @@ def about_classes(labels: Sequence[Any], found: Sequence[str]) -> list[str]:
         notes.append(f"Labels that are written in several ways are one class: {shown}.")
     if like_missing:
         notes.append(f"Read as a class, not as a missing label: {_listed(like_missing)}.")
+    if {"false", "true"} & set(counts) and {"0", "1"} & set(counts):
+        notes.append("Some labels are true or false and some 0 or 1; they are kept apart.")
     if len(alone) == 1:
         notes.append(f"Class {alone[0]} has one text, so no cross-validation can test it.")
     elif alone:

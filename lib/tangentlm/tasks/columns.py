@@ -46,6 +46,12 @@ class Columns:
     label: str | None
     notes: tuple[str, ...]
 
+    @property
+    def named(self) -> dict[str, str]:
+        """The columns that there are, by the names that ``read_labelled`` has for them."""
+        named = {"text_column": self.text, "pair_column": self.pair, "label_column": self.label}
+        return {name: column for name, column in named.items() if column is not None}
+
 
 def find_columns(
     names: Sequence[str],
@@ -93,7 +99,7 @@ def find_columns(
     if len(set(chosen)) < len(chosen):
         raise InputError(f"texts and labels need a column each, not {', '.join(map(repr, chosen))}")
     free = [name for name in names if name not in chosen]
-    notes = ["It has no column of labels."] if lacks_labels else []
+    notes = [_without_labels(names, label)] if lacks_labels else []
 
     def guess(what: str, known: Sequence[str]) -> str:
         candidates = _candidates(free, known)
@@ -124,6 +130,15 @@ def _has_labels(names: Sequence[str], label: str | None) -> bool:
     if label is None:
         return bool(_candidates(names, LABEL_NAMES))
     return label.strip().lower() in {name.lower() for name in names}
+
+
+def _without_labels(names: Sequence[str], label: str | None) -> str:
+    """A sentence on a table in which no column of labels is found."""
+    if label is None:
+        return "It has no column of labels."
+    alike = _candidates(names, LABEL_NAMES)
+    instead = f", and column {alike[0]!r} is not taken instead" if alike else ""
+    return f"It has no column {label!r}, so no labels are read{instead}."
 
 
 def _named(name: str, names: Sequence[str]) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,13 @@ import pandas as pd
 
 from tangentlm.errors import InputError
 from tangentlm.tasks.classes import about_classes, check_classes, class_name, in_order
-from tangentlm.tasks.columns import find_columns
+from tangentlm.tasks.columns import Columns, find_columns
 from tangentlm.tasks.letters import CONTROL, LONE_SURROGATE, has_letters, whole_letters
-from tangentlm.tasks.tables import read_table
+from tangentlm.tasks.tables import Table, read_table
 
 _SHOWN = 5
+_LONGEST = 40
+"""Characters of a value that an error shows."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class LabelledTexts:
         rows: Where each text stands in the file: the line of a file of JSON lines, else the row,
             counted as a spreadsheet does: the names of a CSV's columns are row 1.
         notes: What was guessed, converted and left out, a sentence each.
+        columns: The file's columns, as ``read_labelled`` takes them; none without a file.
+        name: The file's name, without its folder.
     """
 
     texts: tuple[str, ...]
@@ -40,6 +44,8 @@ class LabelledTexts:
     classes: tuple[str, ...]
     rows: tuple[int, ...]
     notes: tuple[str, ...]
+    columns: Mapping[str, str] = field(default_factory=dict, hash=False)
+    name: str = "texts"
 
 
 def read_labelled(
@@ -130,11 +136,8 @@ def _read(
     may_lack_labels: bool,
 ) -> LabelledTexts:
     table = read_table(path)
-    names = list(table.frame.columns)
     with _naming(path):
-        columns = find_columns(
-            names, text=text, pair=pair, label=label, may_lack_labels=may_lack_labels
-        )
+        columns = _columns_of(table, text, pair, label, may_lack_labels)
     known = table.class_names.get(columns.label or "", ())
     given = (
         pd.Series(None, index=table.frame.index, dtype=object)
@@ -172,7 +175,28 @@ def _read(
         classes=classes,
         rows=tuple(map(int, kept.index)),
         notes=tuple(notes),
+        columns=columns.named,
+        name=Path(path).name,
     )
+
+
+def _columns_of(
+    table: Table, text: str | None, pair: str | None, label: str | None, may_lack_labels: bool
+) -> Columns:
+    """The columns; where they cannot be found, whether the file has names for them at all."""
+    names = list(table.frame.columns)
+    try:
+        return find_columns(
+            names, text=text, pair=pair, label=label, may_lack_labels=may_lack_labels
+        )
+    except InputError:
+        again = [name for name in names if table.named_by_row and (table.frame[name] == name).any()]
+        if not again:
+            raise
+        raise InputError(
+            f"the first row has no names of columns, as {again[0][:_LONGEST]!r} stands in its "
+            "column again; write a row of names above it, e.g. 'text' and 'label'"
+        ) from None
 
 
 def _each(convert: Callable[[Any], Any], values: pd.Series, path: str | Path, unit: str) -> list:
@@ -198,18 +222,26 @@ def _text_of(value: Any) -> str:
     if isinstance(value, str):
         return whole_letters(value.strip())
     if not pd.api.types.is_scalar(value) or isinstance(value, bytes):
-        raise InputError(f"{str(value)[:40]!r} is not a text")
+        raise InputError(f"{str(value)[:_LONGEST]!r} is not a text")
     return "" if pd.isna(value) else str(value)
 
 
 def _class_of(label: Any, known: Sequence[str]) -> str | None:
     """The class of a label, or of its number where the file has the names: -1 is none of them."""
     if isinstance(label, list | tuple | dict | np.ndarray):
-        raise InputError(f"{label!r} is not a single label")
+        raise InputError(f"{str(label)[:_LONGEST]} is not a single label")
     name = class_name(label)
     if name is None or not known:
         return None if name is None else whole_letters(name)
-    return None if name == "-1" else known[int(name)]
+    if name == "-1":
+        return None
+    if name.isdecimal() and int(name) < len(known):
+        return known[int(name)]
+    if name in known:
+        return name
+    raise InputError(
+        f"{name!r} is no class: the file has names for the numbers 0 to {len(known) - 1} alone"
+    )
 
 
 def _left_out(which: pd.Series, why: str, unit: str) -> list[str]:

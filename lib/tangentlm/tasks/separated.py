@@ -29,10 +29,12 @@ def read_separated(text: str, path: Path, form: str) -> tuple[pd.DataFrame, list
         and what was found out, a sentence each.
 
     Raises:
-        InputError: If a row has more values than there are columns, two columns have one name, or a
-            quotation mark is never closed; it names the line.
+        InputError: If it is no text, a row has more values than there are columns, two columns have
+            one name, or a quotation mark is never closed; it names the line.
     """
     table = text.lstrip("\r\n")
+    if "\0" in lines_of(table)[0]:
+        raise InputError(f"{path} begins with NUL characters: it is no text; save it as UTF-8")
     skipped = len(lines_of(text)) - len(lines_of(table))
     separator = _separator(table, form)
     quoted = '"' not in table or _marks_quote(table, separator)

@@ -26,6 +26,14 @@ FORMS = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 """The endings of the files that are read; each may be followed by ``.gz``."""
 
 _SAME_FORM = {".tab": ".tsv", ".txt": ".csv", ".ndjson": ".jsonl", ".pq": ".parquet"}
+_SPREADSHEETS = {".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".numbers"}
+_NO_TEXT = {
+    b"PK\x03\x04": "a spreadsheet or a packed folder",
+    b"\xd0\xcf\x11\xe0": "a spreadsheet or a document",
+    b"PAR1": "a file of Parquet",
+    b"\x1f\x8b": "packed by gzip",
+}
+"""What a file is that begins so, whatever its name says."""
 _BYTE_ORDER_MARKS = {
     b"\xef\xbb\xbf": ("utf-8-sig", "UTF-8"),
     b"\xff\xfe\x00\x00": ("utf-32", "UTF-32"),
@@ -45,12 +53,14 @@ class Table:
             row of a CSV, with the names of the columns, is row 1, as in a spreadsheet.
         notes: What was found out or replaced, a sentence each.
         class_names: The names of the classes of a column of labels, where the file has them.
+        named_by_row: Whether the names of the columns are the first row of the file.
     """
 
     frame: pd.DataFrame
     unit: str
     notes: tuple[str, ...] = ()
     class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    named_by_row: bool = False
 
 
 def read_table(path: str | Path) -> Table:
@@ -78,7 +88,7 @@ def read_table(path: str | Path) -> Table:
         raise InputError(f"{path} is empty")
     if form in {".csv", ".tsv"}:
         frame, found = read_separated(text, path, form)
-        return Table(frame, "row", (*notes, *found))
+        return Table(frame, "row", (*notes, *found), named_by_row=True)
     if form == ".json":
         return _read_json(text, path, notes)
     return _read_json_lines(text, path, notes)
@@ -111,6 +121,8 @@ def form_of(path: Path) -> str:
     name = path.name.lower().removesuffix(".gz")
     ending = Path(name).suffix
     form = _SAME_FORM.get(ending, ending)
+    if ending in _SPREADSHEETS:
+        raise InputError(f"{path} is a spreadsheet; save it there as CSV in UTF-8 and name that")
     if form not in FORMS:
         raise InputError(f"{path} ends in none of {', '.join(FORMS)}; save it as one of them")
     return form
@@ -126,6 +138,9 @@ def _read_bytes(path: Path) -> bytes:
 
 def _decode(data: bytes, path: Path) -> tuple[str, list[str]]:
     """The text of some bytes; one that is no UTF-8 is read as what Windows wrote."""
+    for mark, kind in _NO_TEXT.items():
+        if data.startswith(mark):
+            raise InputError(f"{path} is {kind}, whatever its name says; save it as CSV in UTF-8")
     for mark, (codec, name) in _BYTE_ORDER_MARKS.items():
         if data.startswith(mark):
             try:
@@ -246,6 +261,7 @@ def _has_known_form(path: Path) -> bool:
 
 def _with_class_names(frame: pd.DataFrame, features: Mapping[str, Any], notes: list[str]) -> Table:
     frame.index = pd.RangeIndex(1, len(frame) + 1)
+    frame.columns = pd.Index(map(str, frame.columns))  # pandas may have saved numbers for names
     class_names = {
         column: tuple(feature.names)
         for column, feature in features.items()
