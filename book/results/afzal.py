@@ -298,7 +298,7 @@ if len(own_points):
 # ## What orders the tasks? A hypothesis
 #
 # The paper's condition numbers of the four tasks follow the length of the texts: the shorter, the larger. Padding that
-# the model reads would do that, and {doc}`/book/theory/padding` shows how. The paper does not say how it treats
+# the model reads would do that, and {doc}`/book/results/padding` shows how. The paper does not say how it treats
 # padding, so this is a hypothesis. Here it is with the paper's tasks, every row filled up to 512 tokens; the last
 # column is the rank correlation with the printed numbers.
 
