@@ -500,6 +500,22 @@ ranks
 # ```
 #
 # ```{exercise}
+# :label: ex-kappa-dropout
+#
+# LoRA's dropout with probability $p$ is live, and one set of gradients serves rows and columns. Which entries of $K$
+# change in the mean, and by how much in $p$?
+# ```
+#
+# ```{solution} ex-kappa-dropout
+# :class: dropdown
+#
+# Masks of two samples are independent, so off the diagonal the mean stays. A mask entry has the mean 1 and the
+# variance $p / (1 - p)$, so each entry of the diagonal grows by $p / (1 - p)$ times
+# $(\alpha / r)^2 \sum_{t, f} \lVert \delta_t \rVert^2 \lVert A_{\cdot f} \rVert^2 x_{tf}^2$, where $x_t$ enters the layer
+# at position $t$ and $\delta_t$ is the gradient of what it puts out.
+# ```
+#
+# ```{exercise}
 # :label: ex-kappa-own
 #
 # Choose one of the options and two values of it such that the order of the three tasks changes.
