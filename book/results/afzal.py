@@ -25,7 +25,7 @@ from itables import init_notebook_mode
 from scipy.stats import kendalltau
 
 from tangentlm import figures
-from tangentlm.afzal.claims import added_layers, judge_claims
+from tangentlm.afzal.claims import LEVEL, added_layers, judge_claims
 from tangentlm.afzal.evidence import (
     accuracy_ranges,
     own_correlations,
@@ -193,10 +193,12 @@ if len(found):
             },
         )
     )
+    told = found[(found["p"] < LEVEL) & (found["kappa"] * found["claimed"] > 0)]
     stronger = int((found["size"].abs() > found["kappa"].abs()).sum())
     display(
         Markdown(
-            f"Mean over {tasks_of} tasks. In {stronger} of {len(found)} outcomes the number of layers is further from "
+            f"Mean over {tasks_of} tasks. $\\kappa$ goes with these as the paper claims, at p below {LEVEL:g}: "
+            f"{', '.join(told['outcome']) or 'none'}. In {stronger} of {len(found)} outcomes the number of layers is further from "
             "zero than $\\kappa$. The two go together: the rank correlation of $\\kappa$ with the number of layers is "
             f"{found['between'].iloc[0]:+.2f}."
         )
@@ -205,8 +207,8 @@ else:
     display(Markdown("Not run."))
 
 # %% [markdown]
-# So in our runs $\kappa$ goes with the outcomes as the paper says, and one can know as much by counting layers. What
-# $\kappa$ knows beyond that takes choices of equal size to tell, of which there are only two here.
+# What goes with $\kappa$ here, one can know by counting layers. What $\kappa$ knows beyond that takes choices of equal
+# size to tell, of which there are only two among these four.
 #
 # ### Adding layers
 #
