@@ -25,7 +25,7 @@ from itables import init_notebook_mode
 from scipy.stats import kendalltau
 
 from tangentlm import figures
-from tangentlm.afzal.claims import added_layers, judge_claims
+from tangentlm.afzal.claims import LEVEL, added_layers, judge_claims
 from tangentlm.afzal.evidence import (
     accuracy_ranges,
     own_correlations,
@@ -193,10 +193,12 @@ if len(found):
             },
         )
     )
+    told = found[(found["p"] < LEVEL) & (found["kappa"] * found["claimed"] > 0)]
     stronger = int((found["size"].abs() > found["kappa"].abs()).sum())
     display(
         Markdown(
-            f"Mean over {tasks_of} tasks. In {stronger} of {len(found)} outcomes the number of layers is further from "
+            f"Mean over {tasks_of} tasks. $\\kappa$ goes with these as the paper claims, at p below {LEVEL:g}: "
+            f"{', '.join(told['outcome']) or 'none'}. In {stronger} of {len(found)} outcomes the number of layers is further from "
             "zero than $\\kappa$. The two go together: the rank correlation of $\\kappa$ with the number of layers is "
             f"{found['between'].iloc[0]:+.2f}."
         )
@@ -205,8 +207,8 @@ else:
     display(Markdown("Not run."))
 
 # %% [markdown]
-# So in our runs $\kappa$ goes with the outcomes as the paper says, and one can know as much by counting layers. What
-# $\kappa$ knows beyond that takes choices of equal size to tell, of which there are only two here.
+# What goes with $\kappa$ here, one can know by counting layers. What $\kappa$ knows beyond that takes choices of equal
+# size to tell, of which there are only two among these four.
 #
 # ### Adding layers
 #
@@ -258,7 +260,7 @@ figures.data_link(figure_1(), "afzal-figure-1")
 # Ours is that of `pocket` with LoRA on the queries and values of all layers, for the tasks of two classes that are
 # done. In (a) stands the mean of the loss over all steps of training, which is smaller the faster it falls.
 
-# %% mystnb={"figure": {"caption": "The same of our runs: tasks of two classes, queries and values of all four layers of pocket, means over seeds. The condition number is that of the 256 rows to train on.", "name": "fig-afzal-own-figure-1"}, "image": {"alt": "Three panels with a point for each of our tasks: mean loss of training, train loss and evaluation accuracy over the condition number. Or a note that nothing was run."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The same of our runs: tasks of two classes, queries and values of all four layers of pocket, means over seeds, whose ranges are in the tables above. The condition number is that of the 256 rows to train on.", "name": "fig-afzal-own-figure-1"}, "image": {"alt": "Three panels with a point for each of our tasks: mean loss of training, train loss and evaluation accuracy over the condition number. Or a note that nothing was run."}} tags=["hide-input"]
 own_points = own_figure_1(own)
 if len(own_points):
     display(
@@ -269,7 +271,6 @@ if len(own_points):
             "task",
             panel="panel",
             label="condition number",
-            xscale="log",
         )
     )
 else:
@@ -298,7 +299,7 @@ if len(own_points):
 # ## What orders the tasks? A hypothesis
 #
 # The paper's condition numbers of the four tasks follow the length of the texts: the shorter, the larger. Padding that
-# the model reads would do that, and {doc}`/book/theory/padding` shows how. The paper does not say how it treats
+# the model reads would do that, and {doc}`/book/results/padding` shows how. The paper does not say how it treats
 # padding, so this is a hypothesis. Here it is with the paper's tasks, every row filled up to 512 tokens; the last
 # column is the rank correlation with the printed numbers.
 

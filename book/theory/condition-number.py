@@ -37,7 +37,7 @@
 #
 # **Before you start**: read {doc}`/book/theory/kernel-behavior` for the kernel and
 # {doc}`/book/theory/low-rank` for LoRA at its start. Padding that a model reads has a chapter of its own,
-# {doc}`/book/theory/padding`. Whether $\kappa$ bounds the risk is the subject of
+# {doc}`/book/results/padding`. Whether $\kappa$ bounds the risk is the subject of
 # {doc}`/book/theory/condition-bounds`; what it forecasts is that of {doc}`/book/results/afzal`.
 
 # %% [markdown]
@@ -366,7 +366,7 @@ factors.sort_values(ascending=False).round(1).rename("factor").to_frame()
 #
 # **Short texts** have larger $\kappa$ than long ones, even where padding is masked: few words leave few directions in
 # which two texts can differ. Padding that is read raises $\kappa$ further, and the more of it, the further
-# ({doc}`/book/theory/padding`). **A head that is fitted**, a probe's, or the decoder that a prompt asks, gives yet
+# ({doc}`/book/results/padding`). **A head that is fitted**, a probe's, or the decoder that a prompt asks, gives yet
 # another kernel.
 #
 # **More samples** can only raise $\kappa$ of the same kernel: a block's eigenvalues lie between those of the whole
@@ -497,6 +497,22 @@ ranks
 #
 # Two equal rows make $\lambda_{\min} = 0$, so $\kappa = 1 + \lambda_{\max} / \sigma$: one duplicate turns a measure
 # of shape into one of size.
+# ```
+#
+# ```{exercise}
+# :label: ex-kappa-dropout
+#
+# LoRA's dropout with probability $p$ is live, and one set of gradients serves rows and columns. Which entries of $K$
+# change in the mean, and by how much in $p$?
+# ```
+#
+# ```{solution} ex-kappa-dropout
+# :class: dropdown
+#
+# Masks of two samples are independent, so off the diagonal the mean stays. A mask entry has the mean 1 and the
+# variance $p / (1 - p)$, so each entry of the diagonal grows by $p / (1 - p)$ times
+# $(\alpha / r)^2 \sum_{t, f} \lVert \delta_t \rVert^2 \lVert A_{\cdot f} \rVert^2 x_{tf}^2$, where $x_t$ enters the layer
+# at position $t$ and $\delta_t$ is the gradient of what it puts out.
 # ```
 #
 # ```{exercise}

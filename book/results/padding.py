@@ -15,9 +15,9 @@
 # (padding)=
 # # Padding that the model reads: a hypothesis
 #
-# A model that reads padding as if it were text gives short texts a large condition number, and this alone brings the
-# four tasks of {cite:t}`afzal2024spectrum` into the order of their table: {numref}`fig-afzal-padding`. Whether it is
-# what happened there, nobody outside can know.
+# A model that reads padding as if it were text gives short texts a large condition number, and with MiniLM this alone
+# brings the four tasks of {cite:t}`afzal2024spectrum` into the order of their table, for queries and values; whether
+# it happened there is a hypothesis that nobody outside can check.
 
 # %% tags=["hide-input"]
 import numpy as np
