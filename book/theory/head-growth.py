@@ -497,6 +497,15 @@ print(
 # but one row shrinks. What would a reader of {eq}`eq-norm-as-printed` have concluded?
 # ```
 #
+# ```{solution} ex-row-that-shrinks
+# :class: dropdown
+#
+# Look at the first eight steps in `paths`. At step 2 or 4 of every training "rows that grow" is three, and "growth" is
+# positive. The growth is $-2 \sum_k \lVert v_k \rVert\, \partial L / \partial \lVert v_k \rVert$, and the rows of a
+# new head have nearly the same length, so the sum of {eq}`eq-row-norm` is negative there. Its reader would have
+# said that every row grows, the one that shrinks included.
+# ```
+#
 # ```{exercise}
 # :label: ex-conserved
 #
