@@ -378,8 +378,9 @@ assert T > 1
 assert losses_of["with temperature scaling"] < losses_of["as it is"]
 
 # %% [markdown]
-# So "LP-FT is badly calibrated and temperature scaling helps it" (Section 5.4 of the paper) is one statement, not two:
-# a head that cross-validation made long is confident, and a number that makes it shorter takes the confidence back.
+# The paper finds that LP-FT is badly calibrated, and that temperature scaling helps it (its Section 5.4). Seen in this
+# way the two are one finding: a head that cross-validation made long is confident, and a number that makes it shorter
+# takes the confidence back.
 #
 # ## What the angles do
 #
