@@ -19,6 +19,7 @@ from tangentlm.tomihari.statistics import (
     change_at_equal_loss,
     detectable,
     equal_loss_ratio,
+    norm_scaling,
     slopes,
 )
 from tangentlm.tomihari.tables import hyperparameters, number
@@ -166,6 +167,24 @@ def scaling(heads):
     return pd.DataFrame(rows)
 
 
+def test_norm_scaling_takes_either_head_at_one_rate():
+    facts = [
+        ("a", "random", "full", 5e-5), ("b", "lp-scaled:10", "full", 5e-5),
+        ("c", "lp-scaled:10", "full", 5e-6), ("d", "random-scaled:2", "lora", 1e-3),
+        ("e", "random-at-lp-norm", "full", 5e-5), ("f", "lp-times:2", "full", 5e-5),
+    ]  # fmt: skip
+    runs = pd.DataFrame(facts, columns=["run", "start", "adaptation", "learning_rate"])
+    runs = runs.assign(model="minilm", start_norm=[0.5, 10, 10, 2, 11, 22])
+    rows = runs[["run", "start"]].assign(
+        task="cb", dataset="CB", seed=1, samples="test", stage="tuned", Diff=3.0
+    )
+    found = norm_scaling(rows, runs)
+    assert found[["head", "norm", "scaled"]].to_numpy().tolist() == [
+        ["random", 0.5, False], ["lp", 10.0, True], ["random, LoRA", 2.0, True],
+    ]  # fmt: skip
+    assert norm_scaling(pd.DataFrame(), runs).empty
+
+
 def test_slopes_and_large_norms():
     table = scaling({"random": (4.0, -0.5), "lp": (2.0, -0.25)})
     assert slopes(table, "random").to_numpy() == pytest.approx([-0.5] * 3)
@@ -268,9 +287,10 @@ def test_runs_are_known_by_their_rates(monkeypatch):
 
 
 def check_control(run, table):
-    """A control has FT's rate and batch, so that the head alone differs."""
-    assert run.learning_rate == rate_of(run.task, "FT", "roberta-base")
-    assert run.batch_size == int(table.loc[(run.task, "FT"), "batch_size"])
+    """A control has the rate and batch of FT, or of LoRA, so that the head alone differs."""
+    method = "FT" if run.adaptation == "full" else "LoRA"
+    assert run.learning_rate == rate_of(run.task, method, "roberta-base")
+    assert run.batch_size == int(table.loc[(run.task, method), "batch_size"])
 
 
 def test_the_study_paper_has_the_paper_s_rates_and_batches():

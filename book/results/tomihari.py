@@ -65,7 +65,8 @@ if not points.empty:
 # %% [markdown]
 # **Read this first.** The paper fine-tunes RoBERTa-base on twelve data sets with rates that were tuned for each
 # method. Ours is `minilm`, a sentence encoder of 22 million parameters, on a few hundred rows and for half of the
-# paper's ten epochs, which is what two processor cores can do. It is trained with dropout (0.1, as RoBERTa is).
+# paper's ten epochs, which is what two processor cores can do. It is trained with dropout (0.1, as RoBERTa is)
+# and read at its first token, as RoBERTa is, though it was made for the mean of all tokens: so its probe is weak.
 # So the height of the numbers cannot be compared. The order of the methods can, where there are enough seeds to
 # tell it from chance. Where something was not run, the page says so.
 #
@@ -613,9 +614,10 @@ if not maps.empty:
 #
 # The head is scaled before fine-tuning, $V \leftarrow s V / \lVert V \rVert$ and the bias by the same factor. The
 # paper does not say which of three forms it means. The experiment has all three as starts: `lp-scaled:<norm>` is
-# the one here, `lp-times:<factor>` multiplies, and `lp-weight-scaled:<norm>` leaves the bias alone.
+# the one here, `lp-times:<factor>` multiplies, and `lp-weight-scaled:<norm>` leaves the bias alone. Figure 11, which
+# has LoRA, needs runs that only the study `paper` plans.
 
-# %% mystnb={"figure": {"caption": "How far the features of test samples move, over the norm at which the head starts; full fine-tuning at one rate, mean and standard deviation over seeds. Dashed: the norms of the heads as they are."}, "image": {"alt": "A panel for each data set with lines over the norm at the start, one for a random head and one for a probed head, where they were run, and a dashed vertical line at the norm of either head."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "How far the features of test samples move, over the norm at which the head starts; full fine-tuning at one rate, and LoRA at its own, mean and standard deviation over seeds. Dashed: the norms of the heads as they are."}, "image": {"alt": "A panel for each data set with lines over the norm at the start, one for a random head and one for a probed head, where they were run, and a dashed vertical line at the norm of either head."}} tags=["hide-input"]
 from tangentlm.tomihari.statistics import norm_scaling
 
 scaling = norm_scaling(of_features, all_runs)

@@ -697,6 +697,16 @@ learned.pivot(index="norm", columns="optimizer").round(2)
 # does. How much of the missing $R^2$ at rate 0.1 comes back? What is left is the change of the kernel.
 # ```
 #
+# ```{solution} ex-kernel-descent-epoch
+# :class: dropdown
+#
+# `decompose(model, rows, train.batch, precision="float64").total.values` is $\Theta$ between `rows` and the training
+# samples, $(n, C, N, C)$; take `train.batch` and `held.batch` for the rows, and the batches in the order of
+# `after_training`. At the rate 0.01 nearly all of the change of the logits comes back, after four epochs too: it was
+# the residuals that one linear step had wrong. At 0.1 about three quarters come back after one epoch, and nothing
+# after four: by then the kernel is another one.
+# ```
+#
 # ```{exercise}
 # :label: ex-equal-loss-probed
 #

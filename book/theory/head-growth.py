@@ -378,8 +378,9 @@ assert T > 1
 assert losses_of["with temperature scaling"] < losses_of["as it is"]
 
 # %% [markdown]
-# So "LP-FT is badly calibrated and temperature scaling helps it" (Section 5.4 of the paper) is one statement, not two:
-# a head that cross-validation made long is confident, and a number that makes it shorter takes the confidence back.
+# The paper finds that LP-FT is badly calibrated, and that temperature scaling helps it (its Section 5.4). Seen in this
+# way the two are one finding: a head that cross-validation made long is confident, and a number that makes it shorter
+# takes the confidence back.
 #
 # ## What the angles do
 #
@@ -495,6 +496,15 @@ print(
 #
 # Find a head, among those at the first steps of the runs, where the sum over $k$ of {eq}`eq-row-norm` is negative,
 # but one row shrinks. What would a reader of {eq}`eq-norm-as-printed` have concluded?
+# ```
+#
+# ```{solution} ex-row-that-shrinks
+# :class: dropdown
+#
+# Look at the first eight steps in `paths`. At step 2 or 4 of every training "rows that grow" is three, and "growth" is
+# positive. The growth is $-2 \sum_k \lVert v_k \rVert\, \partial L / \partial \lVert v_k \rVert$, and the rows of a
+# new head have nearly the same length, so the sum of {eq}`eq-row-norm` is negative there. Its reader would have
+# said that every row grows, the one that shrinks included.
 # ```
 #
 # ```{exercise}

@@ -445,6 +445,15 @@ of_texts.round(2)
 # `X_orthogonal[0]`?
 # ```
 #
+# ```{solution} ex-partly-orthogonal
+# :class: dropdown
+#
+# Every row of $B_t - B_0$ is a combination of training inputs, so $(B_t - B_0) x = (B_t - B_0) \Pi x$, and the norm
+# of a product is at most the operator norm times the norm. For $x = a\, x_1 + b\, x_\perp$ both sides are $a$ times
+# those of $x_1$: how good the bound is does not depend on $b$ at all. It is an equality where $\Pi x$ lies along the
+# first right singular vector of $B_t - B_0$, the direction of inputs that has moved most.
+# ```
+#
 # ```{exercise}
 # :label: ex-word-embedding
 #

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import spearmanr, t
 
 from tangentlm.analysis.estimates import MIN_COUNT
-from tangentlm.tomihari.measurements import AT_FT_RATE, MAIN
+from tangentlm.tomihari.measurements import AT_FT_RATE, MAIN, rate_of
 
 _KEYS = ["dataset", "seed"]
 _ALPHA, _POWER = 0.975, 0.8
@@ -176,19 +176,28 @@ def norm_scaling(table: pd.DataFrame, study_runs: pd.DataFrame) -> pd.DataFrame:
         study_runs: From ``runs``.
 
     Returns:
-        ``dataset``, ``seed``, ``head`` (``"random"`` or ``"lp"``), ``norm``, ``Diff`` and
-        ``scaled`` (whether the norm was given), of full fine-tuning at FT's rate.
+        ``dataset``, ``seed``, ``head`` (``"random"`` or ``"lp"``, and with LoRA ``"random, LoRA"``
+        or ``"lp, LoRA"``), ``norm``, ``Diff`` and ``scaled`` (whether the norm was given); full
+        fine-tuning at FT's rate, and LoRA at LoRA's.
     """
     columns = [*_KEYS, "head", "norm", "Diff", "scaled"]
     rows = tuned_test(table, shifted=False)
     if rows.empty:
         return pd.DataFrame(columns=columns)
-    norms = study_runs.set_index("run")[["start_norm", "adaptation"]]
-    both = rows.join(norms, on="run")
+    facts = study_runs.set_index("run")[["start_norm", "adaptation", "learning_rate", "model"]]
+    both = rows.join(facts, on="run")
     base = both["start"].str.extract(r"^(random|lp)(-scaled:.+)?$")
-    chosen = both.assign(head=base[0], scaled=base[1].notna(), norm=both["start_norm"])
-    chosen = chosen[chosen["head"].notna() & (chosen["adaptation"] == "full")]
-    return chosen[chosen[AT_FT_RATE].astype(bool)][columns].reset_index(drop=True)
+    lora = both["adaptation"] == "lora"
+    method = np.where(lora, "LoRA", "FT")
+    own = [
+        rate_of(task, name, model)
+        for task, name, model in zip(both["task"], method, both["model"], strict=True)
+    ]
+    chosen = both.assign(
+        head=base[0] + np.where(lora, ", LoRA", ""), scaled=base[1].notna(), norm=both["start_norm"]
+    )
+    at_one_rate = chosen["head"].notna() & (chosen["learning_rate"] == own)
+    return chosen[at_one_rate][columns].reset_index(drop=True)
 
 
 def slopes(scaling: pd.DataFrame, head: str) -> pd.Series:
