@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import re
 
+import pandas as pd
 import pytest
 
 from made_up_study import MadeUpStudy
 from tangentlm.malladi.baselines import baseline_scores
 from tangentlm.malladi.claims import CLAIMS, PROPERTIES_OF
 from tangentlm.malladi.measurements import measurements
+from tangentlm.malladi.steps import along_the_way
 from tangentlm.malladi.taylor import GAINS, in_all, taylor_gains
 from tangentlm.malladi.words import (
     MORE_ROWS,
@@ -132,3 +134,26 @@ def test_without_fine_tunings_there_are_no_gains(study):
     gains = taylor_gains("pocket")
     assert gains.empty
     assert in_all(gains, LEARNED).empty
+
+
+# --- Definition D.3 along the way -----------------------------------------------------------
+
+
+def test_of_every_run_the_largest_along_the_way_counts(study):
+    assert along_the_way("pocket").empty
+    study.add("finetune", "adam", [80.0, 81.0, 82.0])
+    study.add("finetune", "adam", [1.0], prompt="null")
+    folder = study.root / "results" / "pocket"
+    runs = pd.read_csv(folder / "finetune.csv", keep_default_na=False)["run"]
+    steps = [
+        {"run": run, "step": step, "step_change": 0.1 * step, "step_error": error,
+         "feature_change": 9.0, "feature_change_median": 0.2}
+        for run, errors in zip(runs, [(0.3, 0.1), (0.1, 0.5), None, (9.0, 9.0)], strict=True)
+        for step, error in enumerate(errors or (), start=1)
+    ]  # fmt: skip
+    pd.DataFrame(steps).to_csv(folder / "finetune-trajectory.csv", index=False)
+    (row,) = along_the_way("pocket").to_dict("records")
+    assert (row["method"], row["title"], row["k"]) == ("Adam-FT", "SST-2", 16)
+    assert row["splits"] == 2  # the third was not measured along the way
+    assert row["step_error"] == pytest.approx(0.4)
+    assert (row["step_change"], row["feature_change"]) == pytest.approx((0.2, 0.2))

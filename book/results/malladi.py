@@ -616,6 +616,30 @@ folded(readable(moved), "Readings of the relative distance")
 figures.data_link(moved, "malladi-distances")
 
 # %% [markdown]
+# ### Step by step
+#
+# What to see: whether error and feature change are small. Definition D.3 of the first version does not compare start
+# and end. It asks of every step whether it is linear, in units of the largest output derivative before training, and
+# of every gradient whether it is what it was. Fine-tunings with `trajectory_samples` measure that at every evaluation,
+# on as many test samples; here is the largest along the way, mean over splits:
+
+# %% tags=["hide-input"]
+from tangentlm.malladi.steps import along_the_way
+
+readable(
+    along_the_way("pocket"),
+    {
+        "method": "method",
+        "title": "task",
+        "k": "k",
+        "splits": "splits",
+        "step_change": "change in a step",
+        "step_error": "error of its Taylor model",
+        "feature_change": "change of the gradients",
+    },
+)
+
+# %% [markdown]
 # ## Table 8: the output derivative
 #
 # What to see: tasks that the model knows from its pre-training begin nearer to their solution. The mean of

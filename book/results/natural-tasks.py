@@ -19,7 +19,99 @@
 # the task into something like pre-training, then a wide model has next to nothing left to learn from
 # it. So the logits need to move little, so the weights move little, so the features stay where they
 # are. They call such a task *natural*.
-#
+
+# %% tags=["hide-input"]
+import pandas as pd
+from IPython.display import Markdown, display
+
+from tangentlm import figures
+from tangentlm.analysis.intervals import interval_of_rank_correlation
+from tangentlm.analysis.ladder import examples_over_width, ladder_measures
+from tangentlm.analysis.slopes import changes_in_words, per_doubling
+from tangentlm.figures import data_link
+from tangentlm.malladi.ledger import reported
+from tangentlm.report.tables import readable
+from tangentlm.studies.collect import read_collected, read_collected_table
+from tangentlm.studies.progress import study_progress
+from tangentlm.tasks import load_task
+
+figures.use_style()
+STUDY, LADDER = "natural", "ladder"
+BY = ["parametrization", "prompt"]
+models = read_collected(LADDER, "pretrain")
+natural = read_collected(STUDY, "natural_tasks")
+methods = set() if natural.empty else set(natural["method"])
+METHOD = "sgd-unclipped" if "sgd-unclipped" in methods else "sgd"
+measures = ladder_measures(STUDY, LADDER, METHOD)
+if not measures.empty:
+    measures["gap"] = measures["finetuned"] - measures["kernel"]
+if not models.empty:
+    models = models.sort_values(["parametrization", "width"])
+KINDS = {
+    "sgd-unclipped": "SGD",
+    "sgd": "the authors' SGD, whose gradients are clipped at a norm of 1",
+}
+compared = measures
+if not measures.empty:
+    prompts = measures.groupby("task")["prompt"].nunique()
+    in_every_way = prompts.index[prompts == prompts.max()]
+    compared = measures[measures["task"].isin(in_every_way)]
+ANSWERS = {
+    "chi": "the output derivative",
+    "linearization_error": "the linearization error",
+    "kernel_distance": "the kernel distance",
+}
+
+
+def in_short(manual):
+    """What changes when the width doubles, with the manual prompt, in words."""
+    found = per_doubling(manual, list(ANSWERS), ["parametrization"])
+    said = []
+    for kind, rows in found.groupby("parametrization", sort=False):
+        told = [
+            f"{ANSWERS[row.measure]} {row.verdict}"
+            for row in rows.itertuples()
+            if row.verdict in ("falls", "rises")
+        ]
+        rest = "no other change" if told else "no change"
+        verdicts = [*told, f"{rest} is told apart from none"]
+        tasks = rows["tasks"].iloc[0]
+        said.append(f"*{kind}* ({tasks} tasks): {', '.join(verdicts)}.")
+    return " ".join(said)
+
+
+if measures.empty:
+    display(Markdown("Not run."))
+else:
+    manual = measures[measures["prompt"] == "manual"]
+    alike = int((manual.groupby("task")["zero_shot"].nunique() == 1).sum())
+    display(
+        Markdown(
+            "**In short.** What happens to output derivative, linearization error and kernel distance when the width "
+            "doubles, with the manual prompt; a change counts where its 95 % interval over tasks leaves out zero. "
+            f"{in_short(manual)} Fine-tuning is with {KINDS[METHOD]}. But these models can hardly do the tasks: on "
+            f"{alike} of {manual['task'].nunique()} all of them have one and the same zero-shot score."
+        )
+    )
+
+# %% mystnb={"figure": {"caption": "Mean output derivative before fine-tuning over the width, with the manual prompt of the paper, a null prompt and unrelated label words. Faint: single tasks. Bold: their mean."}, "image": {"alt": "Two panels, one a parametrization; for each of three prompts a bold line over four widths among the faint lines of the tasks."}} tags=["hide-input"]
+if not measures.empty:
+    display(
+        figures.unit_lines(
+            compared,
+            "width",
+            "chi",
+            "prompt",
+            panel="parametrization",
+            unit="task",
+            labels=("width", "output derivative"),
+        )
+    )
+
+# %% tags=["remove-input"]
+data_link(measures, "natural-tasks")
+
+# %% [markdown]
 # **You will learn** how that assumption is put into one number, whether the number does fall as models
 # grow wider, and whether kernel behaviour grows with it.
 #
@@ -49,32 +141,6 @@
 # the standard parametrization and one in the maximal-update one.
 
 # %% tags=["hide-input"]
-import pandas as pd
-from IPython.display import Markdown, display
-
-from tangentlm import figures
-from tangentlm.analysis.intervals import interval_of_rank_correlation
-from tangentlm.analysis.ladder import examples_over_width, ladder_measures
-from tangentlm.analysis.slopes import changes_in_words, per_doubling
-from tangentlm.figures import data_link
-from tangentlm.malladi.ledger import reported
-from tangentlm.report.tables import readable
-from tangentlm.studies.collect import read_collected, read_collected_table
-from tangentlm.studies.progress import study_progress
-from tangentlm.tasks import load_task
-
-figures.use_style()
-STUDY, LADDER = "natural", "ladder"
-BY = ["parametrization", "prompt"]
-models = read_collected(LADDER, "pretrain")
-natural = read_collected(STUDY, "natural_tasks")
-methods = set() if natural.empty else set(natural["method"])
-METHOD = "sgd-unclipped" if "sgd-unclipped" in methods else "sgd"
-measures = ladder_measures(STUDY, LADDER, METHOD)
-if not measures.empty:
-    measures["gap"] = measures["finetuned"] - measures["kernel"]
-if not models.empty:
-    models = models.sort_values(["parametrization", "width"])
 readable(
     models,
     {
@@ -132,13 +198,9 @@ data_link(curve, "ladder-curves")
 readable(study_progress([LADDER, STUDY]))
 
 # %% tags=["hide-input"]
-compared = measures
 if measures.empty:
     display(Markdown("The study *natural*: not run."))
 else:
-    prompts = measures.groupby("task")["prompt"].nunique()
-    in_every_way = prompts.index[prompts == prompts.max()]
-    compared = measures[measures["task"].isin(in_every_way)]
     display(
         Markdown(
             f"Few-shot splits with k = {measures['k'].iloc[0]}, at most "
@@ -152,26 +214,9 @@ else:
 # %% [markdown]
 # ## Does the output derivative fall with the width?
 #
-# Three prompts: the manual one of the paper; a null prompt, the mask after the text and no word more;
+# Three prompts, as in the figure above: the manual one of the paper; a null prompt, the mask after the text and no word more;
 # and the manual one with label words that mean nothing for the task. If naturalness is what the manual
 # prompt buys, its $\chi$ should fall with the width, and that of the others should not.
-
-# %% mystnb={"figure": {"caption": "Mean output derivative before fine-tuning over the width. Faint: single tasks. Bold: their mean."}, "image": {"alt": "Two panels, one a parametrization; for each of three prompts a bold line over four widths among the faint lines of the tasks."}} tags=["hide-input"]
-if not measures.empty:
-    display(
-        figures.unit_lines(
-            compared,
-            "width",
-            "chi",
-            "prompt",
-            panel="parametrization",
-            unit="task",
-            labels=("width", "output derivative"),
-        )
-    )
-
-# %% tags=["remove-input"]
-data_link(measures, "natural-tasks")
 
 # %% [markdown]
 # Can these models do the tasks at all? Zero-shot with the manual prompt, mean over splits, beside guessing among the
@@ -181,7 +226,6 @@ data_link(measures, "natural-tasks")
 if measures.empty:
     display(Markdown("Not run."))
 else:
-    manual = measures[measures["prompt"] == "manual"]
     manual = manual.assign(guessing=100 / manual["num_classes"])
     able = manual.pivot_table(
         index=["task", "guessing"],
@@ -189,7 +233,6 @@ else:
         values="zero_shot",
     )
     display(able.style.format(precision=1).format_index(precision=1))
-    alike = int((able.nunique(axis=1) == 1).sum())
     display(
         Markdown(
             f"On {alike} of {len(able)} tasks all models have one and the same score."
@@ -285,10 +328,6 @@ beside.astype(float).style.format(precision=2, na_rep="")
 # was? The theory says that both go to zero for natural tasks.
 
 # %% tags=["hide-input"]
-KINDS = {
-    "sgd-unclipped": "SGD",
-    "sgd": "the authors' SGD, whose gradients are clipped at a norm of 1",
-}
 left = [
     name
     for method, name in KINDS.items()

@@ -9,6 +9,7 @@
 * ``properties``: Table 1, kernel behaviour by task and split;
 * ``behavior``: the same by means, and both rules tried on the paper;
 * ``taylor``: what became of every gain of fine-tuning in the Taylor model;
+* ``steps``: Definition D.3 along the way;
 * ``baselines``: the kernel beside what knows less;
 * ``solving``: what is left open about the solver, in points;
 * ``overview``, ``words``: the result at one sight, and in words;

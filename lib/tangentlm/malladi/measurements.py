@@ -68,6 +68,26 @@ def measurements(study: str) -> pd.DataFrame:
     return table.dropna(subset="value").drop_duplicates([*KEYS, "seed"], ignore_index=True)
 
 
+def fine_tunings(study: str) -> pd.DataFrame:
+    """A study's fine-tunings with the manual prompt and the labels as they are given.
+
+    Args:
+        study: Its name.
+
+    Returns:
+        The collected runs, with the paper's name of each ``method``; others are left out.
+    """
+    runs = read_collected(study, "finetune")
+    if runs.empty:
+        return runs
+    for column, usual in {"head": "prompt", "prompt": "manual", "labels": "given"}.items():
+        if column in runs:
+            runs = runs[runs[column].fillna(usual) == usual]
+    names = [METHOD_NAMES.get(("finetune", name), "") for name in runs["method"]]
+    runs = runs.assign(method=names)
+    return runs[runs["method"] != ""]
+
+
 def _of_experiment(study: str, experiment: str) -> list[pd.DataFrame]:
     runs = read_collected(study, experiment)
     if runs.empty:

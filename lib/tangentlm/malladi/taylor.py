@@ -13,9 +13,8 @@ from collections.abc import Collection
 import pandas as pd
 
 from tangentlm.malladi.judging import Setting
-from tangentlm.malladi.measurements import METHOD_NAMES
+from tangentlm.malladi.measurements import fine_tunings
 from tangentlm.metrics import gain_of_taylor_model
-from tangentlm.studies.collect import read_collected
 from tangentlm.tasks import load_task
 
 GAINS = ("recovered", "lost", "gained nothing")
@@ -36,19 +35,13 @@ def taylor_gains(study: str) -> pd.DataFrame:
         many the logits were compared (``of_logits``), and the mean share of the logits' change that
         the Taylor model ``explained`` on these.
     """
-    runs = read_collected(study, "finetune")
+    runs = fine_tunings(study)
     if runs.empty:
         return pd.DataFrame(columns=_COLUMNS)
-    usual = {"head": "prompt", "prompt": "manual", "labels": "given"}
-    for column, value in usual.items():
-        if column in runs:
-            runs = runs[runs[column].fillna(value) == value]
     runs = runs.assign(
-        method=[METHOD_NAMES.get(("finetune", name), "") for name in runs["method"]],
         gain=[_gain(share) for share in runs["linearization_share"]],
         explained=runs.get("explained_change", pd.Series(index=runs.index, dtype=float)),
     )
-    runs = runs[runs["method"] != ""]
     rows = []
     for (method, task, k), group in runs.groupby(["method", "task", "k"], sort=False):
         counts = group["gain"].value_counts()

@@ -1,0 +1,36 @@
+"""Definition D.3 along the way: was every step linear, and did the gradients stay?"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from tangentlm.malladi.measurements import fine_tunings
+from tangentlm.studies.collect import read_collected_table
+from tangentlm.tasks import load_task
+
+_COLUMNS = ["method", "title", "k", "splits", "step_change", "step_error", "feature_change"]
+
+
+def along_the_way(study: str) -> pd.DataFrame:
+    """What Definition D.3 of Malladi-v1 asks of a fine-tuning, over all its evaluations.
+
+    Args:
+        study: A study with fine-tunings that have ``trajectory_samples``.
+
+    Returns:
+        A row for each of the paper's methods, task and k with the manual prompt: ``method``,
+        ``title``, ``k``, ``splits``, and the mean over splits of what is largest along the way:
+        ``step_change`` and ``step_error``, in units of the largest output derivative before
+        training, and the median over parameters of ``feature_change`` (see
+        ``tangentlm.finetune.trajectory``). With kernel behaviour the last two vanish.
+    """
+    runs, steps = fine_tunings(study), read_collected_table(study, "finetune-trajectory")
+    if runs.empty or steps.empty:
+        return pd.DataFrame(columns=_COLUMNS)
+    largest = steps.groupby("run")[["step_change", "step_error", "feature_change_median"]].max()
+    largest = largest.rename(columns={"feature_change_median": "feature_change"})
+    both = runs[["run", "method", "task", "k"]].merge(largest.reset_index(), on="run")
+    groups = both.groupby(["method", "task", "k"], sort=False)
+    means = groups[["step_change", "step_error", "feature_change"]].mean()
+    found = means.assign(splits=groups.size()).reset_index()
+    return found.assign(title=[load_task(task).title for task in found["task"]])[_COLUMNS]
