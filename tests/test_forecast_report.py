@@ -8,6 +8,7 @@ import re
 from dataclasses import fields, replace
 from html.parser import HTMLParser
 from importlib import resources
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -371,6 +372,16 @@ def test_a_page_that_fails_leaves_the_one_before(tmp_path):
     with pytest.raises(TypeError):
         report.write_report(broken, path)
     assert (path.read_bytes(), path.with_suffix(".json").read_bytes()) == before
+
+
+def test_an_interruption_leaves_no_half_of_a_page(tmp_path, monkeypatch):
+    def interrupted(*_arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        report.write_report(made_up_forecast(), tmp_path / "report.html")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
