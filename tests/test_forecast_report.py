@@ -363,6 +363,19 @@ def test_a_report_replaces_a_report(tmp_path):
     assert "Something new." in path.read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("reason", [None, "too weak"])
+def test_the_accuracy_of_leaving_one_out_is_said_to_flatter(reason):
+    made = made_up_forecast()
+    made = replace(made, suspects=replace(made.suspects, reason=reason))
+    assert report.page(made, MADE).count("Leaving one out flatters a little") == 1
+
+
+def test_what_was_made_smaller_stands_below_the_answer():
+    made = made_up_forecast()
+    before = report.page(made, MADE).partition('<section id="scores">')[0]
+    assert all(sentence in before for sentence in made.settings.reduced)
+
+
 def test_a_page_that_fails_leaves_the_one_before(tmp_path):
     path = tmp_path / "report.html"
     report.write_report(made_up_forecast(), path)
