@@ -38,18 +38,10 @@ from tangentlm.forecast.plan import (
 from tangentlm.forecast.prepare import prepare
 from tangentlm.forecast.problem import PLAIN_WORDS, make_problem
 from tangentlm.forecast.representers import representers
-from tangentlm.forecast.result import (
-    CurvePoint,
-    Difference,
-    Duplicates,
-    Past,
-    PastTask,
-    Score,
-    Suspect,
-    Suspects,
-)
 from tangentlm.forecast.ridge import CentredRidge, centred_scale
+from tangentlm.forecast.rows import Duplicates, Suspect, Suspects
 from tangentlm.forecast.suspects import find_suspects, left_out_values, suspicion
+from tangentlm.forecast.ways import CurvePoint, Difference, Past, PastTask, Score
 from tangentlm.tasks import load_task, read_part
 from tangentlm.tasks.labelled_texts import LabelledTexts
 

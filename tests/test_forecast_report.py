@@ -18,7 +18,9 @@ from tangentlm.errors import InputError
 from tangentlm.forecast import report
 from tangentlm.forecast.drawing import Scale
 from tangentlm.forecast.pictures import Interval, dot_plot, learning_curves, packed_kernel
-from tangentlm.forecast.result import Forecast, KernelPicture, Past, Suspects
+from tangentlm.forecast.result import Forecast, KernelPicture
+from tangentlm.forecast.rows import Suspects
+from tangentlm.forecast.ways import Past
 from tangentlm.studies.records import environment
 
 MADE = environment("cpu")

@@ -9,16 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tangentlm.forecast.comparison import MAJORITY, ZERO_SHOT
-from tangentlm.forecast.result import (
-    CurvePoint,
-    Data,
-    Difference,
-    Duplicates,
-    Past,
-    Score,
-    Settings,
-    Suspects,
-)
+from tangentlm.forecast.result import Data, Settings
+from tangentlm.forecast.rows import Duplicates, Suspects
+from tangentlm.forecast.ways import CurvePoint, Difference, Past, Score
 
 _NAMES = {
     MAJORITY: "naming the largest class",
