@@ -4,27 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from tangentlm.forecast.result import (
-    Cost,
-    CurvePoint,
-    Data,
-    Difference,
+from tangentlm.forecast.result import Data, Forecast, KernelPicture, Layer, ModelFacts, Settings
+from tangentlm.forecast.rows import (
     Duplicates,
-    Forecast,
-    KernelPicture,
-    Layer,
-    ModelFacts,
     Neighbour,
-    Past,
-    PastTask,
     Prediction,
     Predictions,
     Pull,
-    Score,
-    Settings,
     Suspect,
     Suspects,
 )
+from tangentlm.forecast.ways import Cost, CurvePoint, Difference, Past, PastTask, Score
 
 CLASSES = ("negative", "neutral", "positive")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import warnings
 
@@ -30,15 +31,17 @@ from tangentlm.forecast.plan import (
     RESERVE,
     Timings,
     extrapolated,
+    line,
     make_plan,
     sample_rows,
 )
 from tangentlm.forecast.prepare import prepare
 from tangentlm.forecast.problem import PLAIN_WORDS, make_problem
 from tangentlm.forecast.representers import representers
-from tangentlm.forecast.result import Difference, Past, Score, Suspects
 from tangentlm.forecast.ridge import CentredRidge, centred_scale
+from tangentlm.forecast.rows import Duplicates, Suspect, Suspects
 from tangentlm.forecast.suspects import find_suspects, left_out_values, suspicion
+from tangentlm.forecast.ways import CurvePoint, Difference, Past, PastTask, Score
 from tangentlm.tasks import load_task, read_part
 from tangentlm.tasks.labelled_texts import LabelledTexts
 
@@ -346,12 +349,26 @@ class TestPlan:
         assert make_plan(self.TIMINGS, 60.0).rows < 500
         assert make_plan(self.TIMINGS, 400.0).rows == 500
 
-    def test_a_budget_too_small_for_anything_is_said(self):
-        assert "too small" in make_plan(self.TIMINGS, 10.0).reduced[-1]
+    def test_a_budget_too_small_for_anything_is_said_with_the_least_that_is_needed(self):
+        plan = make_plan(self.TIMINGS, 10.0)
+        least = 20 + 0.1 * 64 + 1e-4 * 64**2 + 4 + 0.072 * 64 + 8e-8 * 64**3
+        assert plan.seconds == plan.least == pytest.approx(least)
+        assert plan.reduced[-1].startswith("The budget of 0.167 minutes is too small")
+        assert f"needs {least / 60:.1f} minutes at least" in plan.reduced[-1]
+        assert make_plan(self.TIMINGS, 4000.0).least == plan.least
+        few = dataclasses.replace(self.TIMINGS, rows=20)
+        assert make_plan(few, 4000.0).least == few.seconds(20, 1)
 
     def test_two_timings_give_both_coefficients(self):
         found = extrapolated(lambda n: 0.2 * n + 0.01 * n * n, 8, 32)
         assert found == pytest.approx((0.2, 0.01))
+        assert line(lambda n: 3 + 0.2 * n, 64, 500) == pytest.approx((3, 0.2))
+
+    @pytest.mark.parametrize("few", [0.01, 9.0, 20.0])
+    def test_no_timing_is_below_nothing(self, few):
+        start, each = line(lambda n: few if n == 64 else 10.0, 64, 500)
+        assert min(start, each) >= 0
+        assert start + 500 * each == pytest.approx(10)
 
     def test_a_sample_is_stratified_and_keeps_the_files_rows(self):
         texts = texts_of([0] * 80 + [1] * 20)
@@ -396,6 +413,11 @@ class TestProblem:
         assert not problem.prompted
         assert problem.words == PLAIN_WORDS
         assert "no words" in str(problem.reason)
+        unknown = make_problem(dataclasses.replace(texts, classes=("good", "qwertz")), "pocket-xs")
+        assert unknown.reason == (
+            "the model does not know 'qwertz' as one word (one token), and no other label words "
+            "were given"
+        )
         with pytest.raises(InputError):
             problem.zero_shot(texts)
         named = make_problem(reviews(4), "pocket-xs", label_words=PLAIN_WORDS)
@@ -423,10 +445,13 @@ class TestAnswer:
     )
     NOBODY = Suspects((), 51.0, 50.0, "too weak")
 
-    def differences(self, kernel: float, best: float, words: float = 0.0):
+    def differences(self, kernel: float, best: float, words: float = 0.0, probe: float = 0.0):
         return (
             Difference("kernel regression", "probe", kernel, kernel - 3, kernel + 3),
             Difference("kernel regression", "bag of words", -words, -words - 3, 3 - words),
+            Difference(
+                "probe", "bag of words", probe - words, probe - words - 3, probe - words + 3
+            ),
             Difference("probe", "majority", best, best - 3, best + 3),
         )
 
@@ -456,7 +481,27 @@ class TestAnswer:
         second = answer.answer_of(
             self.SCORES, self.differences(5.0, 5.0, words), (), self.NOBODY, (), Past((), {}, "")
         )[1]
-        assert ("bag of words" in second) == (words > 3)
+        assert ("a bag of words, which needs none, is 4.0 points" in second) == (words > 3)
+        assert ("worth its cost" in second) == (words < 3)
+
+    def test_words_that_a_probe_beats_are_no_reason(self):
+        differences = self.differences(-9.0, 9.0, words=4.0, probe=9.0)
+        second = answer.answer_of(self.SCORES, differences, (), self.NOBODY, (), Past((), {}, ""))[
+            1
+        ]
+        assert "more than a probe of frozen features: it is 9.0 points" in second
+
+    def test_no_sentence_is_longer_than_can_be_read(self):
+        quantiles = Past((PastTask("a", 3, 50.0, None, 60.0),), {"10": -1, "50": 1, "90": 5}, "")
+        rows = tuple(Suspect(i, "text", "a", "b", 0.1, ()) for i in range(50))
+        curve = [CurvePoint("probe", n, 52.0, 46.0, 58.0, extrapolated=n > 200) for n in (200, 800)]
+        same = (Duplicates((1, 2), ("x", "x"), ("a", "b"), 1.0, True, (False, False)),)
+        for kernel, words in itertools.product([-5.0, 0.0, 5.0], [0.0, 4.0]):
+            found = answer.answer_of(
+                self.SCORES, self.differences(kernel, 0.0, words), curve,
+                Suspects(rows, 60.0, 50.0, None, 90), same, quantiles,
+            )  # fmt: skip
+            assert max(len(sentence.split()) for sentence in found) <= 55
 
 
 def test_past_tasks_are_means_of_paired_splits():

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 import time
 
 import pandas as pd
@@ -28,6 +31,16 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture
+def light(monkeypatch):
+    """No model can be loaded, so that what is refused is refused before."""
+
+    def loaded(*_arguments, **_options):
+        raise AssertionError("a model is loaded")
+
+    monkeypatch.setattr(prepare, "make_problem", loaded)
+
+
 def refused(capsys, *arguments):
     """The one line with which the command ends."""
     assert main(["forecast", *arguments]) == 2
@@ -45,12 +58,60 @@ def refused(capsys, *arguments):
         (["mine.csv", "--out", "mine.csv"], "has to end in .html"),
         (["mine.csv", "--out", "nowhere/report.html"], "no folder 'nowhere'"),
         (["mine.csv", "--test", "missing.csv"], "there is no file missing.csv"),
+        (
+            ["mine.csv", "--test", "other.csv"],
+            "other.csv: unknown column 'review'; did you mean 'r",
+        ),
         (["mine.csv", "--model", "pocket-xs", "--template", "no mask"], "the template needs"),
         (["mine.csv", "--model", "pocket-xs", "--label-words", "good"], "1 label word"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(here, capsys, arguments, message):
+    (here / "other.csv").write_text("reviews,class\nfine,good\n")
     assert message in refused(capsys, *arguments)
+    assert sorted(path.name for path in here.iterdir()) == ["mine.csv", "other.csv"]
+
+
+@pytest.mark.usefixtures("light")
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([("The same text!", i % 2) for i in range(30)], "and of 30 rows here are 1"),
+        ([(f"text of number {i % 9} {i % 9}", i % 2) for i in range(30)], "of 30 rows here are 9"),
+        ([(f"{i}", i % 2) for i in range(9)], "needs 10 rows at least, and here are 9"),
+        ([(f"{i}", 0) for i in range(30)], "all 30 labels of column 'class' are '0'"),
+    ],
+)
+def test_what_no_forecast_can_be_made_of_is_refused_before_a_model_is_loaded(
+    here, capsys, rows, message
+):
+    pd.DataFrame(rows, columns=["review", "class"]).to_csv(here / "mine.csv", index=False)
+    assert message in refused(capsys, "mine.csv")
+
+
+def test_nothing_is_left_of_a_forecast_that_is_interrupted(here):
+    """A real Ctrl-C, sent to another process once it says that it computes."""
+    code = """
+import sys, time
+from tangentlm.forecast import forecast, prepare
+prepare.prepare = lambda *texts, **options: None
+def compute(prepared):
+    print("computing", flush=True)
+    time.sleep(600)
+forecast.compute = compute
+from tangentlm.__main__ import main
+sys.exit(main(["forecast", "mine.csv"]))
+"""
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert child.stdout.readline() == "computing\n"
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate(timeout=300)
+    finally:
+        child.kill()
+    assert (child.returncode, out, err) == (130, "", "tangentlm: interrupted\n")
     assert [path.name for path in here.iterdir()] == ["mine.csv"]
 
 
@@ -79,7 +140,9 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(here, capsys):
     first, *_, last = capsys.readouterr().out.splitlines()
     assert first == "mine.csv: 24 rows, 2 classes."
     assert last.startswith("Seed 5; 24 rows, 2 classes; cross-validation of")
-    assert "minutes in all, of 10 that are allowed" in last
+    allowed, needed = last.removesuffix(" that are needed at least.").split(" minutes in all, of ")
+    assert needed.startswith("10 that are allowed and ")
+    assert float(needed.split()[-1]) <= float(allowed.split()[-1])
     assert [path.name for path in here.iterdir()] == ["mine.csv"]
 
 

@@ -27,8 +27,8 @@ from tangentlm.forecast.past import past_tasks
 from tangentlm.forecast.predictions import both_files
 from tangentlm.forecast.problem import make_problem
 from tangentlm.forecast.representers import representers
-from tangentlm.forecast.result import Past
 from tangentlm.forecast.setfit import setfit_outcomes
+from tangentlm.forecast.ways import Past
 from tangentlm.params import make_run
 from tangentlm.studies.checks import check
 from tangentlm.studies.identity import identity

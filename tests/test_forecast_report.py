@@ -8,6 +8,7 @@ import re
 from dataclasses import fields, replace
 from html.parser import HTMLParser
 from importlib import resources
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,9 @@ from tangentlm.errors import InputError
 from tangentlm.forecast import report
 from tangentlm.forecast.drawing import Scale
 from tangentlm.forecast.pictures import Interval, dot_plot, learning_curves, packed_kernel
-from tangentlm.forecast.result import Forecast, KernelPicture, Past, Suspects
+from tangentlm.forecast.result import Forecast, KernelPicture
+from tangentlm.forecast.rows import Suspects
+from tangentlm.forecast.ways import Past
 from tangentlm.studies.records import environment
 
 MADE = environment("cpu")
@@ -362,6 +365,19 @@ def test_a_report_replaces_a_report(tmp_path):
     assert "Something new." in path.read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("reason", [None, "too weak"])
+def test_the_accuracy_of_leaving_one_out_is_said_to_flatter(reason):
+    made = made_up_forecast()
+    made = replace(made, suspects=replace(made.suspects, reason=reason))
+    assert report.page(made, MADE).count("Leaving one out flatters a little") == 1
+
+
+def test_what_was_made_smaller_stands_below_the_answer():
+    made = made_up_forecast()
+    before = report.page(made, MADE).partition('<section id="scores">')[0]
+    assert all(sentence in before for sentence in made.settings.reduced)
+
+
 def test_a_page_that_fails_leaves_the_one_before(tmp_path):
     path = tmp_path / "report.html"
     report.write_report(made_up_forecast(), path)
@@ -371,6 +387,16 @@ def test_a_page_that_fails_leaves_the_one_before(tmp_path):
     with pytest.raises(TypeError):
         report.write_report(broken, path)
     assert (path.read_bytes(), path.with_suffix(".json").read_bytes()) == before
+
+
+def test_an_interruption_leaves_no_half_of_a_page(tmp_path, monkeypatch):
+    def interrupted(*_arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        report.write_report(made_up_forecast(), tmp_path / "report.html")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -9,16 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tangentlm.forecast.comparison import MAJORITY, ZERO_SHOT
-from tangentlm.forecast.result import (
-    CurvePoint,
-    Data,
-    Difference,
-    Duplicates,
-    Past,
-    Score,
-    Settings,
-    Suspects,
-)
+from tangentlm.forecast.result import Data, Settings
+from tangentlm.forecast.rows import Duplicates, Suspects
+from tangentlm.forecast.ways import CurvePoint, Difference, Past, Score
 
 _NAMES = {
     MAJORITY: "naming the largest class",
@@ -79,18 +72,28 @@ def _reached(scores: Sequence[Score], differences: Sequence[Difference]) -> str:
 
 
 def _way(differences: Sequence[Difference], past: Past) -> str:
-    kernel, words = (
-        next(d for d in differences if (d.better, d.worse) == ("kernel regression", worse))
-        for worse in ("probe", "bag of words")
+    kernel, words, probe = (
+        next(d for d in differences if (d.better, d.worse) == pair)
+        for pair in (
+            ("kernel regression", "probe"),
+            ("kernel regression", "bag of words"),
+            ("probe", "bag of words"),
+        )
     )
-    if kernel.low > 0:
+    if words.high < 0 and probe.low <= 0:
+        text = (
+            "Nothing here speaks for a language model: a bag of words, which needs none, is "
+            f"{_points(_turned(words))} above kernel regression, the first-order picture of "
+            "fine-tuning"
+        )
+    elif kernel.low > 0:
         text = (
             "Fine-tuning may be worth its cost: kernel regression, its first-order picture, is "
             f"{_points(kernel)} above a probe of frozen features"
         )
     elif kernel.high < 0:
         text = (
-            f"Nothing here speaks for more than a probe of frozen features: it is "
+            "Nothing here speaks for more than a probe of frozen features: it is "
             f"{_points(_turned(kernel))} above kernel regression, the first-order picture of "
             "fine-tuning"
         )
@@ -101,8 +104,6 @@ def _way(differences: Sequence[Difference], past: Past) -> str:
             "regression, the first-order picture of fine-tuning, cannot be told apart "
             f"({apart.points:.1f} points, {apart.low:.1f} to {apart.high:.1f})"
         )
-    if words.high < 0:
-        text += f"; but a bag of words, without any model, is {_points(_turned(words))} above that"
     if not past.quantiles:
         return f"{text}."
     low, middle, high = (past.quantiles[q] for q in ("10", "50", "90"))
@@ -139,13 +140,11 @@ def _doubts(suspects: Suspects) -> str:
         return "no label is doubted, since kernel regression is too weak here to doubt any"
     if not listed:
         return "the rows speak against no label"
-    if listed == suspects.doubted:
-        which = "1 label is" if listed == 1 else f"{listed} labels are"
-    else:
-        which = f"{listed} of {suspects.doubted} labels are"
+    labels = "1 label" if suspects.doubted == 1 else f"{suspects.doubted} labels"
+    which = "" if listed == suspects.doubted else f"{listed} are "
     return (
-        f"{which} listed for a second look, as kernel regression on the other rows disagrees, "
-        "which may be its own mistake"
+        f"kernel regression doubts {labels}, perhaps by its own mistake ({which}listed for a "
+        "second look)"
     )
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from tangentlm.forecast.comparison import MAJORITY
 from tangentlm.forecast.outcomes import WAYS
 from tangentlm.forecast.past import past_tasks
-from tangentlm.forecast.result import Past
+from tangentlm.forecast.ways import Past
 from tangentlm.studies.collect import read_collected, read_collected_table
 
 STUDY, SETFIT_STUDY = "forecast", "setfit"

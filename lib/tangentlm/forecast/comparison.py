@@ -15,7 +15,7 @@ from tangentlm.forecast.cross_validation import Fold, folds_of, macro_f1, nested
 from tangentlm.forecast.learners import Learner
 from tangentlm.forecast.learning_curve import FRACTIONS, curve_of, sizes_of, thinned
 from tangentlm.forecast.plan import FOLDS, INNER_FOLDS
-from tangentlm.forecast.result import CurvePoint, Difference, Score
+from tangentlm.forecast.ways import CurvePoint, Difference, Score
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]

@@ -21,7 +21,7 @@ from tangentlm.errors import InputError
 from tangentlm.finetune.adaptation import adapted
 from tangentlm.finetune.optimizers import make_optimizer
 from tangentlm.forecast.problem import Problem
-from tangentlm.forecast.result import Cost
+from tangentlm.forecast.ways import Cost
 from tangentlm.models.heads import load_model
 
 EPOCHS = 10

@@ -18,9 +18,10 @@ from tangentlm.forecast.predictions import both_files, predictions_for
 from tangentlm.forecast.prepare import Clock, Prepared
 from tangentlm.forecast.problem import MAX_LENGTH, Problem, about_model
 from tangentlm.forecast.representers import representers
-from tangentlm.forecast.result import Cost, Data, Forecast, ModelFacts, Settings
+from tangentlm.forecast.result import Data, Forecast, ModelFacts, Settings
 from tangentlm.forecast.suspects import cosines, find_suspects
 from tangentlm.forecast.validation import doubts, judged, read_records
+from tangentlm.forecast.ways import Cost
 
 Array = NDArray[np.float64]
 

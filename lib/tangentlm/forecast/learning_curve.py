@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tangentlm.forecast.bootstrap import Bootstrap
 from tangentlm.forecast.cross_validation import Fold, splits_of
-from tangentlm.forecast.result import CurvePoint
+from tangentlm.forecast.ways import CurvePoint
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]

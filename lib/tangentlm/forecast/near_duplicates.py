@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
-from tangentlm.forecast.result import Duplicates
+from tangentlm.forecast.rows import Duplicates
 from tangentlm.tasks.labelled_texts import LabelledTexts
 
 Rows = NDArray[np.int64]

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tangentlm.forecast.result import Past, PastTask
+from tangentlm.forecast.ways import Past, PastTask
 from tangentlm.params import project_root
 
 STUDY = "pocket"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tangentlm.analysis.intervals import interval_of_share
 from tangentlm.forecast.near_duplicates import joined, label_name
 from tangentlm.forecast.representers import Representers, strongest
-from tangentlm.forecast.result import Duplicates, Prediction, Predictions, Pull
+from tangentlm.forecast.rows import Duplicates, Prediction, Predictions, Pull
 from tangentlm.tasks.labelled_texts import LabelledTexts
 
 Array = NDArray[np.float64]

@@ -28,8 +28,8 @@ from tangentlm.forecast.plan import (
     sample_rows,
 )
 from tangentlm.forecast.problem import Problem, layer_name, make_problem
-from tangentlm.forecast.result import Cost
 from tangentlm.forecast.ridge import CentredRidge
+from tangentlm.forecast.ways import Cost
 from tangentlm.tasks.labelled_texts import LabelledTexts
 
 Array = NDArray[np.float64]

@@ -145,7 +145,7 @@ def _pictures(plain: Mapping[str, Any]) -> dict[str, Markup]:
 
 
 def _brief(method: str) -> str:
-    return method.removesuffix(" regression")
+    return method.removesuffix(" regression").removeprefix("bag of ")
 
 
 def _kernel_data(kernel: Mapping[str, Any]) -> dict[str, Any] | None:

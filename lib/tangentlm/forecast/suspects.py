@@ -4,6 +4,10 @@ A row is judged by a fit without it and its near-duplicates. The score is how fa
 ahead of its label there. It is an order in which to look, and no probability: a regression that is
 right on 80 % of the rows doubts 20 % of them, wrong labels or none. Where it is hardly better than
 the majority, it accuses nobody.
+
+The accuracy of leaving one out is a little too high, because it chose the ridge itself: the best of
+six is the best partly by luck. On four tasks with 64 rows it was 2.5 to 5 points above held-out
+rows so, and within half a point of them, in the mean, at ridges that were fixed beforehand.
 """
 
 from __future__ import annotations
@@ -13,8 +17,8 @@ from numpy.typing import NDArray
 
 from tangentlm.analysis.intervals import interval_of_share
 from tangentlm.forecast.near_duplicates import joined
-from tangentlm.forecast.result import Neighbour, Suspect, Suspects
 from tangentlm.forecast.ridge import CentredRidge, best_ridge, centred_scale
+from tangentlm.forecast.rows import Neighbour, Suspect, Suspects
 from tangentlm.tasks.labelled_texts import LabelledTexts
 
 Array = NDArray[np.float64]

@@ -26,9 +26,9 @@ for (const table of document.querySelectorAll("table[data-sortable]")) {
   });
 }
 
-// On paper nothing is folded.
+// On paper nothing is folded, but what pulls each prediction, which takes two pages a row.
 addEventListener("beforeprint", () => {
-  for (const folded of document.querySelectorAll("details")) folded.open = true;
+  for (const folded of document.querySelectorAll("section > details")) folded.open = true;
 });
 
 // The kernel: the upper triangle of a symmetric matrix, row by row, two bytes a value.
