@@ -149,6 +149,21 @@ def test_temperature_is_bounded_where_nothing_is_wrong():
     assert 1 / BOUNDS[1] * 0.99 <= fit_temperature(logits, labels) <= 0.1
 
 
+def test_the_interval_of_an_improvement_pairs_both_errors():
+    same, _ = calibration(LOGITS, ANSWERS, 1.0)
+    assert same.improvement_low == same.improvement_high == 0
+    T = 3.0
+    found, _ = calibration(LOGITS, ANSWERS, T)
+    draws = np.random.default_rng(0).integers(len(ANSWERS), size=(400, len(ANSWERS)))
+    gains = [
+        by_hand(LOGITS[draw], ANSWERS[draw], "ECE")
+        - by_hand(LOGITS[draw] / T, ANSWERS[draw], "ECE")
+        for draw in draws
+    ]
+    ends = (found.improvement_low, found.improvement_high)
+    assert ends == pytest.approx(np.quantile(gains, (0.025, 0.975)), abs=0.02)
+
+
 def test_scaling_changes_no_answer_and_has_intervals():
     T = fit_temperature(LOGITS, ANSWERS)
     ece, mce = calibration(LOGITS, ANSWERS, T)

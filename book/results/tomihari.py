@@ -707,7 +707,8 @@ paper_table(ledger, (14, 15))
 
 # %% [markdown]
 # Ours with their bootstrap intervals. "low" and "high" are the ends of a 95 % interval over test samples, their mean
-# over seeds. The temperature is not drawn anew, so its own uncertainty is not in them.
+# over seeds. The temperature is not drawn anew, so its own uncertainty is not in them. The interval of the improvement
+# pairs both errors of the same samples; the first runs do not have it.
 
 # %% tags=["hide-input"]
 from tangentlm.tomihari.measurements import calibrations
@@ -724,10 +725,14 @@ else:
         "scaled",
         "scaled_low",
         "scaled_high",
+        "improvement_low",
+        "improvement_high",
     ]
+    by = ["dataset", "kind", "name"]
     display(
         readable(
-            main.groupby(["dataset", "kind", "name"], sort=False)[bounds]
+            main.reindex(columns=[*by, *bounds])
+            .groupby(by, sort=False)[bounds]
             .mean()
             .reset_index(),
             {

@@ -121,6 +121,9 @@ class Calibration:
         without_high: The upper end.
         scaled_low: The same with scaling.
         scaled_high: The upper end.
+        improvement_low: The same of the error without scaling less the one with it, both of the
+            same resampled samples.
+        improvement_high: The upper end.
     """
 
     kind: str
@@ -130,6 +133,8 @@ class Calibration:
     without_high: float
     scaled_low: float
     scaled_high: float
+    improvement_low: float
+    improvement_high: float
 
 
 def calibration(
@@ -154,9 +159,13 @@ def calibration(
     found = []
     for kind in _NORMS:
         values = [_error(*both, kind) for both in samples]
+        drawn = np.array(
+            [[_error(c[draw], right[draw], kind) for draw in draws] for c, right in samples]
+        )
         ends = [
-            np.quantile([_error(c[draw], right[draw], kind) for draw in draws], (0.025, 0.975))
-            for c, right in samples
+            float(end)
+            for errors in (drawn[0], drawn[1], drawn[0] - drawn[1])
+            for end in np.quantile(errors, (0.025, 0.975))
         ]
-        found.append(Calibration(kind, *values, *map(float, ends[0]), *map(float, ends[1])))
+        found.append(Calibration(kind, *values, *ends))
     return found
