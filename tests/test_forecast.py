@@ -6,9 +6,12 @@ import dataclasses
 import itertools
 import json
 import warnings
+from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
+import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
@@ -17,6 +20,7 @@ from sklearn.preprocessing import StandardScaler
 
 from tangentlm.errors import InputError
 from tangentlm.forecast import answer
+from tangentlm.forecast import prepare as planning
 from tangentlm.forecast.bootstrap import Bootstrap
 from tangentlm.forecast.comparison import Comparison
 from tangentlm.forecast.cross_validation import folds_of, nested_predictions
@@ -27,7 +31,10 @@ from tangentlm.forecast.learning_curve import curve_of, power_law, stratified_or
 from tangentlm.forecast.near_duplicates import groups_of, links, near_duplicates
 from tangentlm.forecast.past import past_tasks
 from tangentlm.forecast.plan import (
+    LEAST_ROWS,
     MOST_REPEATS,
+    MOST_ROWS,
+    MOST_TEST_ROWS,
     RESERVE,
     Timings,
     extrapolated,
@@ -565,6 +572,53 @@ def test_seeds_decide_everything():
     if first.settings.repeats == second.settings.repeats:
         assert first.scores == second.scores
         assert first.curve == second.curve
+
+
+@dataclasses.dataclass(frozen=True)
+class Weightless:
+    """A problem whose features and kernel take no time."""
+
+    texts: LabelledTexts
+    traced: ClassVar = torch.nn.Linear(1, 1)
+
+    def features(self, _texts):
+        return None
+
+    def kernel(self, _texts, *, grouped):
+        return None
+
+
+def test_a_plan_for_many_rows_times_cross_validation_on_few_and_says_what_was_read(
+    monkeypatch, capsys
+):
+    timed = []
+
+    def seconds(comparison):
+        timed.append(len(comparison.labels))
+        return 1 + 0.01 * len(comparison.labels)
+
+    monkeypatch.setattr(Comparison, "seconds_a_repeat", seconds)
+    monkeypatch.setattr(
+        planning, "make_problem", lambda texts, *_model, **_options: Weightless(texts)
+    )
+    monkeypatch.setattr(planning, "training_costs", lambda _problem, _seed: ())
+    letters = np.random.default_rng(0).choice([*"abcdefgh"], (2500, 30))
+    many = dataclasses.replace(
+        texts_of([0, 1] * 1250), texts=tuple(map("".join, letters)), notes=("A note.",)
+    )
+    test = dataclasses.replace(many, notes=("Another note.",), name="new.csv")
+    plan = prepare(many, test, model="any", budget=1e6).plan
+    assert timed == [LEAST_ROWS, planning.MOST_TIMED]
+    assert (plan.rows, plan.repeats) == (MOST_ROWS, MOST_REPEATS)
+    assert plan.seconds >= MOST_REPEATS * seconds(SimpleNamespace(labels=range(MOST_ROWS)))
+    first, *said = capsys.readouterr().out.splitlines()
+    assert first == "texts: 2,500 rows, 2 classes."
+    assert said[:3] == ["A note.", "new.csv: 2,500 rows, 2 classes.", "Another note."]
+    assert said[3].startswith("Loading any")
+    assert said[4:6] == [
+        f"A sample of {most} of the 2500 rows of {name} is used, stratified by class."
+        for most, name in ((MOST_ROWS, "texts"), (MOST_TEST_ROWS, "new.csv"))
+    ]
 
 
 def test_one_class_is_refused():
