@@ -92,7 +92,8 @@ def test_what_no_forecast_can_be_made_of_is_refused_before_a_model_is_loaded(
 def test_nothing_is_left_of_a_forecast_that_is_interrupted(here):
     """A real Ctrl-C, sent to another process once it says that it computes."""
     code = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 from tangentlm.forecast import forecast, prepare
 prepare.prepare = lambda *texts, **options: None
 def compute(prepared):
