@@ -76,6 +76,11 @@ figures.relations(
 # %% tags=["remove-input"]
 figures.data_link(within_tasks(), "afzal-within-tasks")
 
+# %% tags=["remove-input"]
+from tangentlm.report.notes import code_switch
+
+code_switch()
+
 # %% [markdown]
 # **Read this first.** What the paper prints is beside what we ran, and that is not RoBERTa-base. Condition numbers of
 # ours are those of MiniLM, a sentence encoder of six layers, whose layers 0, 3 and 5 stand for the paper's 0, 5 and

@@ -56,6 +56,11 @@ figures.ranges(
 # %% tags=["remove-input"]
 figures.data_link(padding, "afzal-padding")
 
+# %% tags=["remove-input"]
+from tangentlm.report.notes import code_switch
+
+code_switch()
+
 # %% [markdown]
 # **You will learn** why a part that all gradients share makes a condition number, how padding makes such a part, and
 # what a hypothesis needs before it becomes a finding.

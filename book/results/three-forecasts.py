@@ -56,6 +56,11 @@ if not told.empty:
 # %% tags=["remove-input"]
 data_link(everything, "three-forecasts")
 
+# %% tags=["remove-input"]
+from tangentlm.report.notes import code_switch
+
+code_switch()
+
 # %% [markdown]
 # **You will learn** whether what `tangentlm forecast` says of a task before any training comes true, on a task where
 # the model should help, on one where a bag of words should be enough, and on one that should be hopeless.

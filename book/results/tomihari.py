@@ -62,6 +62,11 @@ for end in ("low", "high"):
 if not points.empty:
     display(figures.point_panels(points, "ratio"))
 
+# %% tags=["remove-input"]
+from tangentlm.report.notes import code_switch
+
+code_switch()
+
 # %% [markdown]
 # **Read this first.** The paper fine-tunes RoBERTa-base on twelve data sets with rates that were tuned for each
 # method. Ours is `minilm`, a sentence encoder of 22 million parameters, on a few hundred rows and for half of the
