@@ -39,7 +39,7 @@ from tangentlm.anticipate.outcomes import EARLY, OUTCOMES, WITH_HEAD, choices, m
 from tangentlm.anticipate.predictors import PREDICTORS
 from tangentlm.anticipate.printed import judge_printed
 from tangentlm.anticipate.sensitivity import agreement_of_rates, sensitivity
-from tangentlm.anticipate.words import answer, conclusions, rows_of_figure
+from tangentlm.anticipate.words import answer, between_tasks, conclusions, rows_of_figure
 from tangentlm.params import project_root
 
 FEW = {"draws": 500, "permutations": 400}
@@ -425,6 +425,27 @@ def test_conclusions_have_the_numbers_of_the_tables(both_arms):
     assert f"{row(equal, 'alignment')['tau']:+.2f}" in loss
     text = answer(equal, every, 20, 20)
     assert f"the number of layers has $\\tau$ = {row(every, 'layers')['tau']:+.2f}" in text
+
+
+def test_between_tasks_the_best_of_what_is_known_stands_beside_kappa():
+    numbers = {"low": 0.1, "high": 0.9, "p_holm": 0.04, "outcome": "accuracy"}
+    across = pd.DataFrame(
+        [
+            {"predictor": name, "label": label, "group": group, "tau": tau, "tasks": 7} | numbers
+            for name, label, group, tau in (
+                ("kappa", "condition number", "spectrum", 0.2),
+                ("probe", "linear probe", "features", 0.6),
+                ("early", "training loss early on", "ceiling", 0.8),
+            )
+        ]
+    )
+    (said,) = between_tasks(across)
+    assert said == (
+        "Between tasks (7, all layers adapted), of 2 quantities linear probe orders "
+        "the accuracy best (+0.60, 95 % interval +0.10 to +0.90, p 0.040 by Holm); the condition "
+        "number has +0.20, 95 % interval +0.10 to +0.90."
+    )
+    assert between_tasks(across.assign(tasks=3)) == between_tasks(pd.DataFrame()) == []
 
 
 def test_the_figure_has_a_row_for_each_and_its_groups_in_order(both_arms):

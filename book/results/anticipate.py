@@ -41,6 +41,7 @@ from tangentlm.anticipate.words import (
     KAPPA,
     PRIMARY,
     answer,
+    between_tasks,
     conclusions,
     rows_of_figure,
 )
@@ -90,7 +91,8 @@ code_switch()
 
 # %% tags=["hide-input"]
 regret = regrets(cells, names)
-taken = conclusions(equal, limits, regret)
+across = across_tasks(table)
+taken = conclusions(equal, limits, regret) + between_tasks(across)
 display(
     Markdown("\n".join(f"- {line}" for line in taken) or "Nothing yet: see above.")
 )
@@ -271,7 +273,6 @@ readable(
 # the number of classes. In the test the tasks are shuffled, and the interval is that of drawing tasks.
 
 # %% tags=["hide-input"]
-across = across_tasks(table)
 by_outcome(across, only("label", *TEST, "models", "tasks"))
 
 # %% [markdown]

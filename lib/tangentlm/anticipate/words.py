@@ -82,6 +82,31 @@ def conclusions(equal: pd.DataFrame, limits: pd.DataFrame, regret: pd.DataFrame)
     return said
 
 
+def between_tasks(across: pd.DataFrame) -> list[str]:
+    """What tells tasks apart, beside the condition number: for a user who has several.
+
+    Args:
+        across: From ``across_tasks``.
+
+    Returns:
+        A sentence in Markdown, of the accuracy; none where there are too few tasks.
+    """
+    if _too_few(across):
+        return []
+    accuracy = across[across["outcome"] == "accuracy"]
+    before = accuracy[accuracy["group"] != "ceiling"]
+    best = before.nlargest(1, "tau").iloc[0]
+    kappa = "".join(
+        f"; the condition number has {tau_in_words(row)}"
+        for row in before[before["predictor"] == KAPPA].itertuples()
+    )
+    return [
+        f"Between tasks ({best.tasks:.0f}, all layers adapted), of {len(before)} quantities "
+        f"{best.label} orders the accuracy best ({tau_in_words(best)}, p {best.p_holm:.3f} "
+        f"by Holm){kappa}."
+    ]
+
+
 def tau_in_words(row: object) -> str:
     """A tau with its interval.
 
