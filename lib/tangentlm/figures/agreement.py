@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from tangentlm.errors import InputError
-from tangentlm.figures.style import INK, look_of, subplots
+from tangentlm.figures.style import INK, look_of, panels_in_a_row
 
 
 def agreement(
@@ -30,13 +30,10 @@ def agreement(
     """
     if table.empty:
         raise InputError("no points to draw")
-    panels, groups = list(table[panel].unique()), list(table[group].unique())
-    figure, axes = subplots(
-        1, len(panels), figsize=(2.9 * len(panels) + 1.4, 3.4), sharex=True, sharey=True,
-        squeeze=False,
-    )  # fmt: skip
+    groups = list(table[group].unique())
+    figure, panels = panels_in_a_row(table, panel, (1.4, 2.9, 3.4), sharex=True, sharey=True)
     low, high = table[[x, y]].min().min(), table[[x, y]].max().max()
-    for name, one in zip(panels, axes[0], strict=True):
+    for name, one in panels.items():
         one.plot([low, high], [low, high], color=INK, linewidth=0.8)
         for number, member in enumerate(groups):
             rows = table[(table[panel] == name) & (table[group] == member)]
@@ -44,6 +41,6 @@ def agreement(
         one.set_title(name, fontsize=10)
         one.set_xlabel(labels[0])
         one.set_aspect("equal")
-    axes[0, 0].set_ylabel(labels[1])
-    axes[0, -1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    figure.axes[0].set_ylabel(labels[1])
+    figure.axes[-1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return figure

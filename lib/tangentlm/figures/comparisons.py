@@ -9,7 +9,7 @@ from pandas.api.types import is_numeric_dtype
 
 from tangentlm.analysis.verdicts import Interval
 from tangentlm.errors import InputError
-from tangentlm.figures.style import COLOURS, INK, look_of, subplots
+from tangentlm.figures.style import COLOURS, INK, look_of, panels_in_a_row, subplots
 
 
 def point_panels(table: pd.DataFrame, label: str) -> Figure:
@@ -150,11 +150,8 @@ def unit_lines(
     """
     if table.empty:
         raise InputError(f"no measurement of {y} over {x} to draw")
-    panels = list(table[panel].unique())
-    figure, axes = subplots(
-        1, len(panels), figsize=(7.4, 3.4), sharey=True, sharex=True, squeeze=False
-    )
-    for name, one in zip(panels, axes[0], strict=True):
+    figure, panels = panels_in_a_row(table, panel, (7.4, 0.0, 3.4), sharey=True, sharex=True)
+    for name, one in panels.items():
         here = table[table[panel] == name]
         for number, (method, rows) in enumerate(here.groupby(by, sort=False)):
             lines = rows.pivot_table(index=x, columns=unit, values=y)
@@ -165,8 +162,8 @@ def unit_lines(
         one.set_xticks(sorted(table[x].unique()), [f"{v:g}" for v in sorted(table[x].unique())])
         one.minorticks_off()
         one.set(xlabel=labels[0], title=name)
-    axes[0, 0].set_ylabel(labels[1])
-    axes[0, -1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    figure.axes[0].set_ylabel(labels[1])
+    figure.axes[-1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from tangentlm.errors import InputError
-from tangentlm.figures.style import INK, look_of, subplots
+from tangentlm.figures.style import INK, look_of, panels_in_a_row
 
 _ROW, _GAP = 0.2, 0.24
 """Inches of a row, and how far the views of a row stand apart, in rows."""
@@ -34,17 +34,14 @@ def forest(table: pd.DataFrame, views: Sequence[str], *, label: str, margin: flo
     """
     if table.empty:
         raise InputError("no estimates to draw")
-    panels = list(table["panel"].unique())
     lines: list[tuple[str, str]] = []
     for group in table["group"].unique():
         names = table["row"][table["group"] == group].unique()
         lines += [(group, ""), *((group, name) for name in names)]
     place = {line: len(lines) - number for number, line in enumerate(lines)}
-    figure, axes = subplots(
-        1, len(panels), figsize=(3.0 + 2.4 * len(panels), 1.0 + _ROW * len(lines)), sharey=True,
-        squeeze=False,
-    )  # fmt: skip
-    for panel, one in zip(panels, axes[0], strict=True):
+    size = (3.0, 2.4, 1.0 + _ROW * len(lines))
+    figure, panels = panels_in_a_row(table, "panel", size, sharey=True)
+    for panel, one in panels.items():
         one.axvspan(-margin, margin, color="grey", alpha=0.15, linewidth=0)
         one.axvline(0.0, color=INK, linewidth=0.8)
         for number, name in enumerate(views):
@@ -60,11 +57,11 @@ def forest(table: pd.DataFrame, views: Sequence[str], *, label: str, margin: flo
             one.scatter(rows["value"], heights + shift, s=14, zorder=3, label=name, **look)
         one.set_title(panel, fontsize=9, loc="left")
         one.set(xlabel=label, ylim=(0.2, len(lines) + 0.8))
-    first = axes[0, 0]
+    first = figure.axes[0]
     first.set_yticks(list(place.values()), [name or group for group, name in lines], fontsize=7)
     for (_, name), tick in zip(lines, first.get_yticklabels(), strict=True):
         tick.set_fontweight("normal" if name else "bold")
-    for one in axes[0]:
+    for one in panels.values():
         one.tick_params(axis="y", length=0)
     if len(views) > 1:
         first.legend(fontsize=8, ncols=len(views), loc="lower left", bbox_to_anchor=(0, 1.04))

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from tangentlm.errors import InputError
-from tangentlm.figures.style import COLOURS, subplots
+from tangentlm.figures.style import COLOURS, panels_in_a_row
 
 
 def foretold_panels(table: pd.DataFrame, label: str) -> Figure:
@@ -25,13 +25,11 @@ def foretold_panels(table: pd.DataFrame, label: str) -> Figure:
     """
     if table.empty:
         raise InputError("no forecasts to draw")
-    panels, methods = list(table["panel"].unique()), list(table["method"].unique())[::-1]
+    methods = list(table["method"].unique())[::-1]
     seeds = list(table["seed"].unique())
-    figure, axes = subplots(
-        1, len(panels), figsize=(0.9 + 2.5 * len(panels), 0.9 + 0.34 * len(methods)),
-        sharey=True, squeeze=False,
-    )  # fmt: skip
-    for name, one in zip(panels, axes[0], strict=True):
+    size = (0.9, 2.5, 0.9 + 0.34 * len(methods))
+    figure, panels = panels_in_a_row(table, "panel", size, sharey=True)
+    for name, one in panels.items():
         rows = table[table["panel"] == name]
         apart = 0.5 / len(seeds)
         places = [
@@ -45,7 +43,7 @@ def foretold_panels(table: pd.DataFrame, label: str) -> Figure:
         one.set_yticks(range(len(methods)), methods)
         one.set_title(name, fontsize=10)
         one.set_xlabel(label)
-    axes[0, -1].legend(
+    figure.axes[-1].legend(
         [told, came], ["foretold", "came true"], loc="upper left", bbox_to_anchor=(1, 1), fontsize=8
     )
     return figure

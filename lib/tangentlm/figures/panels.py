@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from tangentlm.errors import InputError
-from tangentlm.figures.style import look_of, subplots
+from tangentlm.figures.style import look_of, panels_in_a_row
 
 
 def panel_lines(
@@ -44,11 +44,9 @@ def panel_lines(
     """
     if table.empty:
         raise InputError(f"no measurement of {y} over {x} to draw")
-    names, methods = list(table[panel].unique()), list(table[by].unique())
-    figure, axes = subplots(
-        1, len(names), figsize=(1.9 + 2.7 * len(names), 3.3), sharey=True, squeeze=False
-    )
-    for name, one in zip(names, axes[0], strict=True):
+    methods = list(table[by].unique())
+    figure, panels = panels_in_a_row(table, panel, (1.9, 2.7, 3.3), sharey=True)
+    for name, one in panels.items():
         for number, method in enumerate(methods):
             rows = table[(table[panel] == name) & (table[by] == method)]
             look = look_of(number)
@@ -62,7 +60,7 @@ def panel_lines(
                 for place in own[x]:
                     one.axvline(place, linestyle="--", linewidth=1, color=look["color"])
         one.set(title=name, xlabel=labels[0], **axis)
-    axes[0, 0].set_ylabel(labels[1])
+    figure.axes[0].set_ylabel(labels[1])
     if len(methods) > 1:
-        axes[0, -1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+        figure.axes[-1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return figure

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from tangentlm.errors import InputError
-from tangentlm.figures.style import INK, look_of, subplots
+from tangentlm.figures.style import INK, look_of, panels_in_a_row
 
 
 def power_laws(
@@ -42,11 +42,9 @@ def power_laws(
     """
     if table.empty:
         raise InputError(f"no measurement of {y} over {x} to draw")
-    panels, kinds = list(table[panel].unique()), list(table[by].unique())
-    figure, axes = subplots(
-        1, len(panels), figsize=(7.4, 3.4), sharey=True, sharex=True, squeeze=False
-    )
-    for name, one in zip(panels, axes[0], strict=True):
+    kinds = list(table[by].unique())
+    figure, panels = panels_in_a_row(table, panel, (7.4, 0.0, 3.4), sharey=True, sharex=True)
+    for name, one in panels.items():
         one.set_xscale("log", base=2)
         one.set(yscale="log", xlabel=labels[0])
         one.set_title(name, fontsize=10)
@@ -59,6 +57,6 @@ def power_laws(
             if (name, kind) in slopes:
                 guide = mean.iloc[-1] * (mean.index / mean.index[-1]) ** slopes[name, kind]
                 one.plot(mean.index, guide, color=INK, linewidth=1, linestyle="--")
-    axes[0, 0].set_ylabel(labels[1])
-    axes[0, -1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    figure.axes[0].set_ylabel(labels[1])
+    figure.axes[-1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return figure

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from tangentlm.errors import InputError
-from tangentlm.figures.style import look_of, subplots
+from tangentlm.figures.style import look_of, panels_in_a_row
 
 
 def relations(
@@ -43,10 +43,9 @@ def relations(
     """
     if table.empty:
         raise InputError("no points to draw")
-    panels, groups = list(table[panel].unique()), list(table[group].unique())
-    size = (2.8 * len(panels) + 1.3, 3.1)
-    figure, axes = subplots(1, len(panels), figsize=size, squeeze=False)
-    for name, one in zip(panels, axes[0], strict=True):
+    groups = list(table[group].unique())
+    figure, panels = panels_in_a_row(table, panel, (1.3, 2.8, 3.1))
+    for name, one in panels.items():
         for number, member in enumerate(groups):
             rows = table[(table[panel] == name) & (table[group] == member)].sort_values(x)
             one.plot(
@@ -54,5 +53,5 @@ def relations(
                 label=member, **look_of(number),
             )  # fmt: skip
         one.set(xlabel=label, ylabel=name, **axis)
-    axes[0, -1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    figure.axes[-1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return figure

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from tangentlm.errors import InputError
-from tangentlm.figures.style import look_of, subplots
+from tangentlm.figures.style import look_of, panels_in_a_row
 
 
 def scatter_panels(table: pd.DataFrame, names: Mapping[int, str]) -> Figure:
@@ -27,9 +27,8 @@ def scatter_panels(table: pd.DataFrame, names: Mapping[int, str]) -> Figure:
     """
     if table.empty:
         raise InputError("no points to draw")
-    panels = list(table["panel"].unique())
-    figure, axes = subplots(1, len(panels), figsize=(3.4 * len(panels), 3.2), squeeze=False)
-    for panel, one in zip(panels, axes[0], strict=True):
+    figure, panels = panels_in_a_row(table, "panel", (0.0, 3.4, 3.2))
+    for panel, one in panels.items():
         for label, rows in table[table["panel"] == panel].groupby("label"):
             style = look_of(int(str(label)))
             of_head = rows["is_row"].astype(bool)
@@ -39,5 +38,5 @@ def scatter_panels(table: pd.DataFrame, names: Mapping[int, str]) -> Figure:
             )  # fmt: skip
             one.scatter(rows["x"][of_head], rows["y"][of_head], s=130, edgecolors="black", **style)
         one.set(xticks=[], yticks=[], title=panel)
-    axes[0, -1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    figure.axes[-1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return figure

@@ -80,3 +80,25 @@ def subplots(
     figure, axes = plt.subplots(*shape, figsize=figsize, **options)
     plt.close(figure)
     return figure, axes
+
+
+def panels_in_a_row(
+    table: pd.DataFrame, column: str, size: tuple[float, float, float], **options: Any
+) -> tuple[Figure, dict[Any, Any]]:
+    """A figure with a panel for each value of a column, side by side.
+
+    Args:
+        table: What is drawn, one row at least.
+        column: The column whose values have a panel each, in the order in which they come.
+        size: Inches beside the panels, of a panel's width, and of the height.
+        **options: Further arguments of ``subplots``, e.g. ``sharey=True``.
+
+    Returns:
+        The figure, and the axes of each value.
+    """
+    values = list(table[column].unique())
+    beside, width, height = size
+    figure, axes = subplots(
+        1, len(values), figsize=(beside + width * len(values), height), squeeze=False, **options
+    )
+    return figure, dict(zip(values, axes[0], strict=True))
