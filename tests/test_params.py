@@ -3,6 +3,7 @@ import math
 import os
 import shutil
 import types
+from string import Formatter
 
 import pytest
 import yaml
@@ -818,3 +819,12 @@ def test_lora_with_its_head_takes_the_values_of_lora():
     plain = make_run("finetune", {"task": "sst2", "adaptation": "lora"})
     trained = make_run("finetune", {"task": "sst2", "adaptation": "lora", "train_head": True})
     assert plain.grid_values() == trained.grid_values()
+
+
+@pytest.mark.parametrize("experiment", RUNS)
+def test_the_line_about_a_run_names_metrics_of_its_records(experiment):
+    collected = sorted((project_root() / "results").glob(f"*/{experiment}.csv"))
+    named = {name for _, name, _, _ in Formatter().parse(RUNS[experiment].headline) if name}
+    assert named
+    for file in collected:
+        assert named <= set(file.read_text(encoding="utf-8").splitlines()[0].split(","))

@@ -53,6 +53,7 @@ class LayerTrainingRun(LayersRun):
 
     experiment: ClassVar[str] = "layer_training"
     version: ClassVar[int] = 1
+    headline: ClassVar[str] = "best {best:.1f}, all layers {all_layers:.1f}"
     computes_kernels: ClassVar[bool] = False
 
     optimizer: Literal["adam", "sgd"] = "adam"
@@ -81,5 +82,6 @@ class AnticipateRun(LayersRun):
 
     experiment: ClassVar[str] = "anticipate"
     version: ClassVar[int] = 1
+    headline: ClassVar[str] = "predictors of {choices_known} choices of layers"
 
     steps: PositiveInt = 128

@@ -37,6 +37,8 @@ class Run(Strict):
     computes_kernels: ClassVar[bool] = True
     """Whether the version of the kernels' engine decides its numbers, too."""
     method_parameter: ClassVar[str]
+    headline: ClassVar[str]
+    """One line for people about a finished run, in which its record's metrics are filled in."""
     elsewhere: ClassVar[frozenset[str]] = frozenset({"out"})
     """Parameters that say where to read and write and decide no result."""
 

@@ -23,6 +23,7 @@ class ConditionRun(TaskModelRun):
 
     experiment: ClassVar[str] = "condition"
     version: ClassVar[int] = 1
+    headline: ClassVar[str] = "kappa of the keys {kappa_keys:.3g}"
     method_parameter: ClassVar[str] = "formula"
     later: ClassVar[Mapping[str, object]] = {"dropout": 0.0}
 

@@ -24,6 +24,7 @@ class ForecastRun(ModelRun):
 
     experiment: ClassVar[str] = "forecast"
     version: ClassVar[int] = 1
+    headline: ClassVar[str] = "{rows} rows, {suspected} suspects, {near_duplicates} near-duplicates"
     elsewhere: ClassVar[frozenset[str]] = frozenset({"out", "file", "test"})
 
     file: str = "assets/tasks/topics/train.jsonl"
@@ -74,6 +75,7 @@ class ForecastValidationRun(TaskModelRun):
 
     experiment: ClassVar[str] = "forecast_validation"
     version: ClassVar[int] = 2
+    headline: ClassVar[str] = "intervals cover {covered:.0f} %, AUROC of flips {auroc:.2f}"
 
     model: str = "pocket-xs"
     train_size: int = Field(default=64, ge=16)

@@ -77,6 +77,7 @@ class PretrainRun(RecipeRun):
 
     experiment: ClassVar[str] = "pretrain"
     version: ClassVar[int] = 1
+    headline: ClassVar[str] = "held-out loss {held_out_loss:.3f} after {tokens:,.0f} tokens"
     computes_kernels: ClassVar[bool] = False
     method_parameter: ClassVar[str] = "parametrization"
     elsewhere: ClassVar[frozenset[str]] = frozenset({"out", "corpus"})
@@ -90,6 +91,7 @@ class ProbeRun(ModelRun):
 
     experiment: ClassVar[str] = "probe"
     version: ClassVar[int] = 1
+    headline: ClassVar[str] = "{word_loss:.3f} nats a word, {minimal_pairs:.1f} % of pairs"
     computes_kernels: ClassVar[bool] = False
     elsewhere: ClassVar[frozenset[str]] = frozenset({"out", "corpus", "data"})
 
@@ -115,6 +117,7 @@ class MinilangRun(RecipeRun):
 
     experiment: ClassVar[str] = "minilang"
     version: ClassVar[int] = 1
+    headline: ClassVar[str] = "held-out loss {held_out_loss:.3f} after {documents:,.0f} documents"
     method_parameter: ClassVar[str] = "natural"
     after_training: ClassVar[frozenset[str]] = frozenset({"k", "test_size", "grid", "clip"})
     later: ClassVar[Mapping[str, object]] = {"clip": [1.0]}

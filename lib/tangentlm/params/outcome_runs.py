@@ -38,6 +38,9 @@ class ForecastOutcomeRun(OutcomeRun):
 
     experiment: ClassVar[str] = "forecast_outcome"
     version: ClassVar[int] = 1
+    headline: ClassVar[str] = (
+        "fine-tuned {full:.1f}, LoRA {lora:.1f}, kernel regression {kernel_regression:.1f}"
+    )
 
     model: str = "pocket-xs"
     dev_share: float = Field(default=0.2, gt=0, lt=1)
@@ -56,6 +59,9 @@ class SetFitRun(OutcomeRun):
 
     experiment: ClassVar[str] = "setfit_baseline"
     version: ClassVar[int] = 1
+    headline: ClassVar[str] = (
+        "test {test_score:.1f} (a head on the untrained encoder {probe_test:.1f})"
+    )
     computes_kernels: ClassVar[bool] = False
 
     model: str = "minilm"

@@ -54,6 +54,8 @@ class TaskRun(TaskModelRun):
     learn nothing of the task.
     """
 
+    headline: ClassVar[str] = "test {test_score:.1f} (zero-shot {zero_shot_test:.1f})"
+
     later: ClassVar[Mapping[str, object]] = {"pooling": None, "labels": "given"}
 
     head: Literal["prompt", "linear"] = "prompt"

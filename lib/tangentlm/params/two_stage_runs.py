@@ -60,6 +60,7 @@ class TwoStageRun(WholeTaskRun):
 
     experiment: ClassVar[str] = "two_stage"
     version: ClassVar[int] = 1
+    headline: ClassVar[str] = "test {test_score:.1f} (linear probing {probe_test:.1f})"
     computes_kernels: ClassVar[bool] = False
     method_parameter: ClassVar[str] = "start"
 
@@ -125,6 +126,7 @@ class HeadKernelsRun(WholeTaskRun):
 
     experiment: ClassVar[str] = "head_kernels"
     version: ClassVar[int] = 1
+    headline: ClassVar[str] = "kernels of {train} training samples"
 
     @property
     def name(self) -> str:

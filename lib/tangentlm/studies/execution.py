@@ -86,7 +86,7 @@ def execute_local(experiment: str, parameters: Sequence[str]) -> Path:
     record = read_record(folder)
     assert record is not None
     print(
-        f"{run.experiment}/{run.name}: {_headline(record['metrics'])}"
+        f"{run.experiment}/{run.name}: {run.headline.format_map(record['metrics'])}"
         f"{' (done before; delete its folder to run it again)' if before else ''}\n"
         f"see {folder / NOTEBOOK}"
     )
@@ -190,33 +190,9 @@ def _report(study: str, run: Run, runs: Mapping[str, Run]) -> None:
         (other.folder(study) / RECORD).is_file() or collected_identity(other, study) is not None
         for other in runs.values()
     )
-    metrics = record["metrics"]
     print(
         f"[{done:>{len(str(len(runs)))}}/{len(runs)}] {run.experiment}/{run.name}: "
-        f"{_headline(metrics)}, "
+        f"{run.headline.format_map(record['metrics'])}, "
         f"{record['cost']['seconds']:.0f} s",
         flush=True,
     )
-
-
-def _headline(metrics: Mapping[str, Any]) -> str:
-    if "probe_test" in metrics:
-        return f"test {metrics['test_score']:.1f} (linear probing {metrics['probe_test']:.1f})"
-    if "ft_ratios" in metrics:
-        return f"kernels of {metrics['train']} training samples"
-    if "all_layers" in metrics:
-        return f"best {metrics['best']:.1f}, all layers {metrics['all_layers']:.1f}"
-    if "choices_known" in metrics:
-        return f"predictors of {metrics['choices_known']} choices of layers"
-    if "kappa_keys" in metrics:
-        return f"kappa of the keys {metrics['kappa_keys']:.3g}"
-    if "auroc" in metrics:
-        return f"intervals cover {metrics['covered']:.0f} %, AUROC of flips {metrics['auroc']:.2f}"
-    if "kernel_regression" in metrics:
-        return f"kernel regression {metrics['kernel_regression']:.1f}"
-    if "test_score" in metrics:
-        return f"test {metrics['test_score']:.1f} (zero-shot {metrics['zero_shot_test']:.1f})"
-    if "word_loss" in metrics:
-        return f"{metrics['word_loss']:.3f} nats a word, {metrics['minimal_pairs']:.1f} % of pairs"
-    amount = "tokens" if "tokens" in metrics else "documents"
-    return f"held-out loss {metrics['held_out_loss']:.3f} after {metrics[amount]:,.0f} {amount}"
