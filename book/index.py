@@ -15,23 +15,25 @@
 # # The Kernel View of Fine-Tuning
 #
 # When is fine-tuning a language model nothing but kernel regression with its empirical neural
-# tangent kernel (eNTK)? And what does that tell you before you train?
+# tangent kernel (eNTK)? And what does that tell you before you train? Three papers ask parts of
+# this. Below is what our runs say of each so far; every number comes from their records.
+#
+# **{doc}`Is fine-tuning kernel regression? <results/malladi>`** {cite:t}`malladi2023kernel` say
+# that with a prompt it often is.
 
 # %% tags=["hide-input"]
 from IPython.display import Markdown
 
 from tangentlm import figures
 from tangentlm.analysis.agreement import gaps, gaps_in_words, paired
-from tangentlm.malladi.baselines import baseline_scores
 from tangentlm.malladi.learned import learned_settings
 from tangentlm.malladi.measurements import measurements
 from tangentlm.malladi.overview import OURS, kernel_over_tuning
-from tangentlm.malladi.words import what_was_found
+from tangentlm.malladi.words import gap_in_words
 
 figures.use_style()
 learned = learned_settings("pocket")
-baselines = baseline_scores("pocket")
-found = what_was_found(measurements("pocket"), learned, baselines)
+found = f"{gap_in_words(measurements('pocket'), learned)}."
 larger = paired("real").query(
     "finetuning == 'sgd-unclipped' and prompt == 'manual' and labels == 'given'"
 )
@@ -42,6 +44,53 @@ if of_larger:
         f"is {of_larger}."
     )
 Markdown(found)
+
+# %% [markdown]
+# **{doc}`Are features spared if the linear head is fitted first? <results/tomihari>`**
+# {cite:t}`tomihari2024understanding` say that fine-tuning from a fitted head (LP-FT) moves features
+# less than fine-tuning from a random one (FT), and that the norm of the fitted head is one of the
+# reasons.
+
+# %% tags=["hide-input"]
+from tangentlm.tomihari.claims import judge_claims, where_it_learns
+from tangentlm.tomihari.evidence import Evidence
+from tangentlm.tomihari.shares import change_shares
+from tangentlm.tomihari.words import (
+    accuracy_sentence,
+    change_ratios,
+    opening,
+    shares_sentence,
+)
+
+judged = judge_claims("two-stage")
+learns = where_it_learns(judged)
+shares = change_shares(Evidence.of("two-stage"))
+said = [
+    opening(change_ratios(judged), learns),
+    *(shares_sentence(shares, one) for one in learns),
+    accuracy_sentence(judged, learns),
+]
+Markdown(" ".join(said))
+
+# %% [markdown]
+# **{doc}`Which layers should LoRA adapt, and can one know before? <results/anticipate>`**
+# {cite:t}`afzal2024spectrum` say that the condition number of the kernel tells.
+
+# %% tags=["hide-input"]
+from tangentlm.anticipate.cells import task_cells
+from tangentlm.anticipate.comparing import compare
+from tangentlm.anticipate.outcomes import STUDY, choices, main_rate
+from tangentlm.anticipate.predictors import PREDICTORS
+from tangentlm.anticipate.words import answer
+from tangentlm.studies.progress import study_progress
+
+table = main_rate(choices())
+names = [name for name in PREDICTORS if name in table]
+cells = task_cells(table, names)
+progress = study_progress([STUDY])
+done, runs = int(progress["done"].sum()), int(progress["runs"].sum())
+equal, every = (compare(cells, names, within=within) for within in (True, False))
+Markdown(answer(equal, every, done, runs))
 
 # %% mystnb={"figure": {"caption": "Kernel regression over SGD fine-tuning, in percent of the test set. On the line both are equal. For our models each point is one task, k and split; for RoBERTa-base it is a mean that the paper prints."}, "image": {"alt": "Scatter plots, a panel for each model, of the score of kernel regression over that of fine-tuning, with the diagonal and baselines that know less."}} tags=["hide-input"]
 points = kernel_over_tuning(OURS, {"pocket": learned})
@@ -60,15 +109,11 @@ from tangentlm.report.notes import code_switch
 code_switch()
 
 # %% [markdown]
-# The first page to read is {doc}`twelve claims, and how sure one can be of each <results/malladi>`;
-# SmolLM2 has a page of its own, {doc}`autoregressive models <results/autoregressive>`.
-#
-# This book answers with code that you can run. It sets three papers beside our own runs, table by
-# table: {cite:t}`malladi2023kernel`, {cite:t}`tomihari2024understanding` and
-# {cite:t}`afzal2024spectrum`. It says where they hold, where they do not, and where paper and code
-# disagree. Our models are smaller than the papers' RoBERTa-base, and each result page says what was
-# run and what was not. There is also a lab, in which models are pre-trained from scratch, down to a
-# language whose truth is known.
+# This book answers with code that you can run. It sets the papers beside our own runs, table by
+# table. It says where they hold, where they do not, and where paper and code disagree. Our models
+# are smaller than the papers' RoBERTa-base, and each page of results says what was run and what was
+# not. SmolLM2 has {doc}`a page of its own <results/autoregressive>`. There is also a lab, in which
+# models are pre-trained from scratch, down to a language whose truth is known.
 #
 # ::::{grid} 1 2 2 2
 # :gutter: 3
@@ -87,7 +132,14 @@ code_switch()
 # Is it the learning rate, the norm of the head, or its direction?
 # :::
 #
-# :::{grid-item-card} You want a forecast
+# :::{grid-item-card} You have texts and labels of your own
+# :link: results/forecast
+# :link-type: doc
+# One command, `tangentlm forecast`, reads your texts and labels and says what to expect before any
+# training. This page shows how far to trust it.
+# :::
+#
+# :::{grid-item-card} You know the condition number
 # :link: results/afzal
 # :link-type: doc
 # Rahimi Afzal et al.: can the condition number of the kernel tell before training how it will end?

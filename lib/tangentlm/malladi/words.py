@@ -183,10 +183,19 @@ def in_one_sentence(table: pd.DataFrame, learned: Collection[Setting], claims: p
     Returns:
         A sentence, in Markdown.
     """
-    return f"{_the_gap(table, learned)}; {_the_verdicts(claims)}."
+    return f"{gap_in_words(table, learned)}; {_the_verdicts(claims)}."
 
 
-def _the_gap(table: pd.DataFrame, learned: Collection[Setting]) -> str:
+def gap_in_words(table: pd.DataFrame, learned: Collection[Setting]) -> str:
+    """What kernel regression scores beside SGD fine-tuning, ours and the paper's.
+
+    Args:
+        table: From ``measurements``.
+        learned: The tasks and k that our model learns.
+
+    Returns:
+        A sentence without its full stop.
+    """
     paper = together(of_paper(GAP))
     counted = [one for one in of_runs(table, GAP) if (one.title, one.k) in learned]
     counted = [one for one in counted if one.splits >= MIN_COUNT]
@@ -222,30 +231,3 @@ def _of(gap: Estimate) -> str:
     sign = -1 if gap.mean < 0 else 1
     known = "" if math.isnan(interval.low) else f" ({sign * ends[0]:.1f} to {sign * ends[1]:.1f})"
     return f"{abs(gap.mean):.1f} points{known} {side}"
-
-
-def what_was_found(
-    table: pd.DataFrame, learned: Collection[Setting], baselines: pd.DataFrame
-) -> str:
-    """Three sentences: the gap, the verdicts on the claims, and what knows less.
-
-    Args:
-        table: From ``measurements``.
-        learned: The tasks and k that our model learns.
-        baselines: From ``baseline_scores``.
-
-    Returns:
-        Markdown.
-    """
-    claims = claims_in_words(table, learned, baselines)
-    verdicts = _the_verdicts(claims)
-    waiting = int(claims["how sure"].str.contains(MORE_ROWS).sum())
-    if waiting:
-        rows = "wait for test rows, more of them or paired, not for splits"
-        verdicts += f"; of the undecided ones {waiting} {rows}"
-    control = claims.iloc[-1]
-    near = f" ({control['how sure']})" if control["how sure"] else ""
-    beside = f"Beside baselines that know less, the kernel of all layers is {control['ours']}{near}"
-    if control["verdict"] == NOT_RUN:
-        beside = "Beside baselines that know less it has not been set on such a task"
-    return f"{_the_gap(table, learned)}. O{verdicts[1:]}. {beside}."
