@@ -13,7 +13,7 @@ from tangentlm.afzal.evidence import rank_correlations
 from tangentlm.analysis.choosing import agreement_of_seeds
 from tangentlm.analysis.several import holm
 from tangentlm.analysis.verdicts import UNDECIDED
-from tangentlm.anticipate.across import across_tasks
+from tangentlm.anticipate.across import across_by_model, across_tasks
 from tangentlm.anticipate.ceilings import (
     ALL_LAYERS,
     ANOTHER_RUN,
@@ -84,6 +84,7 @@ def test_nothing_was_run(root):
     assert regrets([], NAMES).empty
     assert controls(trained()).empty
     assert across_tasks(choices()).empty
+    assert across_by_model(choices(), "accuracy").empty
     assert sensitivity(choices(), trained(), choices(kernel=WITH_HEAD)).empty
     assert agreement_of_rates(trained()).empty
     assert answer(pd.DataFrame(), pd.DataFrame(), 0, 43).startswith("Not known yet. **0 of 43")
@@ -322,11 +323,14 @@ def test_tasks_of_one_model_are_ordered_by_what_knows_them(root):
     assert probe["tau"] > 0.6
     assert probe["p"] < 0.05
     own = choices()
-    taus = []
-    for _, rows in own.groupby("model"):
+    taus = {}
+    for model, rows in own.groupby("model"):
         means = rows.assign(rank=rows["kappa"].rank()).groupby("task")[["rank", "accuracy"]].mean()
-        taus.append(-kendalltau(means["rank"], means["accuracy"].round(9)).statistic)
-    assert row(found, "kappa", "accuracy")["tau"] == pytest.approx(np.mean(taus))
+        taus[model] = -kendalltau(means["rank"], means["accuracy"].round(9)).statistic
+    assert row(found, "kappa", "accuracy")["tau"] == pytest.approx(np.mean(list(taus.values())))
+    by_model = across_by_model(own, "accuracy").set_index("label")
+    assert by_model.loc["condition number"].to_dict() == pytest.approx(taus)
+    assert "layers" not in by_model.index  # all have as many
     assert row(found, "classes")["group"] == "baseline"
 
 

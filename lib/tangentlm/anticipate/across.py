@@ -48,29 +48,60 @@ def across_tasks(
         ``p_holm``, ``models`` (that have it) and ``tasks``; a predictor that tells no two tasks
         apart has no row, and it is empty where fewer than three tasks are there.
     """
-    if table.empty:
+    names, of_models = _measures_of_models(table)
+    if not of_models:
         return pd.DataFrame()
-    rows = _with_all_layers(table)
-    tasks = _of_all_models(rows)
-    if len(tasks) < 3:
-        return pd.DataFrame()
-    rows = rows[rows["task"].isin(tasks)]
-    rows = rows.assign(classes=rows["task"].map({t: load_task(t).num_classes for t in tasks}))
-    names = [name for name in KNOWN if name in rows]
-    models = [_measures(own, names, tasks) for _, own in rows.groupby("model", sort=False)]
+    models = list(of_models.values())
+    tasks = len(models[0].strata)
     taus = [one.taus() for one in models]
     drawn = mean_over_cells([bootstrap_taus(m.predictors, m.outcomes, draws) for m in models])
-    low, high = bootstrap_interval(drawn.reshape(draws, -1), len(tasks))
-    shuffled = orders_within(np.zeros(len(tasks)), permutations, np.random.default_rng(0))
-    p = p_of_moving_alike([(np.concatenate([[np.arange(len(tasks))], shuffled]), models)])
+    low, high = bootstrap_interval(drawn.reshape(draws, -1), tasks)
+    shuffled = orders_within(np.zeros(tasks), permutations, np.random.default_rng(0))
+    p = p_of_moving_alike([(np.concatenate([[np.arange(tasks)], shuffled]), models)])
     about = {name: KNOWN[name] for name in names}
     useful = np.any([tells_apart(one) for one in models], axis=0)
     found = predictors_by_outcomes(about).assign(
         scope=ACROSS, tau=mean_over_cells(taus)[0].ravel(), low=low, high=high, p=p.ravel(),
         p_holm=adjusted(p, useful, about).ravel(),
-        models=(~np.isnan(np.array(taus)[:, 0])).sum(axis=0).ravel(), tasks=len(tasks),
+        models=(~np.isnan(np.array(taus)[:, 0])).sum(axis=0).ravel(), tasks=tasks,
     )  # fmt: skip
     return found[np.repeat(useful, len(OUTCOMES))].reset_index(drop=True)
+
+
+def across_by_model(table: pd.DataFrame, outcome: str) -> pd.DataFrame:
+    """The rank correlation over tasks with one outcome, model by model.
+
+    Args:
+        table: As for ``across_tasks``.
+        outcome: A name of ``OUTCOMES``.
+
+    Returns:
+        A row a predictor: ``label`` and a column a model, empty where a model has no such
+        predictor or it tells no two tasks apart; the same tasks as in ``across_tasks``.
+    """
+    names, of_models = _measures_of_models(table)
+    place = list(OUTCOMES).index(outcome)
+    taus = {
+        model: np.where(tells_apart(one), one.taus()[0][:, place], np.nan)
+        for model, one in of_models.items()
+    }
+    labels = [KNOWN[name].label for name in names]
+    return pd.DataFrame({"label": labels, **taus}).dropna(how="all", subset=list(taus))
+
+
+def _measures_of_models(table: pd.DataFrame) -> tuple[list[str], dict[str, Measures]]:
+    """Names of predictors, and what each model knows and reaches; none below three tasks."""
+    if table.empty:
+        return [], {}
+    rows = _with_all_layers(table)
+    tasks = _of_all_models(rows)
+    if len(tasks) < 3:
+        return [], {}
+    rows = rows[rows["task"].isin(tasks)]
+    rows = rows.assign(classes=rows["task"].map({t: load_task(t).num_classes for t in tasks}))
+    names = [name for name in KNOWN if name in rows]
+    by_model = rows.groupby("model", sort=False)
+    return names, {str(model): _measures(own, names, tasks) for model, own in by_model}
 
 
 def _with_all_layers(table: pd.DataFrame) -> pd.DataFrame:
