@@ -11,7 +11,7 @@ import made_up_anticipate as made_up
 from tangentlm import figures
 from tangentlm.afzal.evidence import rank_correlations
 from tangentlm.analysis.choosing import agreement_of_seeds
-from tangentlm.analysis.several import holm
+from tangentlm.analysis.several import ALPHA, holm
 from tangentlm.analysis.verdicts import UNDECIDED
 from tangentlm.anticipate.across import across_by_model, across_tasks
 from tangentlm.anticipate.ceilings import (
@@ -27,7 +27,6 @@ from tangentlm.anticipate.cells import task_cells
 from tangentlm.anticipate.comparing import (
     ADDS,
     AGAINST,
-    ALPHA,
     MARGIN,
     NOTHING,
     OVER_ALL,

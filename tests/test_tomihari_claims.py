@@ -29,6 +29,7 @@ from tangentlm.tomihari.words import (
     control_sentences,
     opening,
     shares_sentence,
+    together_sentence,
 )
 
 SEEDS = (1001, 2002, 3003)
@@ -242,6 +243,38 @@ def test_claims_are_judged_by_their_bounds(monkeypatch):
     short = claims.claims_in_short(tested.reset_index()).set_index("claim")
     assert short.loc["1 LP grows the norm", "paper"] == "8 of 9"
     assert short.loc["1 LP grows the norm", HOLDS] == "CB"
+
+
+def test_all_verdicts_are_judged_together_where_ft_learns(monkeypatch):
+    near = {
+        "test_score": 80.0, "majority_test": 50.0, "probe_norm": 20.0, "initial_norm": 0.9,
+        "tuned_norm": 0.8, "residual_probe": 0.3, "residual_random": 0.7,
+    }  # fmt: skip
+    monkeypatch.setattr(
+        claims.Evidence, "of", classmethod(lambda cls, study: made_up({"FT": near}))
+    )
+    tested = claims.judge_claims("none")
+    row = tested.set_index("claim").loc["1 LP grows the norm"]
+    spread = (row["high"] - row["low"]) / 2 / t.ppf(0.975, 2)
+    assert row["p"] == pytest.approx(2 * t.sf(row["value"] / spread, 2))  # by hand, from zero
+    decided = tested["verdict"].isin([HOLDS, FAILS])
+    assert (decided == (tested["p"] < 0.05)).all()
+
+    gated = claims.gate(tested).set_index("claim")
+    family = gated["p_together"].dropna()
+    assert statements.LEARNS not in family.index  # a condition, and no claim
+    assert "1 LP grows the norm" in family.index
+    assert family.max() >= family.min() >= gated.loc[family.index, "p"].min() * len(family) - 1e-12
+    assert together_sentence(gated.reset_index()).startswith(f"Of {len(family)} verdicts ")
+
+    worse = near | {"test_score": 50.0}  # FT learns nothing: no claim is judged on CB
+    monkeypatch.setattr(
+        claims.Evidence, "of", classmethod(lambda cls, study: made_up({"FT": worse}))
+    )
+    gated = claims.gate(claims.judge_claims("none"))
+    assert gated.loc[gated["dataset"].notna(), "claim"].tolist() == [statements.LEARNS]
+    assert gated["p_together"].isna().all()
+    assert together_sentence(gated) == ""
 
 
 def test_words_of_the_controls():

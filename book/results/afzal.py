@@ -25,7 +25,7 @@ from itables import init_notebook_mode
 from scipy.stats import kendalltau
 
 from tangentlm import figures
-from tangentlm.afzal.claims import LEVEL, added_layers, judge_claims
+from tangentlm.afzal.claims import added_layers, judge_claims
 from tangentlm.afzal.evidence import (
     accuracy_ranges,
     own_correlations,
@@ -54,6 +54,7 @@ from tangentlm.afzal.tables import (
     table_2,
     within_tasks,
 )
+from tangentlm.analysis.several import ALPHA
 from tangentlm.report.tables import folded, readable, searchable
 
 init_notebook_mode(all_interactive=False)  # searchable tables, without a network
@@ -198,11 +199,11 @@ if len(found):
             },
         )
     )
-    told = found[(found["p"] < LEVEL) & (found["kappa"] * found["claimed"] > 0)]
+    told = found[(found["p"] < ALPHA) & (found["kappa"] * found["claimed"] > 0)]
     stronger = int((found["size"].abs() > found["kappa"].abs()).sum())
     display(
         Markdown(
-            f"Mean over {tasks_of} tasks. $\\kappa$ goes with these as the paper claims, at p below {LEVEL:g}: "
+            f"Mean over {tasks_of} tasks. $\\kappa$ goes with these as the paper claims, at p below {ALPHA:g}: "
             f"{', '.join(told['outcome']) or 'none'}. In {stronger} of {len(found)} outcomes the number of layers is further from "
             "zero than $\\kappa$. The two go together: the rank correlation of $\\kappa$ with the number of layers is "
             f"{found['between'].iloc[0]:+.2f}."

@@ -1,7 +1,7 @@
 """What Rahimi Afzal et al. claim, and what numbers say: the paper's own, or ours.
 
 The statistics, their thresholds and the level were set before the runs of the study, but after one
-trial on CoLA. A rank correlation decides where its exact p value is below ``LEVEL``: the claim
+trial on CoLA. A rank correlation decides where its exact p value is below ``ALPHA``: the claim
 holds if the sign is the claimed one and fails if it is the other; else it is undecided.
 """
 
@@ -19,9 +19,9 @@ from tangentlm.afzal.ledger import head_parameters, lora_parameters, reported
 from tangentlm.afzal.measurements import CHOICES, with_options
 from tangentlm.afzal.theorem import draw_objectives, draw_risks
 from tangentlm.analysis.rank_correlation import kendall_tau
+from tangentlm.analysis.several import ALPHA
 from tangentlm.analysis.verdicts import FAILS, HOLDS, NOT_RUN, UNDECIDED
 
-LEVEL = 0.05
 PAPER, OURS, COMPUTED = "the paper's numbers", "our runs", "random draws"
 COUNTED, NOBODY = "counts", "nobody's"
 DRAWS = 300
@@ -48,7 +48,7 @@ class Claim:
 
 
 def _of_tau(tau: float, p: float, claimed: int) -> str:
-    if p >= LEVEL:
+    if p >= ALPHA:
         return UNDECIDED
     return HOLDS if tau * claimed > 0 else FAILS
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+ALPHA = 0.05
+"""A p value below this decides, alone or adjusted."""
+
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     """P-values for many statements judged together (Holm's step-down procedure).

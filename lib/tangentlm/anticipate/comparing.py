@@ -21,7 +21,7 @@ from tangentlm.analysis.permutations import (
     p_of_moving_alike,
     p_of_shuffling,
 )
-from tangentlm.analysis.several import holm
+from tangentlm.analysis.several import ALPHA, holm
 from tangentlm.analysis.strata import Pairs
 from tangentlm.analysis.verdicts import UNDECIDED, too_few
 from tangentlm.anticipate.cells import TaskCell, by_arm
@@ -30,7 +30,6 @@ from tangentlm.anticipate.predictors import PREDICTORS, Predictor
 
 Array = NDArray[np.float64]
 
-ALPHA = 0.05
 MARGIN = 0.2
 """A smaller tau is worth nothing: with this one 60 of 100 pairs are ordered rightly."""
 WITHIN, OVER_ALL = "choices of equal size", "all choices"

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import pandas as pd
 
 from tangentlm.analysis.bootstrap import LEAST_UNITS
+from tangentlm.analysis.several import ALPHA
 from tangentlm.analysis.verdicts import UNDECIDED
 from tangentlm.anticipate.ceilings import ALL_LAYERS, ANOTHER_RUN, KNOWN, RANDOM
-from tangentlm.anticipate.comparing import ADDS, AGAINST, ALPHA, MARGIN, NOTHING
+from tangentlm.anticipate.comparing import ADDS, AGAINST, MARGIN, NOTHING
 from tangentlm.anticipate.outcomes import EARLY, OUTCOMES
 from tangentlm.anticipate.predictors import PREDICTORS
 

@@ -10,12 +10,11 @@ import math
 import pandas as pd
 
 from tangentlm.analysis.learning import chance_of_best, chance_over_splits
-from tangentlm.analysis.several import holm
+from tangentlm.analysis.several import ALPHA, holm
 from tangentlm.params import load_grid
 from tangentlm.studies.collect import read_collected
 from tangentlm.tasks import load_task
 
-LEVEL = 0.05
 _USUAL = {"head": "prompt", "prompt": "manual", "labels": "given"}
 
 
@@ -46,7 +45,7 @@ def learning(study: str, method: str = "sgd") -> pd.DataFrame:
     rows = [_learning(str(task), int(k), g) for (task, k), g in runs.groupby(["task", "k"])]
     found = pd.DataFrame(rows, columns=columns)
     found["p_together"] = holm(found["p"].astype(float))
-    return found.assign(learned=found["p_together"] < LEVEL)
+    return found.assign(learned=found["p_together"] < ALPHA)
 
 
 def _learning(task: str, k: int, runs: pd.DataFrame) -> dict[str, object]:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from tangentlm.analysis.estimates import MIN_COUNT, Estimate
+from tangentlm.analysis.several import ALPHA
 from tangentlm.analysis.verdicts import FAILS, HOLDS, NOT_RUN, UNDECIDED
 from tangentlm.malladi.baselines import against_baselines
 from tangentlm.malladi.behavior import behavior_by_means, number_of_tasks
@@ -23,7 +24,6 @@ IN_SHORT = tuple(claim for claim in CLAIMS if claim.name != "K-A-SignGD solves t
 """The claims of the table in short; Table 1 judges Adam by the other sign kernel."""
 PAPER_COUNT = 8
 """Of 14 tasks the paper says that they show kernel behaviour."""
-LEVEL = 0.05
 MORE_ROWS = "only more test rows, or paired ones, would decide"
 
 
@@ -57,7 +57,7 @@ def how_sure(row: Mapping[str, Any]) -> str:
     """
     if pd.isna(row.get("p")):
         return ""
-    alone, all_together = row["p"] < LEVEL, row["p_together"] < LEVEL
+    alone, all_together = row["p"] < ALPHA, row["p_together"] < ALPHA
     sure = "sure" if all_together else "sure by itself only" if alone else "not sure"
     line = (
         f"{sure} (p {_p(row['p'])}, all claims together {_p(row['p_together'])}): "
@@ -113,7 +113,7 @@ def _claim_row(row: Mapping[Any, Any]) -> dict[str, Any]:
         "ours": ours,
         "verdict": row["verdict"],
         "how sure": how_sure(row),
-        "sure together": bool(row["p_together"] < LEVEL),
+        "sure together": bool(row["p_together"] < ALPHA),
     }
 
 

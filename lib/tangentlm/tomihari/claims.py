@@ -4,7 +4,8 @@ Each claim is a number for each data set and seed, paired within the seed; its m
 interval (Student's t over seeds). It holds where the whole interval is between two bounds, fails
 where none of it is, and is undecided otherwise. The same number is taken of the paper's printed
 means, so that both stand side by side. Before the claims stands a condition of ours: where FT
-learns nothing, it is no wonder that it moves little.
+learns nothing, it is no wonder that it moves little. Of many verdicts some are wrong by chance, so
+all of them are judged together, too (Holm).
 """
 
 from __future__ import annotations
@@ -12,11 +13,20 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from tangentlm.analysis.intervals import interval_of_mean
-from tangentlm.analysis.verdicts import HOLDS, NOT_RUN, VERDICTS, Interval, too_few
+from tangentlm.analysis.estimates import Estimate
+from tangentlm.analysis.several import holm
+from tangentlm.analysis.verdicts import (
+    FAILS,
+    HOLDS,
+    NOT_RUN,
+    UNDECIDED,
+    VERDICTS,
+    Interval,
+    too_few,
+)
 from tangentlm.tomihari import measurements
 from tangentlm.tomihari.evidence import Evidence
-from tangentlm.tomihari.statements import CLAIMS, LEARNS, SEEDS
+from tangentlm.tomihari.statements import CLAIMS, LEARNS, SEEDS, SHIFTED
 from tangentlm.tomihari.statistics import detectable, frame
 
 NO_RATIO = "no comparison"
@@ -31,9 +41,10 @@ def judge_claims(study: str) -> pd.DataFrame:
 
     Returns:
         ``claim``, ``says``, ``where``, ``least`` and ``most`` (between which it holds),
-        ``dataset``, ``seeds``, ``value`` (the mean), ``low``, ``high``, ``detectable`` and
-        ``verdict``; a claim without runs has one row, "not run". Seeds without a finite number are
-        left out; where there are no others the verdict is "no comparison".
+        ``dataset``, ``seeds``, ``value`` (the mean), ``low``, ``high``, ``detectable``, ``verdict``
+        and ``p`` (of that verdict, below 0.05 exactly where it is decided); a claim without runs
+        has one row, "not run". Seeds without a finite number are left out; where there are no
+        others the verdict is "no comparison".
     """
     evidence = Evidence.of(study)
     rows: list[dict[str, object]] = []
@@ -50,17 +61,42 @@ def judge_claims(study: str) -> pd.DataFrame:
             if finite.empty:
                 rows.append({**about, "dataset": dataset, "verdict": NO_RATIO})
                 continue
-            mean = interval_of_mean(finite)
+            estimate = Estimate.of_splits(finite)
+            mean = estimate.interval()
+            verdict = claim.verdict(mean)
+            judged = verdict in (HOLDS, FAILS, UNDECIDED)
             rows.append(
                 {
                     **about, "dataset": dataset, "seeds": len(finite), "value": mean.estimate,
                     "low": mean.low, "high": mean.high, "detectable": detectable(finite),
-                    "verdict": claim.verdict(mean),
+                    "verdict": verdict,
+                    "p": estimate.p_value(claim.low, claim.high) if judged else np.nan,
                 }
             )  # fmt: skip
     of_claim = ["claim", "says", "where", "least", "most"]
-    of_task = ["dataset", "seeds", "value", "low", "high", "detectable", "verdict"]
+    of_task = ["dataset", "seeds", "value", "low", "high", "detectable", "verdict", "p"]
     return pd.DataFrame(rows).reindex(columns=[*of_claim, *of_task])
+
+
+def gate(tested: pd.DataFrame) -> pd.DataFrame:
+    """The claims on the data sets on which FT learns, judged alone and all together.
+
+    The sets to which a model was only carried over count where FT learns Amazon, on which it was
+    trained.
+
+    Args:
+        tested: From ``judge_claims``.
+
+    Returns:
+        Some of its rows, all of the condition before the claims, with ``p_together``: adjusted by
+        Holm over all that are shown but the condition.
+    """
+    learned = where_it_learns(tested)
+    shifted = SHIFTED if "Amazon" in learned else ()
+    condition = tested["claim"] == LEARNS
+    shown = tested["dataset"].isna() | tested["dataset"].isin([*learned, *shifted]) | condition
+    family = tested["p"].where(shown & ~condition).astype(float)
+    return tested.assign(p_together=holm(family))[shown]
 
 
 def paper_says() -> pd.DataFrame:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from tangentlm.analysis.several import ALPHA
 from tangentlm.analysis.verdicts import FAILS, HOLDS, NOT_RUN, Interval
 from tangentlm.tomihari.claims import NO_RATIO
 from tangentlm.tomihari.shares import PARTS
@@ -161,6 +162,27 @@ def accuracy_sentence(tested: pd.DataFrame, learned: list[str]) -> str:
     clear = [Interval(row.value, row.low, row.high).excludes(0.0) for row in own.itertuples()]
     told = "" if all(clear) else ", not told from chance" if not any(clear) else ""
     return f"The accuracy of LP-FT less that of FT is {listed}{told}."
+
+
+def together_sentence(gated: pd.DataFrame) -> str:
+    """How many verdicts stand when all are judged together.
+
+    Args:
+        gated: From ``tangentlm.tomihari.claims.gate``.
+
+    Returns:
+        A sentence; empty where nothing could be judged.
+    """
+    family = gated[gated["p_together"].notna()]
+    if family.empty:
+        return ""
+    alone = family[family["p"] < ALPHA]
+    firm = alone[alone["p_together"] < ALPHA]
+    names = ", ".join(f"{row.claim} ({row.dataset})" for row in firm.itertuples())
+    return (
+        f"Of {len(family)} verdicts {len(alone)} hold or fail by themselves, and {len(firm)} of "
+        f"these stand when all are judged together{': ' if names else ''}{names}."
+    )
 
 
 def _opening(number: str, rows: pd.DataFrame) -> str:
