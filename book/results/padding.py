@@ -348,6 +348,20 @@ readable(
 # Fill the rows up to 192 tokens instead of 96. Predict first which texts change most.
 # ```
 #
+# ```{solution} ex-padding-length
+# :class: dropdown
+#
+# With padding masked next to nothing changes: what nobody reads has no part in the kernel, and only joined reviews
+# that were cut at 96 tokens get longer. With padding read, every row has 96 tokens of it more, so it is tempting to
+# name the shortest texts. But four words are nearly all padding already, while a row of three reviews has little of
+# it now and will be more than half padding. Predict from the table: divide the `kappa` of padding read by that of
+# padding masked, and put it over the part of the row that is text, `tokens / FILLED`. At 96 tokens it goes from about
+# 4.5 for four words over 3 and 2 to nearly 1 for three reviews. If that part is what counts, one review in 192 tokens
+# should come to where eight words in 96 are, and three reviews should leave 1 for the first time. Then run it with
+# `FILLED = 192` and draw both curves: where they fall together the share of the padding decides, and where that of
+# 192 lies higher its number does as well.
+# ```
+#
 # ```{exercise}
 # :label: ex-padding-mean
 #

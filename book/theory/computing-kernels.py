@@ -1108,6 +1108,24 @@ print(f"{32 * C * P * 4 / 2**30:.1f} GiB for the Jacobian of 32 samples")
 # does {eq}`eq-flops` say so for their shapes and the lengths of the reviews?
 # ```
 #
+# ```{solution} ex-by-gram
+# :class: dropdown
+#
+#     batch = shots.part("train").batch
+#     for outputs in ("difference", "full"):
+#         print(entk(model, batch, outputs=outputs).cost.by_gram)
+#
+# The head, the whole last block and most of the block before it take the way of Gram both times: few of their
+# positions, or a single one, count. With `"full"` two parameters join them, the second feed-forward weights ($256
+# \times 640$) of blocks 0 and 1. Put the mean length, $S = 25$, and $n = m = 32$ into {eq}`eq-flops`: for $C = 1$
+# Gram takes 1.2 to 1.9 times the operations of the gradients for the four shapes of a block, so all of blocks 0 and 1
+# is written out. For $C = 2$ it takes two thirds for $256 \times 640$, which changes sides, and a little more than
+# one for the attention output, which does not. But for queries, keys and values and for the first feed-forward weight
+# it takes 0.8 to 0.9, and they stay with the gradients all the same. Here the counts do not decide: `entk` divides
+# them by measured rates, and products for several outputs are the slowest; and its positions include the padding
+# within a pass, so $S$ is a little more than 25.
+# ```
+#
 # ```{exercise}
 # :label: ex-far-padding
 #

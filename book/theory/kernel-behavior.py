@@ -443,6 +443,24 @@ powers.rename_axis("power of chi, where the clip binds").round(2)
 # examples with it (`tangentlm.tasks.prompts.encode`) and compute the logits. Does $\chi$ change? Does the
 # error of the kernel's prediction for one step?
 # ```
+#
+# ```{solution} ex-null-prompt
+# :class: dropdown
+#
+#     split = shots.split
+#     null = load_task("reviews", template="{text_a} {mask}")
+#     rows = [*split.train, *split.dev, *split.test]
+#     batch = encode(null, shots.tokenizer, rows)
+#
+# Run the page's cells again with this `batch`. The mean of $|\chi_y|$ hardly changes, a little below one half with
+# either prompt, and nor does the accuracy: this small model does not know the task, so the words of the prompt have
+# little to call up. What does change is every single $\chi$. With "It was" the model leans to *terrible*, without it
+# to *great*, so examples of one class are denied less and those of the other more. The error of one step follows: by
+# {eq}`eq-one-step` it is in proportion to the length of the step, $\eta \lVert \nabla f^\top \chi \rVert$, and the
+# gradient of $f$ is about as long as before. So where $\chi$ fell the error fell, and where it rose the error rose, a
+# little. Divide it by $|\chi|$ and on the two examples that we tried (the first and the twenty-first) it is about
+# half of what it was. A prompt can make $\chi$ small only for a model that can answer it.
+# ```
 
 # %% tags=["remove-input"]
 from tangentlm.report.notes import page_cost_note

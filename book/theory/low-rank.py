@@ -1324,6 +1324,23 @@ powers.rename_axis("power of the width").round(2)
 # Freeze $A$ in `follow` and train $B$ alone. What is left of "kernel moved", and why is it not zero?
 # ```
 #
+# ```{solution} ex-lora-frozen-a
+# :class: dropdown
+#
+#     for name, parameter in network.named_parameters():
+#         if "lora_A" in name:
+#             parameter.requires_grad_(False)
+#
+# goes before `trained`, and `lora_kernel` then has `"B"` alone, so leave out what belongs to $A$. With PEFT's $A$ the
+# kernel moves by a few percent at the higher rate, instead of a large part of itself or several times itself, and by
+# less than one percent at the lower. That is what the lines of the larger $A$ have, too, to within one or two
+# percent: training $B$ alone is the limit of {prf:ref}`prop-part-of-a` in which the part of $A$ is gone. It is not
+# zero, because $B A_0$ changes the weight, hence what every layer reads and the derivatives that come back to it:
+# $\mathcal{K}_B = s^2 \langle dW(i) A_0^\top, dW(j) A_0^\top \rangle$ has a $dW$ that belongs to the model as it is
+# now. In one linear layer with nothing after it, it would be zero. The loss comes about as far as with $A$ trained,
+# or further.
+# ```
+#
 # ```{exercise}
 # :label: ex-lora-scaling
 #
