@@ -419,13 +419,17 @@ def test_conclusions_have_the_numbers_of_the_tables(both_arms):
     cells = task_cells(both_arms, NAMES)
     equal, every = (compare(cells, NAMES, within=within, **FEW) for within in (True, False))
     limits, regret = ceilings(cells, within=True), regrets(cells, NAMES)
-    pocket, minilm, loss = conclusions(equal, limits, regret)
+    pocket, minilm, loss, others = conclusions(equal, limits, regret)
     random = regret[regret["label"] == RANDOM].set_index("arm")["regret"]
     assert f"misses the best by {random.iloc[0]:.1f} points" in pocket
     assert "all layers by" in pocket
     assert "all layers by" not in minilm
     assert "centred alignment" in loss
     assert f"{row(equal, 'alignment')['tau']:+.2f}" in loss
+    knows = row(equal, "alignment", "accuracy")
+    assert knows["verdict"] == ADDS
+    assert f"for the accuracy centred alignment {knows['tau']:+.2f}" in others
+    assert "early" not in others  # not known before training
     text = answer(equal, every, 20, 20)
     assert f"the number of layers has $\\tau$ = {row(every, 'layers')['tau']:+.2f}" in text
 

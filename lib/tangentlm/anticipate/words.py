@@ -80,7 +80,7 @@ def conclusions(equal: pd.DataFrame, limits: pd.DataFrame, regret: pd.DataFrame)
         + f"another training run {tau_in_words(another)}; the noise between seeds leaves "
         f"{known.tau:.2f} to a predictor that knows the expected loss of every choice."
     )
-    return said
+    return [*said, *_of_other_outcomes(equal)]
 
 
 def between_tasks(across: pd.DataFrame) -> list[str]:
@@ -192,6 +192,21 @@ def _of_the_others(primary: pd.DataFrame, every: pd.DataFrame) -> str:
         for row in alone.itertuples():
             text += f"; over all choices, the number of layers has $\\tau$ = {tau_in_words(row)}"
     return text + "."
+
+
+def _of_other_outcomes(equal: pd.DataFrame) -> list[str]:
+    """What adds something for the secondary outcomes; no sentence where nothing does."""
+    others = equal[equal["outcome"].ne(PRIMARY) & equal["group"].ne("ceiling")]
+    adding = others[others["verdict"] == ADDS].sort_values("tau", ascending=False)
+    parts = [
+        f"for the {OUTCOMES[str(outcome)].label} "
+        + ", ".join(f"{row.label} {row.tau:+.2f}" for row in own.itertuples())
+        for outcome, own in adding.groupby("outcome", sort=False)
+    ]
+    if not parts:
+        return []
+    listed = "; ".join(parts)
+    return [f"By the same rule, these add something at equal size: {listed}. They are secondary."]
 
 
 def _stricter(p_layers: pd.Series) -> str:
