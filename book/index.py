@@ -16,7 +16,7 @@
 #
 # When is fine-tuning a language model nothing but kernel regression with its empirical neural
 # tangent kernel (eNTK)? And what does that tell you before you train? Three papers ask parts of
-# this. Below is what our runs say of each so far; every number comes from their records.
+# this. Below is what our runs say of each so far; every number of ours comes from their records.
 #
 # **{doc}`Is fine-tuning kernel regression? <results/malladi>`** {cite:t}`malladi2023kernel` say
 # that with a prompt it often is.
@@ -52,25 +52,14 @@ Markdown(found)
 # reasons.
 
 # %% tags=["hide-input"]
-from tangentlm.tomihari.claims import judge_claims, where_it_learns
+from tangentlm.tomihari.claims import judge_claims
 from tangentlm.tomihari.evidence import Evidence
 from tangentlm.tomihari.shares import change_shares
-from tangentlm.tomihari.words import (
-    accuracy_sentence,
-    change_ratios,
-    opening,
-    shares_sentence,
-)
+from tangentlm.tomihari.words import in_short
 
-judged = judge_claims("two-stage")
-learns = where_it_learns(judged)
-shares = change_shares(Evidence.of("two-stage"))
-said = [
-    opening(change_ratios(judged), learns),
-    *(shares_sentence(shares, one) for one in learns),
-    accuracy_sentence(judged, learns),
-]
-Markdown(" ".join(said))
+Markdown(
+    in_short(judge_claims("two-stage"), change_shares(Evidence.of("two-stage")))
+)
 
 # %% [markdown]
 # **{doc}`Which layers should LoRA adapt, and can one know before? <results/anticipate>`**

@@ -35,10 +35,9 @@ from tangentlm.tomihari.claims import (
 from tangentlm.tomihari.evidence import Evidence
 from tangentlm.tomihari.shares import change_shares
 from tangentlm.tomihari.words import (
-    accuracy_sentence,
     change_ratios,
     control_sentences,
-    opening,
+    in_short,
     shares_sentence,
     together_sentence,
 )
@@ -50,11 +49,7 @@ judged = judge_claims(STUDY)
 learned = where_it_learns(judged)
 ratios = change_ratios(judged)
 shares = change_shares(Evidence.of(STUDY))
-said = [
-    opening(ratios, learned),
-    *(shares_sentence(shares, one) for one in learned),
-]
-display(Markdown(" ".join([*said, accuracy_sentence(judged, learned)])))
+display(Markdown(in_short(judged, shares)))
 
 # %% mystnb={"figure": {"caption": "How far fine-tuning moves the features of test samples from each start of the head, over how far FT moves them from a random head. Below 1 they move less. Mean over seeds, with its 95 % interval where there are three seeds. For the same training loss, the features are those of training samples."}, "image": {"alt": "A point for each data set and each start of the head that was run, with an error bar where there are three seeds, over the ratio of the moves."}} tags=["remove-input"]
 points = ratios.dropna(subset="ratio").assign(

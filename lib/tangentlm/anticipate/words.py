@@ -178,12 +178,14 @@ def _of_the_others(primary: pd.DataFrame, every: pd.DataFrame) -> str:
     adding = others[others["verdict"] == ADDS].sort_values("tau", ascending=False)
     if adding.empty:
         text = (
-            f"None of {len(others)} other quantities is shown to say more than the number of layers"
+            f"None of {len(others)} other quantities is shown to say more of the evaluation loss "
+            "than the number of layers"
         )
     else:
         first = ", ".join(f"{row.label} {row.tau:+.2f}" for row in adding.head(3).itertuples())
         verb, more = ("says", "") if len(adding) == 1 else ("say", "first of all ")
         text = (
+            "Of the evaluation loss, "
             f"{len(adding)} of {len(others)} other quantities {verb} more than the number of "
             f"layers ({more if len(adding) > 3 else ''}{first}), {_stricter(adding['p_layers'])}"
         )

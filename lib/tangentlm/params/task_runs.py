@@ -55,7 +55,6 @@ class TaskRun(TaskModelRun):
     """
 
     headline: ClassVar[str] = "test {test_score:.1f} (zero-shot {zero_shot_test:.1f})"
-
     later: ClassVar[Mapping[str, object]] = {"pooling": None, "labels": "given"}
 
     head: Literal["prompt", "linear"] = "prompt"

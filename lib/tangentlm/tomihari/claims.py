@@ -15,15 +15,7 @@ import pandas as pd
 
 from tangentlm.analysis.estimates import Estimate
 from tangentlm.analysis.several import holm
-from tangentlm.analysis.verdicts import (
-    FAILS,
-    HOLDS,
-    NOT_RUN,
-    UNDECIDED,
-    VERDICTS,
-    Interval,
-    too_few,
-)
+from tangentlm.analysis.verdicts import HOLDS, NOT_RUN, VERDICTS, Interval, too_few
 from tangentlm.tomihari import measurements
 from tangentlm.tomihari.evidence import Evidence
 from tangentlm.tomihari.statements import CLAIMS, LEARNS, SEEDS, SHIFTED
@@ -63,14 +55,12 @@ def judge_claims(study: str) -> pd.DataFrame:
                 continue
             estimate = Estimate.of_splits(finite)
             mean = estimate.interval()
-            verdict = claim.verdict(mean)
-            judged = verdict in (HOLDS, FAILS, UNDECIDED)
             rows.append(
                 {
                     **about, "dataset": dataset, "seeds": len(finite), "value": mean.estimate,
                     "low": mean.low, "high": mean.high, "detectable": detectable(finite),
-                    "verdict": verdict,
-                    "p": estimate.p_value(claim.low, claim.high) if judged else np.nan,
+                    "verdict": claim.verdict(mean),
+                    "p": estimate.p_value(claim.low, claim.high),
                 }
             )  # fmt: skip
     of_claim = ["claim", "says", "where", "least", "most"]

@@ -10,7 +10,7 @@ import pandas as pd
 
 from tangentlm.analysis.several import ALPHA
 from tangentlm.analysis.verdicts import FAILS, HOLDS, NOT_RUN, Interval
-from tangentlm.tomihari.claims import NO_RATIO
+from tangentlm.tomihari.claims import NO_RATIO, where_it_learns
 from tangentlm.tomihari.shares import PARTS
 
 CONTROLS = {
@@ -80,6 +80,25 @@ def _sentence(name: str, own: pd.DataFrame) -> str:
     if not math.isfinite(row["low"]):
         ends = f" ({int(row['seeds'])} seed(s), too few for an interval)"
     return f"{subject} moves them by {row['ratio']:.2g} of what FT does{ends}."
+
+
+def in_short(tested: pd.DataFrame, shares: pd.DataFrame) -> str:
+    """What the runs say: how far features move, by what, and whether the answers are better.
+
+    Args:
+        tested: From ``tangentlm.tomihari.claims.judge_claims``.
+        shares: From ``tangentlm.tomihari.shares.change_shares``.
+
+    Returns:
+        A few sentences, of the data sets on which FT learns.
+    """
+    learned = where_it_learns(tested)
+    said = [
+        opening(change_ratios(tested), learned),
+        *(shares_sentence(shares, one) for one in learned),
+        accuracy_sentence(tested, learned),
+    ]
+    return " ".join(said)
 
 
 def opening(ratios: pd.DataFrame, learned: list[str]) -> str:
