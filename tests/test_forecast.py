@@ -511,21 +511,32 @@ class TestAnswer:
             assert max(len(sentence.split()) for sentence in found) <= 55
 
 
-def test_past_tasks_are_means_of_paired_splits():
+@pytest.mark.parametrize("task", ["agnews", "sst2", "mr"])
+def test_past_tasks_are_means_of_paired_splits(task):
+    """Against rows that are chosen by name: null prompts and shuffled labels have a suffix there."""
     import pandas as pd
 
     from tangentlm.params import project_root
 
     past = past_tasks()
     assert len(past.rows) >= 10
-    row = next(row for row in past.rows if row.task == "agnews")
+    row = next(row for row in past.rows if row.task == task)
     folder = project_root() / "results" / "pocket"
-    tuned = pd.read_csv(folder / "finetune.csv")
-    tuned = tuned[(tuned.task == "agnews") & (tuned.optimizer == "adam") & tuned.labels.isna()]
-    tuned = tuned[(tuned["head"] == "prompt") & (tuned.prompt == "manual")]
-    tuned = tuned[tuned.adaptation == "full"]
-    assert len(tuned) == row.runs
-    assert row.finetuned == pytest.approx(tuned.test_accuracy.mean())
+    kernel, tuned = (
+        pd.read_csv(folder / f"{name}.csv").set_index("run").filter(regex=pattern, axis=0)
+        for name, pattern in (
+            ("kernel", rf"^{task}-k\d+-s\d+-sgd$"),
+            ("finetune", rf"^{task}-k\d+-s\d+-adam$"),
+        )
+    )
+    splits = [
+        frame.set_index(["k", "seed"])["test_accuracy"].rename(name)
+        for name, frame in (("kernel", kernel), ("tuned", tuned))
+    ]
+    both = pd.concat(splits, axis=1).dropna()
+    assert len(both) == row.runs
+    assert row.kernel == pytest.approx(both["kernel"].mean())
+    assert row.finetuned == pytest.approx(both["tuned"].mean())
     assert past.quantiles["10"] < past.quantiles["90"]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from tangentlm.forecast.ways import Past, PastTask
-from tangentlm.params import project_root
+from tangentlm.studies.collect import read_collected
 
 STUDY = "pocket"
 OPTIMIZER = "adam"
@@ -33,11 +33,10 @@ def past_tasks(folder: Path | None = None, without: Collection[str] = ()) -> Pas
         A row a task, means over splits, and the quantiles over tasks of the difference; empty, and
         the note says so, where there are no records.
     """
-    folder = project_root() / "results" / STUDY if folder is None else folder
-    files = [folder / "kernel.csv", folder / "finetune.csv"]
-    if not all(file.is_file() for file in files):
+    kernel, tuned = (read_collected(STUDY, name, folder) for name in ("kernel", "finetune"))
+    if kernel.empty or tuned.empty:
         return Past((), {}, "There are no records of past tasks here.")
-    kernel, tuned = (_as_asked(pd.read_csv(file)) for file in files)
+    kernel, tuned = _as_asked(kernel), _as_asked(tuned)
     kernel = kernel[(kernel["formula"] == "sgd") & (kernel["solver"] == "least-squares")]
     # A linear head starts at the probe, so its accuracy before the first step is the probe's.
     probed = tuned[(tuned["head"] == "linear") & (tuned["metric"] == "accuracy")]
@@ -73,9 +72,12 @@ def past_tasks(folder: Path | None = None, without: Collection[str] = ()) -> Pas
 
 def _as_asked(records: pd.DataFrame) -> pd.DataFrame:
     """Runs with the manual prompt and true labels, of the whole model."""
-    plain = (records["prompt"].fillna("manual") == "manual") & records["labels"].isna()
-    whole = records["layers"].isna() if "layers" in records else True
-    return records[plain & whole & (records["adaptation"] == "full") & (records["model"] == STUDY)]
+    asked = {"prompt": "manual", "labels": "given", "adaptation": "full", "model": STUDY}
+    if "layers" in records:
+        asked["layers"] = "all"
+    # Records from before a parameter existed have none; they ran with what is its default now.
+    found = records[list(asked)].fillna(asked)
+    return records[(found == pd.Series(asked)).all(axis=1)]
 
 
 def _accuracies(records: pd.DataFrame, column: str) -> pd.Series:

@@ -216,12 +216,13 @@ def read_benchmark(name: str, device: str = "cpu") -> pd.DataFrame:
     return _read(project_root() / "results" / "benchmarks" / device / f"{name}.csv")
 
 
-def read_collected(study: str, experiment: str) -> pd.DataFrame:
+def read_collected(study: str, experiment: str, folder: Path | None = None) -> pd.DataFrame:
     """The collected results of an experiment in a study.
 
     Args:
         study: E.g. ``"pocket"``.
         experiment: E.g. ``"kernel"``.
+        folder: Where the study's records are; by default those of the project.
 
     Returns:
         One row a run; empty, with no columns, where nothing was collected. The ``seconds`` of a
@@ -232,7 +233,7 @@ def read_collected(study: str, experiment: str) -> pd.DataFrame:
     """
     if experiment not in RUNS:
         raise unknown_name("experiment", experiment, RUNS)
-    runs = _read(results_folder(study) / f"{experiment}.csv")
+    runs = _read((folder or results_folder(study)) / f"{experiment}.csv")
     if "training_seconds" in runs:
         runs["seconds"] = runs[["seconds", "training_seconds"]].max(axis=1)
     return runs
