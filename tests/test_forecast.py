@@ -513,7 +513,7 @@ class TestAnswer:
 
 @pytest.mark.parametrize("task", ["agnews", "sst2", "mr"])
 def test_past_tasks_are_means_of_paired_splits(task):
-    """Against rows that are chosen by name: null prompts and shuffled labels have a suffix there."""
+    """Against rows chosen by name: there null prompts and shuffled labels have a suffix."""
     import pandas as pd
 
     from tangentlm.params import project_root

@@ -153,3 +153,22 @@ def test_of_every_run_the_largest_along_the_way_counts(study):
     assert row["splits"] == 2  # the third was not measured along the way
     assert row["step_error"] == pytest.approx(0.4)
     assert (row["step_change"], row["feature_change"]) == pytest.approx((0.2, 0.2))
+
+
+def test_behavior_is_judged_on_the_k_that_is_learned():
+    """A task that is learned at k = 64 alone is not judged at k = 16; zero-shot has no k."""
+    from tangentlm.malladi.learned import on_settings
+
+    rows = [("SST-2", 16), ("SST-2", 64), ("SST-2", 0), ("MR", 0), ("Subj", 16)]
+    table = pd.DataFrame(rows, columns=["title", "k"])
+    kept = on_settings(table, {("SST-2", 64), ("Subj", 16)})
+    assert list(kept.itertuples(index=False, name=None)) == [rows[1], rows[2], rows[4]]
+
+
+def test_a_split_counts_once_where_lora_ran_with_and_without_the_head():
+    from tangentlm.malladi.measurements import fine_tunings
+
+    runs = fine_tunings("pocket")
+    lora = runs[(runs["task"] == "subj") & (runs["method"] == "SGD-LoRA-FT")]
+    assert not lora.duplicated(["k", "seed"]).any()
+    assert lora["run"].str.endswith("-lora-head").all()

@@ -6,6 +6,7 @@ Where it learns nothing, a kernel that scores as it does says nothing.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 import pandas as pd
 
@@ -87,3 +88,21 @@ def learned_settings(study: str) -> set[tuple[str, int]]:
     found = learning(study)
     found = found[found["learned"].astype(bool)]
     return {(str(title), int(k)) for title, k in found[["title", "k"]].to_numpy()}
+
+
+def on_settings(table: pd.DataFrame, settings: Collection[tuple[str, int]]) -> pd.DataFrame:
+    """The measurements of some tasks and k, with the zero-shot numbers of these tasks.
+
+    Args:
+        table: From ``measurements``.
+        settings: Titles and k, e.g. from ``learned_settings``.
+
+    Returns:
+        Its rows of these settings. Zero-shot numbers, which have k = 0, belong to every k.
+    """
+    if table.empty:
+        return table
+    titles = {title for title, _ in settings}
+    pairs = zip(table["title"], table["k"], strict=True)
+    keep = [title in titles if k == 0 else (title, k) in settings for title, k in pairs]
+    return table[keep]

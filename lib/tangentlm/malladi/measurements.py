@@ -75,7 +75,8 @@ def fine_tunings(study: str) -> pd.DataFrame:
         study: Its name.
 
     Returns:
-        The collected runs, with the paper's name of each ``method``; others are left out.
+        The collected runs, with the paper's name of each ``method``; others are left out. Of two
+        runs of a split that have one name in the papers it is the one that is done as theirs.
     """
     runs = read_collected(study, "finetune")
     if runs.empty:
@@ -84,8 +85,14 @@ def fine_tunings(study: str) -> pd.DataFrame:
         if column in runs:
             runs = runs[runs[column].fillna(usual) == usual]
     names = [METHOD_NAMES.get(("finetune", name), "") for name in runs["method"]]
-    runs = runs.assign(method=names)
-    return runs[runs["method"] != ""]
+    runs = _the_paper_s_first(runs.assign(method=names)[[name != "" for name in names]])
+    return runs.drop_duplicates(["model", "task", "k", "seed", "method"]).sort_index()
+
+
+def _the_paper_s_first(runs: pd.DataFrame) -> pd.DataFrame:
+    return runs.sort_values(
+        "run", key=lambda names: ~names.str.contains(_AS_THE_PAPER), kind="stable"
+    )
 
 
 def _of_experiment(study: str, experiment: str) -> list[pd.DataFrame]:
@@ -105,9 +112,7 @@ def _of_experiment(study: str, experiment: str) -> list[pd.DataFrame]:
         paper_method=[METHOD_NAMES.get((experiment, method), "") for method in runs["method"]],
     )
     runs = runs[(runs["paper_method"] != "") & runs["prompt"].notna()]
-    runs = runs.sort_values(
-        "run", key=lambda names: ~names.str.contains(_AS_THE_PAPER), kind="stable"
-    )
+    runs = _the_paper_s_first(runs)
     name = runs["paper_method"]
     parts = _scores(runs, "test", name)
     prompted = runs[runs["setting"] == "prompt"]

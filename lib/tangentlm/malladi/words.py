@@ -16,6 +16,7 @@ from tangentlm.malladi.behavior import behavior_by_means, number_of_tasks
 from tangentlm.malladi.claims import CLAIMS, Claim, Term
 from tangentlm.malladi.estimating import of_paper, of_runs
 from tangentlm.malladi.judging import Setting, all_of, headlines, together
+from tangentlm.malladi.learned import on_settings
 
 GAP = Claim(
     "the kernel scores as SGD does", "", "Table 2", (Term(1.0, "K-SGD"), Term(-1.0, "SGD-FT"))
@@ -120,9 +121,7 @@ def _claim_row(row: Mapping[Any, Any]) -> dict[str, Any]:
 def _behavior_row(table: pd.DataFrame, learned: Collection[Setting]) -> dict[str, Any]:
     """How many tasks show all three properties of Table 1: of the paper along Adam, of ours SGD."""
     paper = number_of_tasks(behavior_by_means(), "Adam")
-    ours = behavior_by_means(table)
-    ours = ours[ours["task"].isin({title for title, _ in learned})]
-    count = number_of_tasks(ours, "SGD")
+    count = number_of_tasks(behavior_by_means(on_settings(table, learned)), "SGD")
     half = count["tasks"] * PAPER_COUNT / 14
     verdict = HOLDS if count["low"] >= half else FAILS if count["high"] < half else UNDECIDED
     return {
