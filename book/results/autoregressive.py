@@ -207,8 +207,9 @@ else:
 # further, and the dev split, which chooses the rate, does not ask whether the Taylor model still holds. So
 # this table stands beside the scores: for every rate that was tried the dev score, on how many splits it
 # was the best of its grid, and, where it was, the score of the model and of its Taylor model. The
-# range of the grid was found on split 13 of SST-2: rates were added until the best was inside. Products in
-# training have their operands rounded to bfloat16 (half the time), everything that is measured does not.
+# range of the grid was found on split 13 of SST-2. A grid of two rates has no inside: where a split chooses the larger
+# rate, a still larger one might be better. Training rounds the operands of its products to bfloat16, which halves its
+# time; nothing that is measured is rounded.
 
 # %% tags=["hide-input"]
 grids = read_collected_table(STUDY, "finetune-grid_table")

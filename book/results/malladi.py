@@ -668,8 +668,8 @@ table_of_paper("Table 9", "Table 9")
 # %% [markdown]
 # ## Table 10: SignGD
 #
-# What to see: sign descent fine-tunes about as well as Adam, and the kernel of both signs (K-SignGD) stands for it
-# better than the one of one sign (K-A-SignGD), above all on TREC in the paper.
+# What to see: how far sign descent is from Adam, and which kernel is nearer to it. In the paper that is the kernel of
+# both signs (K-SignGD) rather than the one of one sign (K-A-SignGD), above all on TREC.
 
 # %% tags=["hide-input"]
 table_of_paper("Table 10", ["Table 10a", "Table 10b"])
@@ -765,8 +765,8 @@ figures.data_link(ledger.drop(columns="runs"), "malladi-ledger")
 # ## What was run
 #
 # The study *pocket* is planned for what can be decided. Where fine-tuning learns nothing there is nothing to
-# compare, so only Subj, TREC and AG News, and SST-2 from 64 rows a class on, have five splits in every method (LoRA
-# has them on Subj alone) and controls on three; of the other tasks the plan has the runs that were made before this
+# compare, so only Subj, TREC and AG News with 16 rows a class, and SST-2 and Subj with 64, have five splits of the
+# methods that are compared there (LoRA has them on Subj alone) and controls on three; of the other tasks the plan has the runs that were made before this
 # was known. Hours are those of the runs one by one; two or more may have run side by side.
 #
 # A masked-LM that knows more of its tasks was to take `pocket`'s place: `mini`, MiniLM's encoder with a new head. It

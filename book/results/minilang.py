@@ -365,8 +365,8 @@ if len(ladder):
 figures.data_link(ladder, "minilang-width-results")
 
 # %% [markdown]
-# Read the tables before you read the theory into them. An effect on the output derivative is what
-# Definition 3.6 asks for. Whether linearization and fixed features follow is the question; where the
+# Read the tables before you read the theory into them. Definition 3.6 asks for a small output derivative on every
+# example, so look at the worst example and not at the mean alone. Whether linearization and fixed features follow is the question; where the
 # verdict says "not told apart" or the sign is the other way, that is the finding.
 #
 # ## Limits

@@ -195,7 +195,7 @@ readable(
 # ## How much is rate, norm and direction
 #
 # LP-FT differs from FT in three things at once: the rate (the paper's is a tenth of FT's on CB and Amazon), the norm
-# of the head, and its direction. In the paper the batch is a fourth: 8 for LP-FT, and 16 or 32 for FT on all sets but
+# of the head, and its direction. In the paper a fourth thing differs, the size of the batch: it is 8 for LP-FT, and 16 or 32 for FT on all sets but
 # PubMed (Table 6), so that LP-FT takes two to four times as many steps. Ours is 8 for all. Each control changes one
 # of the three alone.
 
@@ -805,8 +805,9 @@ figures.data_link(ledger, "tomihari-ledger")
 #
 # Three seeds at most, a few hundred training rows, one small model, and rates that were not searched for each
 # method on each data set. The other data sets of the paper, RoBERTa-base, and whatever says "not run" above are
-# open. The study is `params/studies/two-stage`; its plan holds more runs than its rows. Every interval is judged
-# by itself: of many statements that are not true, one in forty would hold by chance, and no correction is made.
+# open. The study is `params/studies/two-stage`; its plan holds more runs than its rows. The intervals
+# in the tables are judged one by one; the sentence below the table of claims says how many verdicts stand when all are
+# judged together.
 #
 # ## Exercises
 #

@@ -216,9 +216,9 @@ def _the_verdicts(claims: pd.DataFrame) -> str:
     )
     together_stood = int((claims["verdict"].eq(HOLDS) & claims["sure together"]).sum())
     return (
-        f"of {len(claims)} claims {stood} stood by itself and {together_stood} when all are judged "
-        f"together, {fell} fell, {undecided} are undecided and {untested} were not run on such a "
-        "task"
+        f"of {len(claims)} claims we find {stood} true when each is judged alone, and "
+        f"{together_stood} when all are judged together; {fell} wrong, {undecided} undecided, and "
+        f"{untested} not run on such a task"
     )
 
 
