@@ -280,8 +280,8 @@ if len(effects):
     verdicts = verdicts.where(verdicts.notna(), None)
     verdicts["so the finding"] = verdicts.apply(standing, axis=1)
     said = verdicts["so the finding"].value_counts()
-    words = ", ".join(f"{count} {word}" for word, count in said.items())
-    display(Markdown(f"Of {len(verdicts)} findings: {words}."))
+    words = ", ".join(f"{word}: {count}" for word, count in said.items())
+    display(Markdown(f"Of {len(verdicts)} findings, {words}."))
     display(readable(verdicts.reset_index().fillna("not run")))
 
 # %% mystnb={"figure": {"caption": "How far the Taylor model at the fine-tuned parameters is from the fine-tuned model, relative to the movement of the logits, for each kind of SGD that was run."}, "image": {"alt": "For each of three tasks points with error bars: the linearization error with the natural prompt beside the other's, for each kind of SGD."}} tags=["hide-input"]
