@@ -282,7 +282,7 @@ def test_what_cannot_be_repeated_is_refused(arguments, message, mine, capsys):
 def tamper(root, column, value):
     path = root / "results" / "mine" / "kernel.csv"
     table = pd.read_csv(path, keep_default_na=False, dtype=str)
-    before = table.loc[0, column]
+    before = table.loc[0, column] if column in table else None
     table[column] = value
     table.to_csv(path, index=False)
     return before
@@ -303,6 +303,9 @@ def test_a_repeat_compares_every_number(root, mine, monkeypatch, capsys):
     assert verdict.startswith(f"mine/{NAME}: differs (")
     tamper(root, "test_score", "")
     assert said(capsys, "repeat", "mine", NAME, status=1)[0] == "test_score: nothing -> 50.0"
+    tamper(root, "test_score", "50.0")
+    tamper(root, "explained_change", "0.25")  # a number that the run does not give any more
+    assert said(capsys, "repeat", "mine", NAME, status=1)[0] == "explained_change: 0.25 -> nothing"
     assert standing(mine[0], "mine").state == "done"
     assert not (root / "runs" / "mine" / ".repeated" / NAME).exists()
 

@@ -46,7 +46,9 @@ def test_without_runs_nothing_is_said_to_be_found(study):
     claims, sentence = in_words()
     assert len(claims) == 12
     assert set(claims["verdict"]) == {"not run"}
-    assert sentence.startswith("Nothing was run on a task that is learned; of 12 claims 0 stood")
+    assert sentence.startswith(
+        "Nothing was run on a task that is learned; of 12 claims we find 0 true"
+    )
     assert claims["link"].str.startswith("#malladi-").all()
 
 

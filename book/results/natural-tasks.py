@@ -387,16 +387,19 @@ readable(changes(AFTER))
 #
 # The theory says more than that both change with the width. At one width, too, the tasks and prompts
 # with a small $\chi$ should be those that linearize. So take one model at a time, and correlate its
-# $\chi$ with its linearization error and kernel distance over all tasks and prompts (Spearman's rank
-# correlation with its 95 % interval, splits averaged). A model that guesses among $C$ classes has
+# $\chi$ with its linearization error and kernel distance over all tasks, each with its manual prompt (Spearman's rank
+# correlation with its 95 % interval, splits averaged). Other prompts of the same tasks would count some tasks three
+# times. A model that guesses among $C$ classes has
 # $\chi = 1 - 1/C$; so that tasks with more classes do not decide it, $\chi$ is divided by that.
 
 # %% tags=["hide-input"]
 rows = []
 for (kind, width), of_model in (
-    measures.groupby(["parametrization", "width"]) if len(measures) else ()
+    measures[measures["prompt"] == "manual"].groupby(["parametrization", "width"])
+    if len(measures)
+    else ()
 ):
-    means = of_model.groupby(["task", "prompt"])[
+    means = of_model.groupby("task")[
         ["chi", "num_classes", "linearization_error", "kernel_distance"]
     ].mean()
     chi = means["chi"] / (1 - 1 / means["num_classes"])

@@ -134,28 +134,6 @@ PREDICTORS: dict[str, Predictor] = {
 """Every predictor by the name that records have for it."""
 
 
-def as_claimed(values: Mapping[str, float]) -> dict[str, float]:
-    """The same numbers turned so that more of each is claimed to be better.
-
-    Example:
-        >>> as_claimed({"kappa": 20.0, "layers": 3.0})
-        {'kappa': -20.0, 'layers': 3.0}
-
-    Args:
-        values: By names of ``PREDICTORS``.
-
-    Returns:
-        By the same names.
-
-    Raises:
-        InputError: If there is no such predictor.
-    """
-    for name in values:
-        if name not in PREDICTORS:
-            raise unknown_name("predictor", name, PREDICTORS)
-    return {name: PREDICTORS[name].better * value for name, value in values.items()}
-
-
 def kernel_predictors(
     kernel: ArrayLike, labels: ArrayLike, logits: ArrayLike, *, layers: Sequence[int],
     parameters: int, time: float,

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import pandas as pd
 
-from tangentlm.analysis.estimates import MIN_COUNT, Estimate
+from tangentlm.analysis.estimates import Estimate
 from tangentlm.analysis.sampling import (
     rows_told_rightly,
     variance_of_paired,
     variance_of_unpaired,
 )
-from tangentlm.analysis.verdicts import too_few
 from tangentlm.malladi.claims import SOLVES
 from tangentlm.studies.collect import read_collected
 from tangentlm.tasks import load_task
@@ -55,8 +54,8 @@ def baseline_scores(study: str) -> pd.DataFrame:
         prompt=runs["prompt"].fillna("manual"),
         score=runs["test_score"],
         rows=runs["test"],
-        correct=runs.get("correct"),
-        before=runs.get("zero_shot_correct"),
+        correct=_of_accuracies(runs, "correct"),
+        before=_of_accuracies(runs, "zero_shot_correct"),
     )
     given = (runs["labels"] == "given") & (runs["prompt"] == "manual")
     prompted = given & (runs["head"] == "prompt")
@@ -106,7 +105,6 @@ def against_baselines(scores: pd.DataFrame) -> pd.DataFrame:
     for (title, k, name), group in both.groupby(["title", "k", "baseline"], sort=False):
         lead = _lead(group)
         interval = lead.interval()
-        few = len(group) < MIN_COUNT
         tuned = float(group["tuned"].mean())
         rows.append(
             {
@@ -121,12 +119,15 @@ def against_baselines(scores: pd.DataFrame) -> pd.DataFrame:
                 "lead": lead.mean,
                 "low": interval.low,
                 "high": interval.high,
-                "verdict": too_few()
-                if few
-                else interval.direction("kernel is behind", "kernel is ahead"),
+                "verdict": interval.direction("kernel is behind", "kernel is ahead"),
             }
         )
     return pd.DataFrame(rows)
+
+
+def _of_accuracies(runs: pd.DataFrame, column: str) -> pd.Series | None:
+    """Which test rows were told rightly, where they are what the score counts: not of an F1."""
+    return runs[column].where(runs["metric"] == "accuracy") if column in runs else None
 
 
 def _lead(group: pd.DataFrame) -> Estimate:

@@ -87,6 +87,9 @@ def _over_k(ones: list[Found], title: str) -> Estimate | None:
 def number_of_tasks(behavior: pd.DataFrame, optimizer: str) -> dict[str, float]:
     """How many tasks show kernel behaviour, with what the uncertainty of the means leaves open.
 
+    A task shows it if every property that was measured holds: of 8 of its 14 tasks the paper
+    prints no distance of the kernels, and of SGD no Taylor model.
+
     Args:
         behavior: From ``behavior_by_means``.
         optimizer: ``"SGD"`` or ``"Adam"``.

@@ -126,7 +126,7 @@ def _behavior_row(table: pd.DataFrame, learned: Collection[Setting]) -> dict[str
     verdict = HOLDS if count["low"] >= half else FAILS if count["high"] < half else UNDECIDED
     return {
         "claim": "most tasks show kernel behaviour",
-        "says": f"All three properties of Table 1, on {PAPER_COUNT} of 14 tasks.",
+        "says": f"The properties of Table 1, all that were measured, on {PAPER_COUNT} of 14 tasks.",
         "paper": f"{_count(paper)} along Adam",
         "ours": f"{_count(count)} along SGD" if count["tasks"] else "no task is learned",
         "verdict": verdict if count["tasks"] else NOT_RUN,

@@ -19,6 +19,8 @@ from tangentlm.studies.identity import identity
 from tangentlm.studies.records import read_record
 
 _SECONDS = "seconds"
+_OF_THE_ROW = {"study", "run", "method", "identity"}
+"""Columns that are no part of a record."""
 
 
 def repeat(study: str, name: str) -> int:
@@ -70,7 +72,8 @@ def differences(row: Mapping[Any, Any], record: Mapping[str, Any]) -> list[str]:
         A line for each column.
     """
     lines = []
-    for column, value in flat(record, ("parameters", "metrics", "inputs")).items():
+    said = flat(record, ("parameters", "metrics", "inputs"))
+    for column, value in said.items():
         if column == "device" or "seconds" in column:  # the row holds the machine's
             continue
         if column not in row:
@@ -82,7 +85,13 @@ def differences(row: Mapping[Any, Any], record: Mapping[str, Any]) -> list[str]:
             lines.append(f"{column}: nothing -> {value}")
         elif not same_value(before, value):
             lines.append(f"{column}: {before} -> {value}")
-    return lines
+    free = flat(record, ("cost", "environment"))
+    gone = [c for c, before in row.items() if c not in said and c not in free and _told(c, before)]
+    return lines + [f"{column}: {row[column]} -> nothing" for column in gone]
+
+
+def _told(column: str, before: Any) -> bool:
+    return column not in _OF_THE_ROW and "seconds" not in column and not pd.isna(before)
 
 
 def table_differences(study: str, record: Mapping[str, Any]) -> list[str]:
