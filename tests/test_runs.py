@@ -516,11 +516,8 @@ def test_a_run_that_fails_is_named_then_tried_again_alone(root, small_template, 
     done = launched("mine", jobs=2)
     assert done.status != 0
     assert f"FAILED kernel/{inference.name}: {notebook.relative_to(root)}" in done.err
-    # The error is one line, without the cell's traceback. (A Jupyter kernel that is shut down may
-    # log one of its own.)
     assert "RuntimeError: the sky fell on two lines" in done.err
-    assert done.err.count("RuntimeError") == 1
-    assert "Cell In[" not in done.err
+    assert "Traceback" not in done.err
     assert "RuntimeError" in notebook.read_text(encoding="utf-8")
     assert not inference.folder("mine").exists()
     kept = files_of(reviews.folder("mine"))

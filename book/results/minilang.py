@@ -366,8 +366,8 @@ figures.data_link(ladder, "minilang-width-results")
 
 # %% [markdown]
 # Read the tables before you read the theory into them. Definition 3.6 asks for a small output derivative on every
-# example, so look at the worst example and not at the mean alone. Whether linearization and fixed features follow is the question; where the
-# verdict says "not told apart" or the sign is the other way, that is the finding.
+# example, so look at the worst example and not at the mean alone. Whether linearization and fixed features follow is
+# the question; where the verdict says "not told apart" or the sign is the other way, that is the finding.
 #
 # ## Limits
 #

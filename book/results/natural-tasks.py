@@ -385,7 +385,7 @@ readable(changes(AFTER))
 # %% [markdown]
 # ## Are natural tasks the ones with kernel behaviour?
 #
-# The theory says more than that both change with the width. At one width, too, the tasks and prompts
+# The theory says more than that both change with the width. At one width, too, the tasks
 # with a small $\chi$ should be those that linearize. So take one model at a time, and correlate its
 # $\chi$ with its linearization error and kernel distance over all tasks, each with its manual prompt (Spearman's rank
 # correlation with its 95 % interval, splits averaged). Other prompts of the same tasks would count some tasks three
@@ -395,9 +395,7 @@ readable(changes(AFTER))
 # %% tags=["hide-input"]
 rows = []
 for (kind, width), of_model in (
-    measures[measures["prompt"] == "manual"].groupby(["parametrization", "width"])
-    if len(measures)
-    else ()
+    manual.groupby(["parametrization", "width"]) if len(measures) else ()
 ):
     means = of_model.groupby("task")[
         ["chi", "num_classes", "linearization_error", "kernel_distance"]
@@ -413,7 +411,7 @@ correlations = pd.DataFrame(
         "parametrization",
         "width",
         "chi and",
-        "tasks x prompts",
+        "tasks",
         "correlation",
         "low",
         "high",

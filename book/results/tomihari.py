@@ -195,9 +195,9 @@ readable(
 # ## How much is rate, norm and direction
 #
 # LP-FT differs from FT in three things at once: the rate (the paper's is a tenth of FT's on CB and Amazon), the norm
-# of the head, and its direction. In the paper a fourth thing differs, the size of the batch: it is 8 for LP-FT, and 16 or 32 for FT on all sets but
-# PubMed (Table 6), so that LP-FT takes two to four times as many steps. Ours is 8 for all. Each control changes one
-# of the three alone.
+# of the head, and its direction. In the paper a fourth thing differs, the size of the batch: it is 8 for LP-FT, and 16
+# or 32 for FT on all sets but PubMed (Table 6), so that LP-FT takes two to four times as many steps. Ours is 8 for all.
+# Each control changes one of the three alone.
 
 # %% tags=["hide-input"]
 readable(ratios)

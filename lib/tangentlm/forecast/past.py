@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from tangentlm.forecast.ways import Past, PastTask
-from tangentlm.studies.collect import read_collected
+from tangentlm.studies.collect import as_usual, read_collected
 
 STUDY = "pocket"
 OPTIMIZER = "adam"
@@ -72,12 +72,16 @@ def past_tasks(folder: Path | None = None, without: Collection[str] = ()) -> Pas
 
 def _as_asked(records: pd.DataFrame) -> pd.DataFrame:
     """Runs with the manual prompt and true labels, of the whole model."""
-    asked = {"prompt": "manual", "labels": "given", "adaptation": "full", "model": STUDY}
-    if "layers" in records:
-        asked["layers"] = "all"
-    # Records from before a parameter existed have none; they ran with what is its default now.
-    found = records[list(asked)].fillna(asked)
-    return records[(found == pd.Series(asked)).all(axis=1)]
+    return as_usual(
+        records,
+        {
+            "prompt": "manual",
+            "labels": "given",
+            "adaptation": "full",
+            "model": STUDY,
+            "layers": "all",
+        },
+    )
 
 
 def _accuracies(records: pd.DataFrame, column: str) -> pd.Series:

@@ -16,7 +16,7 @@ from tangentlm.analysis.sampling import (
     variance_of_unpaired,
 )
 from tangentlm.malladi.claims import SOLVES
-from tangentlm.studies.collect import read_collected
+from tangentlm.studies.collect import as_usual, read_collected
 from tangentlm.tasks import load_task
 
 BEFORE = "the model before"
@@ -79,10 +79,8 @@ def _tuned(study: str) -> pd.DataFrame:
     runs = read_collected(study, "finetune")
     if runs.empty:
         return pd.DataFrame(columns=[*_KEYS, "tuned"])
-    usual = (runs["method"] == "sgd") & (runs["head"] == "prompt") & (runs["prompt"] == "manual")
-    if "labels" in runs:
-        usual &= runs["labels"].fillna("given") == "given"
-    return runs[usual].rename(columns={"test_score": "tuned"})[[*_KEYS, "tuned"]]
+    runs = as_usual(runs, {"head": "prompt", "prompt": "manual", "labels": "given"})
+    return runs[runs["method"] == "sgd"].rename(columns={"test_score": "tuned"})[[*_KEYS, "tuned"]]
 
 
 def against_baselines(scores: pd.DataFrame) -> pd.DataFrame:

@@ -12,8 +12,9 @@ import pandas as pd
 
 from tangentlm.analysis.learning import chance_of_best, chance_over_splits
 from tangentlm.analysis.several import ALPHA, holm
+from tangentlm.malladi.judging import Setting
 from tangentlm.params import load_grid
-from tangentlm.studies.collect import read_collected
+from tangentlm.studies.collect import as_usual, read_collected
 from tangentlm.tasks import load_task
 
 _USUAL = {"head": "prompt", "prompt": "manual", "labels": "given"}
@@ -39,9 +40,7 @@ def learning(study: str, method: str = "sgd") -> pd.DataFrame:
     columns = ["task", "title", "k", "splits", "before", "dev", "tries", "p"]
     if runs.empty or "dev" not in runs:
         return pd.DataFrame(columns=[*columns, "p_together", "learned"])
-    for column, usual in _USUAL.items():
-        if column in runs:
-            runs = runs[runs[column].fillna(usual) == usual]
+    runs = as_usual(runs, _USUAL)
     runs = runs[runs["method"] == method]
     rows = [_learning(str(task), int(k), g) for (task, k), g in runs.groupby(["task", "k"])]
     found = pd.DataFrame(rows, columns=columns)
@@ -90,7 +89,7 @@ def learned_settings(study: str) -> set[tuple[str, int]]:
     return {(str(title), int(k)) for title, k in found[["title", "k"]].to_numpy()}
 
 
-def on_settings(table: pd.DataFrame, settings: Collection[tuple[str, int]]) -> pd.DataFrame:
+def on_settings(table: pd.DataFrame, settings: Collection[Setting]) -> pd.DataFrame:
     """The measurements of some tasks and k, with the zero-shot numbers of these tasks.
 
     Args:

@@ -11,7 +11,7 @@ import math
 
 import pandas as pd
 
-from tangentlm.studies.collect import read_collected, read_collected_table
+from tangentlm.studies.collect import as_usual, read_collected, read_collected_table
 from tangentlm.tasks import list_tasks, load_task
 
 METHOD_NAMES = {
@@ -81,11 +81,10 @@ def fine_tunings(study: str) -> pd.DataFrame:
     runs = read_collected(study, "finetune")
     if runs.empty:
         return runs
-    for column, usual in {"head": "prompt", "prompt": "manual", "labels": "given"}.items():
-        if column in runs:
-            runs = runs[runs[column].fillna(usual) == usual]
+    runs = as_usual(runs, {"head": "prompt", "prompt": "manual", "labels": "given"})
     names = [METHOD_NAMES.get(("finetune", name), "") for name in runs["method"]]
-    runs = _the_paper_s_first(runs.assign(method=names)[[name != "" for name in names]])
+    runs = runs.assign(method=names)
+    runs = _the_paper_s_first(runs[runs["method"] != ""])
     return runs.drop_duplicates(["model", "task", "k", "seed", "method"]).sort_index()
 
 
@@ -99,8 +98,7 @@ def _of_experiment(study: str, experiment: str) -> list[pd.DataFrame]:
     runs = read_collected(study, experiment)
     if runs.empty:
         return []
-    if "labels" in runs:
-        runs = runs[runs["labels"].fillna("given") == "given"]
+    runs = as_usual(runs, {"labels": "given"})
     titles = {name: load_task(name).title for name in list_tasks()}
     prompt = runs["prompt"] if "prompt" in runs else pd.Series("manual", runs.index)
     runs = runs.assign(

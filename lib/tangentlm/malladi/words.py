@@ -119,7 +119,7 @@ def _claim_row(row: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _behavior_row(table: pd.DataFrame, learned: Collection[Setting]) -> dict[str, Any]:
-    """How many tasks show all three properties of Table 1: of the paper along Adam, of ours SGD."""
+    """How many tasks show the properties of Table 1: of the paper along Adam, of ours SGD."""
     paper = number_of_tasks(behavior_by_means(), "Adam")
     count = number_of_tasks(behavior_by_means(on_settings(table, learned)), "SGD")
     half = count["tasks"] * PAPER_COUNT / 14

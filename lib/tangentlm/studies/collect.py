@@ -239,6 +239,24 @@ def read_collected(study: str, experiment: str, folder: Path | None = None) -> p
     return runs
 
 
+def as_usual(runs: pd.DataFrame, usual: Mapping[str, str]) -> pd.DataFrame:
+    """The runs that leave some parameters as they usually are.
+
+    Records from before a parameter existed say nothing of it; they ran with what is usual.
+
+    Args:
+        runs: From ``read_collected``.
+        usual: Values by parameter, e.g. ``{"labels": "given"}``.
+
+    Returns:
+        The rows with these values.
+    """
+    for column, value in usual.items():
+        if column in runs:
+            runs = runs[runs[column].fillna(value) == value]
+    return runs
+
+
 def _read(path: Path) -> pd.DataFrame:
     """A collected table, if there is one; only an empty cell is missing, "null" is a prompt."""
     if not path.is_file():

@@ -21,6 +21,10 @@ from tangentlm.studies.checks import check
 from tangentlm.studies.collect import collected_identity
 from tangentlm.studies.records import IDENTITY_VARIABLE, NOTEBOOK, RECORD, read_record
 
+_TORNADO = {"loggers": {"tornado": {"level": "CRITICAL"}}}
+_QUIET = ["--log-level=50", f"--IPKernelApp.logging_config={_TORNADO}"]
+"""A kernel logs nothing: it may trip over its own sockets while it is shut down."""
+
 
 def template(experiment: str) -> Path:
     """The notebook that an experiment's runs execute.
@@ -176,7 +180,7 @@ def execute_in(scratch: Path, run: Run, identity: str, *, progress_bar: bool = F
             cwd=str(project_root()),
             progress_bar=progress_bar,
             autosave_cell_every=0,
-            extra_arguments=["--log-level=50"],
+            extra_arguments=_QUIET,
         )
     except PapermillExecutionError as error:
         return f"{error.ename}: {' '.join(str(error.evalue).split())}"

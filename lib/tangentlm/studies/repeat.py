@@ -85,13 +85,13 @@ def differences(row: Mapping[Any, Any], record: Mapping[str, Any]) -> list[str]:
             lines.append(f"{column}: nothing -> {value}")
         elif not same_value(before, value):
             lines.append(f"{column}: {before} -> {value}")
-    free = flat(record, ("cost", "environment"))
-    gone = [c for c, before in row.items() if c not in said and c not in free and _told(c, before)]
-    return lines + [f"{column}: {row[column]} -> nothing" for column in gone]
-
-
-def _told(column: str, before: Any) -> bool:
-    return column not in _OF_THE_ROW and "seconds" not in column and not pd.isna(before)
+    known = said | flat(record, ("cost", "environment"))
+    lines += [
+        f"{column}: {before} -> nothing"
+        for column, before in row.items()
+        if not (column in known or column in _OF_THE_ROW or "seconds" in column or pd.isna(before))
+    ]
+    return lines
 
 
 def table_differences(study: str, record: Mapping[str, Any]) -> list[str]:
