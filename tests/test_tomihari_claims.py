@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import t
+from scipy.stats import t, ttest_1samp
 
 from tangentlm.analysis.verdicts import FAILS, HOLDS, NOT_RUN, UNDECIDED
 from tangentlm.params import load_study
-from tangentlm.tomihari import claims, evidence, measurements, statements
+from tangentlm.tomihari import claims, evidence, learned, measurements, statements
 from tangentlm.tomihari.ledger import compare
 from tangentlm.tomihari.measurements import METHODS, rate_of, reported
 from tangentlm.tomihari.shares import change_shares
@@ -30,6 +30,7 @@ from tangentlm.tomihari.words import (
     opening,
     shares_sentence,
     together_sentence,
+    validation_sentence,
 )
 
 SEEDS = (1001, 2002, 3003)
@@ -258,7 +259,10 @@ def test_all_verdicts_are_judged_together_where_ft_learns(monkeypatch):
     spread = (row["high"] - row["low"]) / 2 / t.ppf(0.975, 2)
     assert row["p"] == pytest.approx(2 * t.sf(row["value"] / spread, 2))  # by hand, from zero
     decided = tested["verdict"].isin([HOLDS, FAILS])
-    assert (decided == (tested["p"] < 0.05)).all()
+    known = tested["p"].notna()
+    assert (decided == (tested["p"] < 0.05))[known].all()
+    same = tested[decided & ~known]  # what no seed changes here
+    assert same["claim"].str.split().str[0].tolist() == ["0", "21"]
 
     gated = claims.gate(tested).set_index("claim")
     family = gated["p_together"].dropna()
@@ -434,3 +438,42 @@ def test_improvements_in_print_are_their_differences():
 def test_numbers_are_printed_with_three_digits():
     assert number(7250000.0, math.nan) == "7.25e+06"
     assert number(0.33612, 0.0214).startswith("0.336 ")
+
+
+def test_what_no_seed_changes_has_no_p_and_is_in_no_family(monkeypatch):
+    for tuned in ([1.0, 1.0, 1.0], [1.0, 1.1, 1.0]):
+        seen = pd.DataFrame(
+            {
+                "dataset": "CB", "name": "FT", "main": True, "seed": SEEDS, "test_score": 70.0,
+                "majority_test": 50.0, "initial_norm": 1.0, "probe_norm": 2.0, "tuned_norm": tuned,
+                "residual_probe": 1.0, "residual_random": [1.0, 2.0, 3.0],
+            }
+        )  # fmt: skip
+        known = replace(made_up({}), runs=seen)
+        monkeypatch.setattr(claims.Evidence, "of", classmethod(lambda cls, study, at=known: at))
+        gated = claims.gate(claims.judge_claims("none"))
+        row = gated[gated["claim"].str.startswith("2 ")].iloc[0]
+        same = len(set(tuned)) == 1
+        assert row["verdict"] == HOLDS
+        assert math.isnan(row["p"]) == same
+        if not same:
+            assert row["p"] == pytest.approx(ttest_1samp(np.log(2 / np.array(tuned)), 0).pvalue)
+        told = together_sentence(gated).split("Every seed")[1]
+        assert ("2 LP grows it more than FT (CB)" in told) == same
+
+
+def test_validation_rows_say_what_ft_learns(monkeypatch):
+    """Of 20 rows of which luck tells half, 18 are no luck; 13 are, the best of five epochs."""
+    table = pd.DataFrame(
+        {
+            "name": "FT", "main": True, "dataset": ["CB"] * 3 + ["RTE"] * 3, "dev": 20,
+            "dev_score": [90.0] * 3 + [65.0] * 3, "majority_test": 50.0, "epochs": 5,
+        }
+    )  # fmt: skip
+    monkeypatch.setattr(learned, "runs", lambda study: table)
+    found = learned.learned_on_validation("none").set_index("dataset")
+    assert found["learned"].to_dict() == {"CB": True, "RTE": False}
+    assert found.loc["CB", "p"] == pytest.approx(5 * (190 + 20 + 1) / 2**20)
+    validated = found.reset_index()
+    assert "they agree: CB: 90 % of 20 rows" in validation_sentence(validated, ["CB"])
+    assert "otherwise of CB and RTE" in validation_sentence(validated, ["RTE"])

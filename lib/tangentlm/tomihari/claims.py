@@ -19,7 +19,7 @@ from tangentlm.analysis.verdicts import HOLDS, NOT_RUN, VERDICTS, Interval, too_
 from tangentlm.tomihari import measurements
 from tangentlm.tomihari.evidence import Evidence
 from tangentlm.tomihari.statements import CLAIMS, LEARNS, SEEDS, SHIFTED
-from tangentlm.tomihari.statistics import detectable, frame
+from tangentlm.tomihari.statistics import detectable, frame, varies
 
 NO_RATIO = "no comparison"
 """The verdict where one of two numbers is zero with every seed, so that they have no ratio."""
@@ -34,7 +34,8 @@ def judge_claims(study: str) -> pd.DataFrame:
     Returns:
         ``claim``, ``says``, ``where``, ``least`` and ``most`` (between which it holds),
         ``dataset``, ``seeds``, ``value`` (the mean), ``low``, ``high``, ``detectable``, ``verdict``
-        and ``p`` (of that verdict, below 0.05 exactly where it is decided); a claim without runs
+        and ``p`` (of that verdict, below 0.05 exactly where it is decided, and missing where all
+        seeds give the same number: there is no chance in it to be measured); a claim without runs
         has one row, "not run". Seeds without a finite number are left out; where there are no
         others the verdict is "no comparison".
     """
@@ -60,7 +61,7 @@ def judge_claims(study: str) -> pd.DataFrame:
                     **about, "dataset": dataset, "seeds": len(finite), "value": mean.estimate,
                     "low": mean.low, "high": mean.high, "detectable": detectable(finite),
                     "verdict": claim.verdict(mean),
-                    "p": estimate.p_value(claim.low, claim.high),
+                    "p": estimate.p_value(claim.low, claim.high) if varies(finite) else np.nan,
                 }
             )  # fmt: skip
     of_claim = ["claim", "says", "where", "least", "most"]

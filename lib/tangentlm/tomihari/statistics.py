@@ -18,6 +18,7 @@ from tangentlm.tomihari.measurements import AT_FT_RATE, MAIN, rate_of
 
 _KEYS = ["dataset", "seed"]
 _ALPHA, _POWER = 0.975, 0.8
+_ROUND_OFF = 1e-9
 
 
 def detectable(values: ArrayLike) -> float:
@@ -37,6 +38,19 @@ def detectable(values: ArrayLike) -> float:
         return math.nan
     quantiles = t.ppf(_ALPHA, count - 1) + t.ppf(_POWER, count - 1)
     return float(quantiles * array.std(ddof=1) / math.sqrt(count))
+
+
+def varies(values: ArrayLike) -> bool:
+    """Whether seeds differ by more than round-off.
+
+    Args:
+        values: One number a seed.
+
+    Returns:
+        False where nothing is random in them, such as the norm of a probed head.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    return bool(np.ptp(array) > _ROUND_OFF * np.abs(array).max())
 
 
 def frame(values: pd.Series) -> pd.DataFrame:

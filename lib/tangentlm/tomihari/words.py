@@ -197,11 +197,44 @@ def together_sentence(gated: pd.DataFrame) -> str:
         return ""
     alone = family[family["p"] < ALPHA]
     firm = alone[alone["p_together"] < ALPHA]
-    names = ", ".join(f"{row.claim} ({row.dataset})" for row in firm.itertuples())
-    return (
+    same = gated[gated["verdict"].isin((HOLDS, FAILS)) & gated["p"].isna()]
+    sentence = (
         f"Of {len(family)} verdicts {len(alone)} hold or fail by themselves, and {len(firm)} of "
-        f"these stand when all are judged together{': ' if names else ''}{names}."
+        f"these stand when all are judged together{_listed(firm)}."
     )
+    if same.empty:
+        return sentence
+    return (
+        f"{sentence} Every seed gives the same number for {len(same)} more, so an interval over "
+        f"seeds says nothing of them{_listed(same)}."
+    )
+
+
+def validation_sentence(validated: pd.DataFrame, learned: list[str]) -> str:
+    """Whether validation rows say the same of what FT learns as test rows do.
+
+    Args:
+        validated: From ``tangentlm.tomihari.learned.learned_on_validation``.
+        learned: The data sets on which FT learns by the test rows.
+
+    Returns:
+        A sentence; empty where nothing was run.
+    """
+    if validated.empty:
+        return ""
+    listed = "; ".join(
+        f"{row.dataset}: {row.accuracy:.0f} % of {row.rows} rows, where the most frequent answer "
+        f"has {row.majority:.0f} % (p = {row.p:.2g})"
+        for row in validated.itertuples()
+    )
+    other = set(validated[validated["learned"].astype(bool)]["dataset"]) ^ set(learned)
+    said = f"they would say otherwise of {' and '.join(sorted(other))}" if other else "they agree"
+    return f"By the validation rows, the best of all epochs taken in, {said}: {listed}."
+
+
+def _listed(rows: pd.DataFrame) -> str:
+    names = ", ".join(f"{row.claim} ({row.dataset})" for row in rows.itertuples())
+    return f": {names}" if names else ""
 
 
 def _opening(number: str, rows: pd.DataFrame) -> str:
