@@ -333,6 +333,7 @@ def test_means_recover_more_of_the_paper_than_counts_of_its_splits(study):
 def test_the_kernel_beside_what_knows_less(study):
     rows = {"test": 500.0, "test_size": 500}
     study.add("finetune", "sgd", around(80.0), **rows)
+    study.add("finetune", "sgd", around(52.0), labels="shuffled", **rows)
     study.add("kernel", "sgd", around(78.0), zero_shot=55.0, **rows)
     study.add("kernel", "bag-of-words", around(60.0), **rows)
     study.add("kernel", "sgd-head-alone", around(77.5), **rows)
@@ -345,14 +346,15 @@ def test_the_kernel_beside_what_knows_less(study):
     found = against_baselines(scores).set_index("baseline")
     assert found["lead"].to_dict() == pytest.approx(
         {"the model before": 23.0, WORDS: 18.0, HEAD: 0.5, "linear probe": 8.0,
-         "kernel, shuffled labels": 28.0}
+         "kernel, shuffled labels": 28.0, "fine-tuning, shuffled labels": 26.0}
     )  # fmt: skip
     assert found.loc[WORDS, "verdict"] == "kernel is ahead"
     assert found.loc[HEAD, "verdict"] == "not told apart"
     assert found["solves"].to_dict() == {
         "the model before": False, WORDS: False, HEAD: True, "linear probe": False,
-        "kernel, shuffled labels": False,
+        "kernel, shuffled labels": False, "fine-tuning, shuffled labels": False,
     }  # fmt: skip
+    assert (found["tuned"] == 80.0).all()
     points = kernel_over_tuning({"pocket": "ours"}, {"pocket": {("SST-2", 16)}})
     ours = points[points["panel"] == "ours"]
     assert ours["what"].value_counts().to_dict() == {

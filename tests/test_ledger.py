@@ -14,9 +14,10 @@ from scipy.stats import ttest_1samp, ttest_ind
 from made_up_study import SEEDS, MadeUpStudy
 from tangentlm.figures import point_panels
 from tangentlm.malladi import ledger
+from tangentlm.malladi.behavior import behavior_by_means
 from tangentlm.malladi.figures import FIGURE_1_TASKS, every_task, figure_1, figure_2
 from tangentlm.malladi.measurements import measurements, summary
-from tangentlm.malladi.tables import ledger_table, our_results, paper_table
+from tangentlm.malladi.tables import ledger_table, our_results, paper_table, with_runs
 from tangentlm.report.run_tables import runs_table
 
 
@@ -216,6 +217,18 @@ def test_a_table_of_the_paper_has_three_lines_a_method_and_links_to_runs(study):
     assert f'href="../runs.html#pocket-kernel-{run}"' in html
     first = cells_of(runs_table("pocket", "kernel"))[0]
     assert first["run"] == f'<a id="pocket-kernel-{run}">{run}</a>'
+
+
+def test_a_number_of_table_1_leads_to_its_first_run(study):
+    study.add("kernel", "sgd", [70.0, 71.0, 72.0])
+    study.add("finetune", "sgd", [72.0, 72.0, 75.0])
+    table = measurements("pocket")
+    (sgd,) = with_runs(behavior_by_means(table), table, "pocket").to_dict("records")
+    kernel = f"../runs.html#pocket-kernel-sst2-k16-s{SEEDS[0]}-sgd-prompt-manual-pocket"
+    assert sgd["solves_run"] == kernel
+    assert sgd["linear_run"] == sgd["fixed_run"] == kernel.replace("-kernel-", "-finetune-")
+    assert sgd["derived_run"] == ""
+    assert with_runs(behavior_by_means(pd.DataFrame()), pd.DataFrame(), "pocket").empty
 
 
 def test_what_a_run_has_not_is_left_empty(study):

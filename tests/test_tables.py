@@ -37,12 +37,12 @@ def test_a_table_has_the_columns_that_were_asked_for():
     assert "<td>1</td>" not in table
 
 
-def test_the_first_cell_of_a_row_leads_where_its_link_says():
-    rows = pd.DataFrame({"a": ["x", "y"], "to": ['#table-"1"', ""]})
-    table = readable(rows, {"a": "claim"}, links="to").data
-    assert '<td class="words"><a href="#table-&quot;1&quot;">x</a></td>' in table
+def test_a_cell_leads_where_its_link_says():
+    rows = pd.DataFrame({"b": [1, 2], "a": ["x", "y"], "to": ['#table-"1"', ""]})
+    table = readable(rows, {"b": "number", "a": "claim"}, links={"a": "to"}).data
+    assert '<td>1</td><td class="words"><a href="#table-&quot;1&quot;">x</a></td>' in table
     assert '<td class="words">y</td>' in table
-    assert table.count("<td") == 2  # the addresses are no column
+    assert table.count("<td") == 4  # the addresses are no column
 
 
 def test_a_link_leads_into_a_folded_table_so_that_it_opens():

@@ -30,6 +30,7 @@ BASELINES = {
 }
 """Methods of kernel runs that are controls, and their names for people."""
 SHUFFLED, PROBE = "kernel, shuffled labels", "linear probe"
+TUNED_SHUFFLED = "fine-tuning, shuffled labels"
 KERNEL = "kernel of all layers"
 _KEYS = ["task", "k", "seed"]
 
@@ -65,6 +66,7 @@ def baseline_scores(study: str) -> pd.DataFrame:
     probe = runs[given & (runs["head"] == "linear") & (runs["method"] == "sgd-last-layer")]
     parts[PROBE] = probe.assign(score=probe["zero_shot_test"], correct=probe["before"])
     parts[SHUFFLED] = runs[(runs["labels"] == "shuffled") & (runs["method"] == "sgd")]
+    parts[TUNED_SHUFFLED] = _tuned(study, labels="shuffled").rename(columns={"tuned": "score"})
     settings = pd.concat(parts.values())[_KEYS].drop_duplicates()
     full = runs[prompted & (runs["method"] == "sgd")].merge(settings, on=_KEYS)
     before = full.assign(score=full["zero_shot_test"], correct=full["before"])
@@ -72,15 +74,21 @@ def baseline_scores(study: str) -> pd.DataFrame:
     every = pd.concat([part[facts].assign(baseline=name) for name, part in parts.items()])
     titles = {task: load_task(task).title for task in every["task"].unique()}
     every = every.assign(title=every["task"].map(titles))
-    return every.merge(_tuned(study), on=_KEYS, how="left").reset_index(drop=True)
+    tuned = _tuned(study)[[*_KEYS, "tuned"]]
+    return every.merge(tuned, on=_KEYS, how="left").reset_index(drop=True)
 
 
-def _tuned(study: str) -> pd.DataFrame:
+def _tuned(study: str, labels: str = "given") -> pd.DataFrame:
+    """SGD fine-tuning with the manual prompt: its score, and which rows it told rightly."""
     runs = read_collected(study, "finetune")
     if runs.empty:
-        return pd.DataFrame(columns=[*_KEYS, "tuned"])
-    runs = as_usual(runs, {"head": "prompt", "prompt": "manual", "labels": "given"})
-    return runs[runs["method"] == "sgd"].rename(columns={"test_score": "tuned"})[[*_KEYS, "tuned"]]
+        return pd.DataFrame(columns=[*_KEYS, "tuned", "rows", "correct"])
+    usual = as_usual(runs, {"head": "prompt", "prompt": "manual"})
+    given = usual.get("labels", pd.Series("given", usual.index)).fillna("given") == labels
+    chosen = usual[given & (usual["method"] == "sgd")]
+    told = _of_accuracies(chosen, "correct")
+    chosen = chosen.assign(tuned=chosen["test_score"], rows=chosen["test"], correct=told)
+    return chosen[[*_KEYS, "tuned", "rows", "correct"]]
 
 
 def against_baselines(scores: pd.DataFrame) -> pd.DataFrame:

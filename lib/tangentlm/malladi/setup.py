@@ -9,7 +9,7 @@ import pandas as pd
 from tangentlm.malladi.ledger import reported
 from tangentlm.malladi.measurements import METHOD_NAMES
 from tangentlm.params import load_grid
-from tangentlm.studies.collect import read_collected, read_collected_table
+from tangentlm.studies.collect import as_usual, read_collected, read_collected_table
 from tangentlm.tasks import load_task
 
 SOLVER = {"regularization": "lambda", "f0_scale": "f0 scale", "gamma": "gamma"}
@@ -79,6 +79,7 @@ def at_the_edge(study: str) -> pd.DataFrame:
     tried = read_collected_table(study, "finetune-grid_table")
     if runs.empty or tried.empty:
         return pd.DataFrame(columns=columns)
+    runs = as_usual(runs, {"labels": "given"})
     rates = tried.groupby("run")["learning_rate"].agg(["min", "max", "nunique"])
     names = [METHOD_NAMES.get(("finetune", method), "") for method in runs["method"]]
     both = runs.assign(name=names)[["run", "name", "best_learning_rate"]].merge(rates, on="run")

@@ -10,8 +10,10 @@ import pandas as pd
 from IPython.display import HTML
 
 from tangentlm.analysis.verdicts import COMPATIBLE, DIFFERS
+from tangentlm.malladi.claims import TUNING_AND_KERNEL
 from tangentlm.malladi.ledger import PAPER_SEEDS
 from tangentlm.malladi.measurements import PERFORMANCE, measurements, summary
+from tangentlm.malladi.properties import COUNTED
 from tangentlm.report.run_tables import link_to_run
 from tangentlm.report.tables import NOT_RUN_CELL, searchable, spread, table_of
 from tangentlm.tasks import load_task
@@ -111,6 +113,45 @@ def _our_cell(cell: pd.Series | None, runs_page: str) -> str:
     seeds = int(cell["seeds"])
     few = "" if seeds == PAPER_SEEDS else f' <span class="spread">{seeds} seed(s)</span>'
     return f'<td><a href="{href}">{text}</a>{few}</td>'
+
+
+def with_runs(
+    behavior: pd.DataFrame, table: pd.DataFrame, study: str, runs_page: str = "../runs.html"
+) -> pd.DataFrame:
+    """The rows of Table 1 by means, with the address of the first run behind each number.
+
+    Args:
+        behavior: From ``tangentlm.malladi.behavior.behavior_by_means``.
+        table: From ``tangentlm.malladi.measurements.measurements``, of ours.
+        study: Whose they are.
+        runs_page: Where the table of runs is, from the page.
+
+    Returns:
+        The rows with ``solves_run``, ``linear_run``, ``fixed_run`` and ``derived_run``; empty where
+        there is no such run.
+    """
+    if behavior.empty:
+        return behavior
+    manual = (table["prompt"] == "manual") & table["k"].isin(COUNTED)
+    first = table[manual].drop_duplicates(["title", "method"]).set_index(["title", "method"])
+
+    def address(title: str, method: str) -> str:
+        if (title, method) not in first.index:
+            return ""
+        row = first.loc[title, method]
+        return link_to_run(runs_page, study, row["experiment"], row["run"])
+
+    behind = {
+        optimizer: {"solves": kernel, "linear": tuning, "fixed": tuning, "derived": "K-A-SignGD"}
+        for optimizer, (tuning, kernel) in TUNING_AND_KERNEL.items()
+    }
+    pairs = list(zip(behavior["task"], behavior["optimizer"], strict=True))
+    return behavior.assign(
+        **{
+            f"{name}_run": [address(task, behind[along][name]) for task, along in pairs]
+            for name in ("solves", "linear", "fixed", "derived")
+        }
+    )
 
 
 def _difference_cell(cell: pd.Series | None) -> str:

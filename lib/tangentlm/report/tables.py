@@ -98,7 +98,10 @@ def searchable(cells: pd.DataFrame, numbers: Collection[str]) -> HTML:
 
 
 def readable(
-    rows: pd.DataFrame, names: Mapping[str, str] | None = None, *, links: str | None = None
+    rows: pd.DataFrame,
+    names: Mapping[str, str] | None = None,
+    *,
+    links: Mapping[str, str] | None = None,
 ) -> HTML:
     """Some columns of a table under names for people; "not run" where there are no rows.
 
@@ -106,7 +109,7 @@ def readable(
         rows: Any table.
         names: The heading of each column that is shown; one that is missing stays empty. By
             default every column under its own name.
-        links: The column that says where the first cell of each row leads; empty is nowhere.
+        links: Of columns whose cells lead somewhere the column that says where; empty is nowhere.
 
     Returns:
         The table, floats with three digits, whole numbers in full; columns of words are set left.
@@ -121,8 +124,11 @@ def readable(
         for kind, name in zip(kinds, names.values(), strict=True)
     )
     written = [[_readable_cell(value) for value in row] for row in shown.itertuples(index=False)]
-    for row, address in zip(written, rows[links] if links else (), strict=False):
-        row[0] = f'<a href="{html.escape(address)}">{row[0]}</a>' if address else row[0]
+    for column, addresses in (links or {}).items():
+        place = list(names).index(column)
+        for row, address in zip(written, rows[addresses], strict=True):
+            if address and row[place]:
+                row[place] = f'<a href="{html.escape(address)}">{row[place]}</a>'
     body = [
         "".join(f"<td{kind}>{cell}</td>" for kind, cell in zip(kinds, row, strict=True))
         for row in written
