@@ -137,12 +137,16 @@ pd.Series(residuals, name="mean |delta|").round(3).to_frame()
 # %%
 from tangentlm.finetune.adaptation import adapted
 from tangentlm.finetune.loop import Schedule, fine_tune
-from tangentlm.tomihari.trace import EpochTrace, features_and_logits
+from tangentlm.tomihari.trace import (
+    EpochTrace,
+    features_and_logits,
+    logits_from,
+)
 
-before = {}
 probe.put_in(shots.model)
-before["probe"] = {
-    name: features_and_logits(shots.model, part) for name, part in labelled.items()
+probed = {
+    name: (vectors, logits_from(shots.model, vectors))
+    for name, vectors in features.items()
 }
 begin.put_in(shots.model)
 network = adapted(
@@ -212,7 +216,7 @@ after = {
     name: features_and_logits(shots.model, part) for name, part in labelled.items()
 }
 rows = []
-for stage, found in (("probe", before["probe"]), ("tuned", after)):
+for stage, found in (("probe", probed), ("tuned", after)):
     for name in labelled:
         vectors, logits = (tensor.double().numpy() for tensor in found[name])
         answers = labelled[name].labels.numpy()
@@ -252,7 +256,7 @@ from dataclasses import asdict
 from tangentlm.tomihari.calibration import calibration, fit_temperature
 
 errors, temperatures = [], {}
-for stage, found in (("probe", before["probe"]), ("tuned", after)):
+for stage, found in (("probe", probed), ("tuned", after)):
     dev_logits = found["dev"][1].double().numpy()
     temperatures[stage] = fit_temperature(
         dev_logits, labelled["dev"].labels.numpy()
@@ -285,7 +289,7 @@ places = [
         head,
     ).assign(stage=stage)
     for stage, found, head in (
-        ("probe", before["probe"], begin.weight.cpu()),
+        ("probe", probed, begin.weight.cpu()),
         ("tuned", after, shots.model.classifier.weight.detach().cpu()),
     )
     if run.embedded

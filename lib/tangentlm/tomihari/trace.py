@@ -27,11 +27,23 @@ def features_and_logits(model: LinearHeadModel, samples: Labelled) -> tuple[Tens
     was_training = model.training
     model.eval()
     features = logits_of(PooledFeatures(model), samples.batch)
-    with torch.no_grad():
-        device = model.classifier.weight.device
-        logits: Tensor = model.classifier(features.to(device)).cpu()
     model.train(was_training)
-    return features, logits
+    return features, logits_from(model, features)
+
+
+@torch.no_grad()
+def logits_from(model: LinearHeadModel, features: Tensor) -> Tensor:
+    """The logits that the head makes of features that are there.
+
+    Args:
+        model: With a linear head.
+        features: (N, h).
+
+    Returns:
+        (N, C), on the CPU.
+    """
+    logits: Tensor = model.classifier(features.to(model.classifier.weight.device)).cpu()
+    return logits
 
 
 class EpochTrace:
