@@ -144,6 +144,11 @@ def test_norm_direction_and_rate_multiply_to_the_whole():
 
 
 def test_words_of_the_shares():
+    norms = made_up({"FT": {"probe_norm": 20.0, "initial_norm": 5.0}}).runs
+    longer = change_shares(replace(factorial(0.25, 1.0, 0.5), runs=norms))
+    assert longer["norm_ratio"].dropna().tolist() == pytest.approx([4.0], abs=0.01)
+    text = shares_sentence(longer, "CB")
+    assert "the norm, with LP 4 times that of a random head, multiplies the move by 0.2" in text
     text = shares_sentence(change_shares(factorial(0.25, 1.0, 0.5, noise=0.02)), "CB")
     assert "the norm multiplies the move by 0.2" in text
     assert "the norm and the rate make features move less" in text

@@ -228,7 +228,14 @@ for dataset in dict.fromkeys(ratios["data"].dropna()):
 # the two apart. The probe's direction includes all that it knows of the training rows, and its bias.
 
 # %% tags=["hide-input"]
-readable(shares.rename(columns={"dataset": "data"}))
+readable(
+    shares.rename(
+        columns={
+            "dataset": "data",
+            "norm_ratio": "norm of LP's head over a random one",
+        }
+    )
+)
 
 # %% tags=["hide-input"]
 for dataset in dict.fromkeys(ratios["data"].dropna()):

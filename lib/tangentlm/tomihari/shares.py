@@ -20,7 +20,7 @@ import pandas as pd
 from tangentlm.analysis.intervals import interval_of_mean
 from tangentlm.tomihari.evidence import Evidence
 from tangentlm.tomihari.measurements import AT_FT_RATE, MAIN
-from tangentlm.tomihari.statistics import frame, of_method
+from tangentlm.tomihari.statistics import frame, log_ratio, of_method
 
 PARTS = ("norm", "direction", "rate", "all three", "interaction")
 
@@ -34,8 +34,8 @@ def change_shares(evidence: Evidence) -> pd.DataFrame:
     Returns:
         A row for each data set that has all five trainings, and each of ``PARTS``: ``dataset``,
         ``part``, ``factor`` (below 1 features move less), ``low`` and ``high`` (95 %, Student's t
-        of the logarithms over seeds) and ``seeds``. The factors of norm, direction and rate
-        multiply to that of all three.
+        of the logarithms over seeds), ``seeds`` and, of the norm, ``norm_ratio``: LP's over that of
+        the random head. The factors of norm, direction and rate multiply to that of all three.
     """
     rows = []
     for part, logs in parts(evidence).items():
@@ -43,7 +43,11 @@ def change_shares(evidence: Evidence) -> pd.DataFrame:
             mean = interval_of_mean(of_seeds["value"])
             factor, low, high = (math.exp(v) for v in (mean.estimate, mean.low, mean.high))
             rows.append((dataset, part, factor, low, high, len(of_seeds)))
-    return pd.DataFrame(rows, columns=["dataset", "part", "factor", "low", "high", "seeds"])
+    table = pd.DataFrame(rows, columns=["dataset", "part", "factor", "low", "high", "seeds"])
+    norms = (of_method(evidence.runs, norm, "FT") for norm in ("probe_norm", "initial_norm"))
+    ratios = log_ratio(*norms).groupby("dataset").mean().map(math.exp)
+    of_norm = table["dataset"].map(ratios).where(table["part"] == "norm")
+    return table.assign(norm_ratio=of_norm.astype(float))
 
 
 def parts(evidence: Evidence) -> dict[str, pd.Series]:

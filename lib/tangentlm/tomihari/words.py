@@ -158,7 +158,9 @@ def _factor(part: str, row: pd.Series) -> str:
     if row["factor"] == 1:
         return f"the {part} is the same"
     ends = f" ({row['low']:.2g} to {row['high']:.2g})" if math.isfinite(row["low"]) else ""
-    return f"the {part} multiplies the move by {row['factor']:.2g}{ends}"
+    size = row["norm_ratio"]
+    given = f", with LP {size:.2g} times that of a random head," if math.isfinite(size) else ""
+    return f"the {part}{given} multiplies the move by {row['factor']:.2g}{ends}"
 
 
 def accuracy_sentence(tested: pd.DataFrame, learned: list[str]) -> str:
