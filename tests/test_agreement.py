@@ -1,13 +1,19 @@
 """Kernel regression beside fine-tuning: what is paired, and what the pairs say."""
 
+import math
+
 import pandas as pd
 import pytest
+from scipy.stats import t
 
 from tangentlm.analysis import agreement
 from tangentlm.analysis.agreement import gaps, gaps_in_words, paired, scores
 from tangentlm.analysis.verdicts import HOLDS, UNDECIDED, too_few
 
-FACTS = {"model": "m", "k": 16, "test_size": 500, "zero_shot_test": 50.0, "head": "prompt"}
+FACTS = {
+    "model": "m", "k": 16, "test_size": 500, "zero_shot_test": 50.0, "head": "prompt", "test": 500,
+    "correct": "x.",  # the same rows with every run, so that they add nothing to an interval
+}  # fmt: skip
 
 
 def rows(method: str, seeds_scores: dict[int, float], **more) -> list[dict]:
@@ -76,7 +82,18 @@ def pairs_of(task, found):
     return pd.DataFrame(
         [
             {"task": task, "finetuning": "sgd", "zero_shot": 50.0, "finetuned": 80.0,
-             "kernel": 80.0 + gap, "gap": gap}
+             "kernel": 80.0 + gap, "gap": gap, "rows": 500, "finetuned_correct": "x.",
+             "kernel_correct": "x."}
             for gap in found
         ]
     )  # fmt: skip
+
+
+def test_test_rows_widen_the_interval_where_it_is_not_known_which_are_right():
+    pairs = pairs_of("sst2", [-1.0, 0.0, 1.0]).assign(kernel_correct=math.nan)
+    (found,) = gaps(pairs, 5.0).to_dict("records")
+    rows, splits = 2 * 80 * 20 / 500, 1 / 3
+    freedom = (rows + splits) ** 2 / (splits**2 / 2)
+    half = t.ppf(0.975, freedom) * math.sqrt(rows + splits)
+    assert (found["low"], found["high"]) == pytest.approx((-half, half))
+    assert found["same"] == UNDECIDED

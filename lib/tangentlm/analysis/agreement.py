@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from tangentlm.analysis.intervals import interval_of_mean
+from tangentlm.analysis.estimates import Estimate
+from tangentlm.analysis.sampling import variance_of_difference
 from tangentlm.analysis.verdicts import FAILS, HOLDS
 from tangentlm.studies.collect import read_collected
 
@@ -20,6 +21,7 @@ KERNELS_OF = {
 there is the kernel of gradients alone, though Adam's first steps are signs there, too."""
 _USUAL = {"labels": "given", "prompt": "manual", "head": "prompt"}
 """What a run did whose table does not have the column yet."""
+_NAMES = {"test_score": "score", "zero_shot_test": "zero_shot", "test": "rows"}
 _ONE = ["task", "model", "k", "seed", "test_size"]
 """What a fine-tuning and its kernel have in common."""
 
@@ -33,7 +35,8 @@ def scores(study: str) -> pd.DataFrame:
     Returns:
         A row a run: ``experiment``, ``method``, ``task``, ``model``, ``k``, ``seed``,
         ``test_size``, ``head``, ``prompt``, ``labels``, ``run``, ``score`` and ``zero_shot``, in
-        percent. Empty where nothing was run.
+        percent, the number of test ``rows`` and, where the record says so, which were told rightly
+        (``correct``). Empty where nothing was run.
     """
     parts = []
     for experiment in ("finetune", "kernel"):
@@ -41,12 +44,11 @@ def scores(study: str) -> pd.DataFrame:
         if not runs.empty:
             for column, usual in _USUAL.items():
                 runs[column] = runs[column].fillna(usual) if column in runs else usual
-            named = runs.rename(columns={"test_score": "score", "zero_shot_test": "zero_shot"})
-            parts.append(named.assign(experiment=experiment))
-    columns = ["experiment", "method", *_ONE, "head", "prompt", "labels", "run", "score"]
+            parts.append(runs.rename(columns=_NAMES).assign(experiment=experiment))
+    columns = ["experiment", "method", *_ONE, "head", "prompt", "labels", "run", *_NAMES.values()]
     if not parts:
-        return pd.DataFrame(columns=[*columns, "zero_shot"])
-    return pd.concat(parts, ignore_index=True)[[*columns, "zero_shot"]]
+        return pd.DataFrame(columns=[*columns, "correct"])
+    return pd.concat(parts, ignore_index=True).reindex(columns=[*columns, "correct"])
 
 
 def paired(study: str, kernels: Mapping[str, str] = KERNELS_OF) -> pd.DataFrame:
@@ -59,7 +61,8 @@ def paired(study: str, kernels: Mapping[str, str] = KERNELS_OF) -> pd.DataFrame:
     Returns:
         A row a fine-tuning: ``task``, ``model``, ``k``, ``seed``, ``prompt``, ``labels``,
         ``finetuning`` and ``formula``, ``finetuned``, ``kernel`` and ``zero_shot`` in percent, and
-        ``gap``, the kernel's score less that of fine-tuning.
+        ``gap``, the kernel's score less that of fine-tuning; the number of test ``rows``, and which
+        were told rightly (``finetuned_correct``, ``kernel_correct``).
     """
     every = scores(study)
     every = every[every["head"] == "prompt"]
@@ -69,13 +72,19 @@ def paired(study: str, kernels: Mapping[str, str] = KERNELS_OF) -> pd.DataFrame:
     )
     regressed = every[every["experiment"] == "kernel"].rename(columns={"method": "formula"})
     both = tuned.merge(
-        regressed[[*same, "formula", "score"]].rename(columns={"score": "kernel"}),
+        regressed[[*same, "formula", "score", "correct"]].rename(
+            columns={"score": "kernel", "correct": "kernel_correct"}
+        ),
         on=[*same, "formula"],
     )
-    both = both.rename(columns={"method": "finetuning", "score": "finetuned"})
+    both = both.rename(
+        columns={
+            "method": "finetuning", "score": "finetuned", "correct": "finetuned_correct",
+        }
+    )  # fmt: skip
     both["gap"] = both["kernel"] - both["finetuned"]
-    shown = [*same, "finetuning", "formula", "finetuned", "kernel", "zero_shot", "gap"]
-    return both[shown]
+    shown = [*same, "finetuning", "formula", "finetuned", "kernel", "zero_shot", "gap", "rows"]
+    return both[[*shown, "finetuned_correct", "kernel_correct"]]
 
 
 def gaps(pairs: pd.DataFrame, margin: float) -> pd.DataFrame:
@@ -88,12 +97,18 @@ def gaps(pairs: pd.DataFrame, margin: float) -> pd.DataFrame:
     Returns:
         A row a task and method of fine-tuning: the means ``zero_shot``, ``finetuned`` and
         ``kernel``, the number of ``splits``, the mean ``gap`` with the ends of its interval over
-        splits (``low``, ``high``), which side of zero it lies on (``told_apart``), and whether all
-        of it lies within the margin (``same``).
+        splits and test rows (``low``, ``high``), which side of zero it lies on (``told_apart``),
+        and whether all of it lies within the margin (``same``).
     """
     rows = []
     for (task, method), of_task in pairs.groupby(["task", "finetuning"], sort=False):
-        gap = interval_of_mean(of_task["gap"])
+        means = of_task[["kernel", "finetuned"]].mean()
+        of_rows = variance_of_difference(
+            (means["kernel"], means["finetuned"]),
+            int(of_task["rows"].iloc[0]),
+            (list(of_task["kernel_correct"]), list(of_task["finetuned_correct"])),
+        )
+        gap = Estimate.of_splits(of_task["gap"], of_rows).interval()
         rows.append(
             {
                 "task": task,

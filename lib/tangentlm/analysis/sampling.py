@@ -80,6 +80,33 @@ def variance_of_paired(weights: Sequence[float], right: Sequence[ArrayLike]) -> 
     return float(np.var(of_rows, ddof=1)) / arrays[0].shape[1]
 
 
+def variance_of_difference(
+    percents: tuple[float, float], rows: int, letters: tuple[Sequence[str], Sequence[str]]
+) -> float:
+    """The variance of the difference of two scores that comes from the test rows they share.
+
+    Example:
+        Where it is not known which rows are right, each score counts as if it had rows of its own:
+
+        >>> unknown = ([float("nan")], [float("nan")])
+        >>> round(variance_of_difference((50.0, 50.0), 500, unknown))
+        10
+
+    Args:
+        percents: The two mean scores.
+        rows: How many test rows there are.
+        letters: Of each score a text for every split, a letter a row (see ``rows_told_rightly``);
+            missing where records do not say.
+
+    Returns:
+        The variance, in squared points.
+    """
+    weights = [1.0, -1.0]
+    if all(isinstance(text, str) for texts in letters for text in texts):
+        return variance_of_paired(weights, [rows_told_rightly(texts) for texts in letters])
+    return variance_of_unpaired(weights, percents, [rows, rows])
+
+
 def rows_told_rightly(letters: Sequence[str]) -> NDArray[np.bool_]:
     """Which rows were told rightly, from what the records of runs hold.
 

@@ -10,11 +10,7 @@ from __future__ import annotations
 import pandas as pd
 
 from tangentlm.analysis.estimates import Estimate
-from tangentlm.analysis.sampling import (
-    rows_told_rightly,
-    variance_of_paired,
-    variance_of_unpaired,
-)
+from tangentlm.analysis.sampling import variance_of_difference
 from tangentlm.malladi.claims import SOLVES
 from tangentlm.studies.collect import as_usual, read_collected
 from tangentlm.tasks import load_task
@@ -138,12 +134,9 @@ def _of_accuracies(runs: pd.DataFrame, column: str) -> pd.Series | None:
 
 def _lead(group: pd.DataFrame) -> Estimate:
     """The kernel less the baseline, split by split, with test rows paired where they are known."""
-    weights = [1.0, -1.0]
-    known = group["correct"].notna().all() and group["correct_full"].notna().all()
-    if known:
-        right = [rows_told_rightly(list(group[name])) for name in ("correct_full", "correct")]
-        variance = variance_of_paired(weights, right)
-    else:
-        percents = [float(group[name].mean()) for name in ("score_full", "score")]
-        variance = variance_of_unpaired(weights, percents, [int(group["rows"].iloc[0])] * 2)
+    variance = variance_of_difference(
+        (float(group["score_full"].mean()), float(group["score"].mean())),
+        int(group["rows"].iloc[0]),
+        (list(group["correct_full"]), list(group["correct"])),
+    )
     return Estimate.of_splits(group["score_full"] - group["score"], variance)
