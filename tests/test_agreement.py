@@ -71,7 +71,7 @@ def test_a_fine_tuning_stands_beside_its_kernel_on_the_same_split(collected):
 def test_gaps_are_told_where_there_are_splits_enough():
     few = pairs_of("mr", [1.0, 2.0])
     told = gaps_in_words(gaps(pd.concat([pairs_of("sst2", [-1.0, 0.0, 1.0]), few]), 5.0), 5.0)
-    assert told == "on sst2 +0.0 points (-2.5 to +2.5, 3 splits: the same within 5 points)"
+    assert told == "+0.0 points on SST-2 (-2.5 to +2.5, 3 splits: the same within 5 points)"
     apart = gaps_in_words(gaps(pairs_of("sst2", [9.0, 10.0, 11.0]), 5.0), 5.0)
     assert apart.endswith("3 splits: 5 points or more apart)")
     assert gaps_in_words(gaps(few, 5.0), 5.0) == ""

@@ -57,7 +57,7 @@ if judged.empty:
     display(Markdown("The study *real*: not run."))
 else:
     said = [
-        f"Less fine-tuning with {name}, the kernel's score is {told}."
+        f"Kernel regression less fine-tuning with {name} is {told}."
         for name, of_method in judged.groupby("finetuning", sort=False)
         if (told := gaps_in_words(of_method, MARGIN))
     ]

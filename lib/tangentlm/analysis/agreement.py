@@ -10,6 +10,7 @@ from tangentlm.analysis.estimates import Estimate
 from tangentlm.analysis.sampling import variance_of_difference
 from tangentlm.analysis.verdicts import FAILS, HOLDS
 from tangentlm.studies.collect import read_collected
+from tangentlm.tasks import load_task
 
 KERNELS_OF = {
     "sgd-unclipped": "sgd",
@@ -131,7 +132,7 @@ def gaps_in_words(judged: pd.DataFrame, margin: float) -> str:
     Example:
         >>> row = {"task": "sst2", "splits": 3, "gap": -0.7, "low": -1.9, "high": 0.6}
         >>> gaps_in_words(pd.DataFrame([row | {"same": "holds"}]), margin=5.0)
-        'on sst2 -0.7 points (-1.9 to +0.6, 3 splits: the same within 5 points)'
+        '-0.7 points on SST-2 (-1.9 to +0.6, 3 splits: the same within 5 points)'
 
     Args:
         judged: From ``gaps``, of one method of fine-tuning.
@@ -146,7 +147,7 @@ def gaps_in_words(judged: pd.DataFrame, margin: float) -> str:
     }
     enough = judged[judged["low"].notna()] if len(judged) else judged
     return "; ".join(
-        f"on {row.task} {row.gap:+.1f} points ({row.low:+.1f} to {row.high:+.1f}, {row.splits} "
+        f"{row.gap:+.1f} points on {load_task(row.task).title} ({row.low:+.1f} to {row.high:+.1f}, {row.splits} "
         f"splits: {verdicts.get(row.same, f'undecided at {margin:g} points')})"
         for row in enough.itertuples()
     )
