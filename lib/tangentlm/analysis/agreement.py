@@ -147,7 +147,8 @@ def gaps_in_words(judged: pd.DataFrame, margin: float) -> str:
     }
     enough = judged[judged["low"].notna()] if len(judged) else judged
     return "; ".join(
-        f"{row.gap:+.1f} points on {load_task(row.task).title} ({row.low:+.1f} to "
-        f"{row.high:+.1f}, {row.splits} splits: {verdicts.get(row.same, f'undecided at {margin:g} points')})"
+        f"{row.gap:+.1f} points on {load_task(row.task).title} "
+        f"({row.low:+.1f} to {row.high:+.1f}, {row.splits} splits: "
+        f"{verdicts.get(row.same, f'undecided at {margin:g} points')})"
         for row in enough.itertuples()
     )
