@@ -15,7 +15,7 @@ from tangentlm.metrics import output_derivative
 from tangentlm.models.heads import LinearHeadModel
 from tangentlm.models.logits import logits_of
 from tangentlm.tomihari.components import class_map, ft_ratio_at, kernel_facts, lora_proportion
-from tangentlm.tomihari.ft_ratio import ft_ratio, linearised_changes
+from tangentlm.tomihari.ft_ratio import ft_ratio, ft_ratio_of_step
 
 
 def problem(classes=3):
@@ -31,11 +31,11 @@ def test_one_step_is_the_kernel_times_the_residual():
     model, train = problem()
     parts = decompose(model, train.batch, precision="float64", progress=False)
     delta = -output_derivative(logits_of(model, train.batch).numpy(), train.labels.numpy())
-    head, features = linearised_changes(model, train)
-    for found, kernel in ((head, parts.pretrain), (features, parts.finetune)):
-        expected = np.einsum("icjd,jd->ic", kernel.values, delta)
-        assert found == pytest.approx(expected, rel=1e-6, abs=1e-9 * np.abs(expected).max())
-    assert ft_ratio(head, features)["ft_ratio"] == pytest.approx(parts.ft_ratio(delta))
+    found = ft_ratio_of_step(model, train)
+    for name, kernel in (("pretrain", parts.pretrain), ("finetune", parts.finetune)):
+        changes = np.einsum("icjd,jd->ic", kernel.values, delta)
+        assert found[name] == pytest.approx(np.linalg.norm(changes, axis=1).mean(), rel=1e-6)
+    assert found["ft_ratio"] == pytest.approx(parts.ft_ratio(delta))
 
 
 def test_a_scaled_head_needs_no_kernel_of_its_own():
@@ -85,4 +85,17 @@ def test_proportion_of_a_multiple():
     assert found["expected"] == pytest.approx(expected)
     assert found["error"] == pytest.approx(0, abs=1e-12)
     assert found["factor"] == pytest.approx(1)
-    assert found["adapted"] == pytest.approx(1)
+    for name in ("adapted", "whole", "centred_adapted", "centred_whole"):
+        assert found[name] == pytest.approx(1)
+
+
+def test_what_does_not_depend_on_the_samples_has_no_centred_cosine():
+    model, train = problem()
+    finetune = decompose(model, train.batch, precision="float64", progress=False).finetune
+    outputs = finetune.values.mean(axis=(0, 2))
+    random = np.random.default_rng(0).normal(size=finetune.values.shape)
+    flat = outputs[None, :, None, :] + 1e-3 * np.abs(outputs).max() * random
+    lora = replace(finetune, values=flat)
+    found = lora_proportion(lora, finetune, finetune.values, rank=8, alpha=4.0, d_in=32)
+    assert found["adapted"] > 0.8
+    assert abs(found["centred_adapted"]) < 0.5

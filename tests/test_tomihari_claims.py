@@ -472,7 +472,8 @@ def test_validation_rows_say_what_ft_learns(monkeypatch):
     table = pd.DataFrame(
         {
             "name": "FT", "main": True, "dataset": ["CB"] * 3 + ["RTE"] * 3, "dev": 20,
-            "dev_score": [90.0] * 3 + [65.0] * 3, "majority_test": 50.0, "epochs": 5,
+            "dev_score": [90.0] * 3 + [65.0] * 3, "epochs": 5,
+            "majority_dev": [math.nan, 50.0, math.nan, 50.0, 50.0, 50.0],
         }
     )  # fmt: skip
     monkeypatch.setattr(learned, "runs", lambda study: table)
@@ -482,3 +483,7 @@ def test_validation_rows_say_what_ft_learns(monkeypatch):
     validated = found.reset_index()
     assert "they agree: CB: 90 % of 20 rows" in validation_sentence(validated, ["CB"])
     assert "otherwise of CB and RTE" in validation_sentence(validated, ["RTE"])
+    unknown = table.assign(majority_dev=math.nan)
+    monkeypatch.setattr(learned, "runs", lambda study: unknown)
+    assert learned.learned_on_validation("none").empty
+    assert validation_sentence(learned.learned_on_validation("none"), ["CB"]) == ""

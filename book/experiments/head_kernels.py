@@ -158,13 +158,15 @@ pd.DataFrame(proportions).round(4)
 # The share of a first step that goes through the features. Linear probing makes $\sum_i P \delta_i$ small by itself, since
 # it ends where the head's gradient balances its penalty: a large ratio need not mean a large F. So here are
 # both parts, for either head at either norm; and for a head that was probed on half of the samples, on those and on
-# the others. Those come from one linearised step, without a kernel.
+# the others. Those come from one linearised step, without a kernel. The penalty is not chosen anew on that half: the
+# mean loss has the weight that it has on all samples, or another norm would be mistaken for the effect of samples
+# that the probe has not seen.
 
 # %%
 from tangentlm.batches import Labelled, select_rows
 from tangentlm.models.logits import logits_of
 from tangentlm.tomihari.components import ft_ratio_at
-from tangentlm.tomihari.ft_ratio import ft_ratio, linearised_changes
+from tangentlm.tomihari.ft_ratio import ft_ratio_of_step
 
 ratios = []
 for direction, method, low_rank in (
@@ -196,12 +198,15 @@ parts = {
         select_rows(train.batch, slice(half, None)), train.labels[half:]
     ),
 }
-half_probe, _ = probed_head(shots.model, parts["probed"])
-for start, head in (("random", drawn), ("lp", half_probe)):
+half_probe, _ = probed_head(
+    shots.model, parts["probed"], strength * len(train) / half
+)
+for start in ("random", "random-at-lp-norm", "lp"):
+    head = head_start(start, drawn, half_probe)
     head.put_in(shots.model)
     for samples, part in parts.items():
-        found = ft_ratio(*linearised_changes(shots.model, part))
-        facts = {"method": {"random": "FT", "lp": "LP-FT"}[start], "start": start}
+        found = ft_ratio_of_step(shots.model, part)
+        facts = {"method": "LP-FT" if start == "lp" else "FT", "start": start}
         ratios.append(
             {
                 **facts,

@@ -121,18 +121,21 @@ def random_head(model: LinearHeadModel, seed: int) -> Head:
     return Head(drawn.to(layer.weight), torch.zeros_like(layer.bias.detach()))
 
 
-def probed_head(model: LinearHeadModel, train: Labelled) -> tuple[Head, float]:
+def probed_head(
+    model: LinearHeadModel, train: Labelled, strength: float | None = None
+) -> tuple[Head, float]:
     """The linear-probing solution as Tomihari and Sato find it.
 
     Args:
         model: Gives the features; it stays as it is.
         train: Training samples.
+        strength: C, the weight of the loss; by default cross-validation chooses it.
 
     Returns:
-        The head, and C, the weight of the loss that cross-validation chose.
+        The head, and C.
     """
     before = Head.of(model)
-    strength = fit_linear_probe(model, train, shuffled=False)
+    strength = fit_linear_probe(model, train, shuffled=False, strength=strength)
     probe = Head.of(model)
     before.put_in(model)
     return probe, strength

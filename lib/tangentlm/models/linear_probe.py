@@ -51,7 +51,13 @@ class PooledFeatures(nn.Module):
         return self.model.features(**batch)
 
 
-def fit_linear_probe(model: LinearHeadModel, train: Labelled, *, shuffled: bool = True) -> float:
+def fit_linear_probe(
+    model: LinearHeadModel,
+    train: Labelled,
+    *,
+    shuffled: bool = True,
+    strength: float | None = None,
+) -> float:
     """Set the linear head to the linear-probing solution.
 
     Args:
@@ -60,6 +66,7 @@ def fit_linear_probe(model: LinearHeadModel, train: Labelled, *, shuffled: bool 
             each: scikit-learn's default penalty).
         shuffled: Whether the folds of the cross-validation are drawn at random, or taken in the
             samples' order, as Tomihari and Sato do.
+        strength: C, where it is known already.
 
     Returns:
         C, the weight of the loss beside the penalty |V|^2 / 2, that was chosen.
@@ -68,7 +75,11 @@ def fit_linear_probe(model: LinearHeadModel, train: Labelled, *, shuffled: bool 
         InputError: If a class has no training sample.
     """
     features, labels = _features_and_labels(model, train)
-    probe = _probe(int(np.bincount(labels).min()), shuffled).fit(features, labels)
+    if strength is None:
+        probe = _probe(int(np.bincount(labels).min()), shuffled)
+    else:
+        probe = LogisticRegression(C=strength, max_iter=_MAX_ITERATIONS)
+    probe.fit(features, labels)
     weight, bias = head_of_probe(probe.coef_, probe.intercept_)
     with torch.no_grad():
         model.classifier.weight.copy_(torch.from_numpy(weight))

@@ -125,7 +125,7 @@ class HeadKernelsRun(WholeTaskRun):
     """
 
     experiment: ClassVar[str] = "head_kernels"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     headline: ClassVar[str] = "kernels of {train} training samples"
 
     @property

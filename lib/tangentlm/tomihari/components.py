@@ -22,7 +22,7 @@ from tangentlm.kernels import (
     lora_expected_scale,
     trace_norms,
 )
-from tangentlm.metrics import output_derivative, score
+from tangentlm.metrics import alignment, output_derivative, score
 from tangentlm.models.heads import LinearHeadModel
 from tangentlm.solvers import KernelRowsLogistic
 from tangentlm.solvers.labels import labels_of_decision, one_hot
@@ -223,19 +223,33 @@ def lora_proportion(
 
     Returns:
         ``expected``, s^2 sigma^2 r; ``error``, |F_LoRA - expected F_adapted| over the norm of the
-        latter; its best ``factor`` over the expected one; and the cosines of F_LoRA with
-        ``adapted`` and with all of F, ``whole``.
+        latter; its best ``factor`` over the expected one; the cosines of F_LoRA with ``adapted``
+        and with all of F, ``whole``; and the same with centred samples, ``centred_adapted`` and
+        ``centred_whole``: without that a kernel that hardly depends on the samples has a large one.
     """
     expected = lora_expected_scale(rank, alpha, d_in)
     ours, theirs = lora.values, adapted
-    inner = float((ours * theirs).sum())
+    kernels = {"adapted": theirs, "whole": full.values}
+    cosines = {name: _cosine(ours, values) for name, values in kernels.items()}
+    over_samples = {
+        f"centred_{name}": alignment(_by_outputs(ours), _by_outputs(values))
+        for name, values in kernels.items()
+    }
     return {
         "expected": expected,
         "error": float(
             np.linalg.norm(ours - expected * theirs) / np.linalg.norm(expected * theirs)
         ),
-        "factor": inner / float((theirs**2).sum()) / expected,
-        "adapted": inner / float(np.linalg.norm(ours) * np.linalg.norm(theirs)),
-        "whole": float((ours * full.values).sum())
-        / float(np.linalg.norm(ours) * np.linalg.norm(full.values)),
+        "factor": float((ours * theirs).sum() / (theirs**2).sum()) / expected,
+        **cosines,
+        **over_samples,
     }
+
+
+def _by_outputs(values: Array) -> Array:
+    """(N, C, N, C) with the samples last, which are what is centred."""
+    return values.transpose(1, 3, 0, 2)
+
+
+def _cosine(first: Array, second: Array) -> float:
+    return float((first * second).sum() / (np.linalg.norm(first) * np.linalg.norm(second)))
