@@ -11,6 +11,7 @@ from scipy.stats import t, ttest_1samp
 from tangentlm.analysis.verdicts import FAILS, HOLDS, NOT_RUN, UNDECIDED
 from tangentlm.params import load_study
 from tangentlm.tomihari import claims, evidence, learned, measurements, statements
+from tangentlm.tomihari.compared import larger_rank
 from tangentlm.tomihari.ledger import compare
 from tangentlm.tomihari.measurements import METHODS, rate_of, reported
 from tangentlm.tomihari.shares import change_shares
@@ -74,7 +75,7 @@ def test_the_paper_s_spread_carries_fewer():
 def test_all_claims_have_names_of_their_own():
     names = [claim.name for claim in statements.CLAIMS]
     assert len(set(names)) == len(names)
-    numbers = {name.split()[0].rstrip("abcdef") for name in names}
+    numbers = {name.split()[0].rstrip("abcdefg") for name in names}
     assert numbers == {str(n) for n in range(22)}
 
 
@@ -96,9 +97,9 @@ def test_a_start_below_every_other_loss_leaves_no_comparison(monkeypatch):
 
     separated = [trace("LP-FT", [0.1, 0.05], [0.0, 1.0]), trace("FT", [0.7, 0.2], [0.0, 3.0])]
     table = pd.concat([one.assign(seed=seed) for seed in SEEDS for one in separated])
-    assert (equal_loss_ratio(table) == -math.inf).all()
+    assert (equal_loss_ratio(table, "LP-FT") == -math.inf).all()
     common = [trace("LP-FT", [0.5, 0.1], [0.0, 1.0]), trace("FT", [0.7, 0.1], [0.0, 3.0])]
-    found = equal_loss_ratio(pd.concat(common).assign(seed=1))
+    found = equal_loss_ratio(pd.concat(common).assign(seed=1), "LP-FT")
     assert found.to_numpy() == pytest.approx([-math.log(3)])
 
     seen = replace(made_up({}), traces=table.assign(main=False, weight_norm=1.0))
@@ -156,11 +157,21 @@ def test_words_of_the_shares():
     assert "the rate is the same" in same
     assert shares_sentence(change_shares(made_up({})), "RTE").startswith("On RTE not all")
     tested = pd.DataFrame(
-        [{"claim": "19 LP-FT", "dataset": "CB", "value": -6.5, "low": -20.0, "high": 7.0}]
+        [
+            {
+                "claim": "19 LP-FT",
+                "dataset": "CB",
+                "value": -6.5,
+                "low": -20.0,
+                "high": 7.0,
+                "verdict": UNDECIDED,
+            }
+        ]
     )
     text = accuracy_sentence(tested, ["CB"])
     assert "is -6.5 points on CB (-20.0 to +7.0), not told from chance" in text
     assert accuracy_sentence(tested, ["RTE"]) == ""
+    assert accuracy_sentence(tested.assign(verdict=claims.TOO_FEW_ROWS), ["CB"]) == ""
 
 
 def scaling(heads):
@@ -179,15 +190,17 @@ def test_norm_scaling_takes_either_head_at_one_rate():
         ("a", "random", "full", 5e-5), ("b", "lp-scaled:10", "full", 5e-5),
         ("c", "lp-scaled:10", "full", 5e-6), ("d", "random-scaled:2", "lora", 1e-3),
         ("e", "random-at-lp-norm", "full", 5e-5), ("f", "lp-times:2", "full", 5e-5),
+        ("g", "lp-weight-scaled:5", "full", 5e-5),
     ]  # fmt: skip
     runs = pd.DataFrame(facts, columns=["run", "start", "adaptation", "learning_rate"])
-    runs = runs.assign(model="minilm", start_norm=[0.5, 10, 10, 2, 11, 22])
+    runs = runs.assign(model="minilm", start_norm=[0.5, 10, 10, 2, 11, 22, 5])
     rows = runs[["run", "start"]].assign(
         task="cb", dataset="CB", seed=1, samples="test", stage="tuned", Diff=3.0
     )
     found = norm_scaling(rows, runs)
     assert found[["head", "norm", "scaled"]].to_numpy().tolist() == [
         ["random", 0.5, False], ["lp", 10.0, True], ["random, LoRA", 2.0, True],
+        ["lp", 22.0, True], ["lp, weight alone", 5.0, True],
     ]  # fmt: skip
     assert norm_scaling(pd.DataFrame(), runs).empty
 
@@ -267,7 +280,7 @@ def test_all_verdicts_are_judged_together_where_ft_learns(monkeypatch):
     known = tested["p"].notna()
     assert (decided == (tested["p"] < 0.05))[known].all()
     same = tested[decided & ~known]  # what no seed changes here
-    assert same["claim"].str.split().str[0].tolist() == ["0", "21"]
+    assert same["claim"].str.split().str[0].tolist() == ["0a", "21"]
 
     gated = claims.gate(tested).set_index("claim")
     family = gated["p_together"].dropna()
@@ -318,7 +331,7 @@ def test_rates_are_in_the_paper_s_ratio():
 def test_runs_are_known_by_their_rates(monkeypatch):
     facts = [("ft", 5e-5), ("ft", 5e-6), ("lp-ft", 5e-5), ("lp-ft", 5e-6), ("lora", 1e-3)]
     table = pd.DataFrame(facts, columns=["method", "learning_rate"]).assign(
-        task="cb", model="minilm"
+        task="cb", model="minilm", batch_size=8
     )
     monkeypatch.setattr(measurements, "read_collected", lambda study, experiment: table)
     found = measurements.runs("any")
@@ -326,6 +339,10 @@ def test_runs_are_known_by_their_rates(monkeypatch):
     assert found["main"].tolist() == [True, False, False, True, True]
     assert found["at_ft_rate"].tolist() == [True, False, True, False, False]
     assert found["at_tenth"].tolist() == [False, True, False, True, False]
+    # At FT's rate, but with smaller batches LP-FT takes more steps.
+    table = table.assign(batch_size=[16, 16, 8, 8, 8])
+    found = measurements.runs("any")
+    assert found["at_ft_rate"].tolist() == [True, False, False, False, False]
 
 
 def check_control(run, table):
@@ -487,3 +504,44 @@ def test_validation_rows_say_what_ft_learns(monkeypatch):
     monkeypatch.setattr(learned, "runs", lambda study: unknown)
     assert learned.learned_on_validation("none").empty
     assert validation_sentence(learned.learned_on_validation("none"), ["CB"]) == ""
+
+
+def test_a_claim_needs_its_rows_and_its_learner(monkeypatch):
+    """LoRA learns nothing here, and the test set is too small to compare answers on it."""
+    values = {
+        "FT": {"test_score": 80.0, "majority_test": 50.0, "accuracy": 80.0, "Diff": 2.0},
+        "LP-FT": {"test_score": 90.0, "majority_test": 50.0, "accuracy": 90.0, "Diff": 1.0},
+        "LoRA": {"test_score": 50.0, "majority_test": 50.0, "accuracy": 50.0, "Diff": 2.0},
+        "LP-LoRA": {"test_score": 50.0, "majority_test": 50.0, "accuracy": 50.0, "Diff": 1.0},
+    }
+    noise = np.tile([1.0, 1.1, 1.3], len(values))
+    others = ("probe_norm", "initial_norm", "tuned_norm", "residual_probe", "residual_random")
+    others += ("CS", "FDR_shrunk", "FDR_cross-fitted", "at_tenth")
+    for rows, verdict in ((56, claims.TOO_FEW_ROWS), (500, HOLDS)):
+        table = made_up(values).runs
+        table = table.assign(
+            count=rows, Diff=table["Diff"] * np.sort(noise), **dict.fromkeys(others, 1.0)
+        )
+        table["accuracy"] += np.where(table["name"] == "FT", noise, 0)
+        known = replace(made_up({}), runs=table, test=table)
+        monkeypatch.setattr(claims.Evidence, "of", classmethod(lambda cls, study, at=known: at))
+        tested = claims.judge_claims("none")
+        own = tested.set_index("claim").loc["19 LP-FT is right more often"]
+        assert own["verdict"] == verdict
+        assert math.isnan(own["p"]) == (rows == 56)
+        gated = claims.gate(tested)
+        assert "5 LP-LoRA moves them less than LoRA" in set(tested.dropna(subset="value")["claim"])
+        assert not gated["claim"].str.startswith("5 ").any()
+        assert gated["claim"].str.startswith("4a ").any()
+
+
+def test_where_p_has_full_rank_there_is_no_comparison(monkeypatch):
+    for full, expected in ((30, -math.inf), (40, 5.0)):
+        table = pd.DataFrame(
+            {
+                "dataset": "CB", "seed": 1, "kernel": ["P", "F"], "method": ["", "FT"],
+                "rank": [30, 35], "size": full,
+            }
+        )  # fmt: skip
+        monkeypatch.setattr(measurements, "kernels", lambda study, name, table=table: table)
+        assert larger_rank("rank")(made_up({})).tolist() == [expected]

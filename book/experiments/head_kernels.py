@@ -130,7 +130,7 @@ for method, between in components.items():
 kernels = pd.DataFrame(rows)
 kernels.round(1)
 
-# %% mystnb={"figure": {"caption": "Singular values of the pre-train-effective part P and of the FT-effective parts F, each over its largest."}, "image": {"alt": "Falling lines over the index on logarithmic axes, one for P, which ends early, and one for each F."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Singular values of the pre-train-effective part P and of the FT-effective parts F, each over its largest."}, "image": {"alt": "Falling lines over the index on logarithmic axes, one for P and one for each F."}} tags=["hide-input"]
 shown = pd.DataFrame(spectra)
 shown = shown[(shown["kernel"] != "NTK") & (shown["value"] > 1e-9)]
 name = (shown["kernel"] + " " + shown["method"]).str.strip()

@@ -15,14 +15,20 @@ import pandas as pd
 
 from tangentlm.analysis.estimates import Estimate
 from tangentlm.analysis.several import holm
-from tangentlm.analysis.verdicts import HOLDS, NOT_RUN, VERDICTS, Interval, too_few
+from tangentlm.analysis.verdicts import FAILS, HOLDS, NOT_RUN, VERDICTS, Interval, too_few
 from tangentlm.tomihari import measurements
 from tangentlm.tomihari.evidence import Evidence
-from tangentlm.tomihari.statements import CLAIMS, LEARNS, SEEDS, SHIFTED
+from tangentlm.tomihari.statements import CLAIMS, LEARNS, LORA_LEARNS, SEEDS, SHIFTED
 from tangentlm.tomihari.statistics import detectable, frame, varies
 
 NO_RATIO = "no comparison"
-"""The verdict where one of two numbers is zero with every seed, so that they have no ratio."""
+"""The verdict where one of two numbers is zero with every seed, so that they have no ratio, or
+where algebra alone gives them."""
+TOO_FEW_ROWS = "too few test rows"
+CONDITIONS = {"FT": LEARNS, "LoRA": LORA_LEARNS}
+"""What has to hold of a method before its claims are judged on a data set."""
+STAR = "*"
+"""Behind a data set for which every seed gives the same number: its verdict is of these rows."""
 
 
 def judge_claims(study: str) -> pd.DataFrame:
@@ -37,9 +43,11 @@ def judge_claims(study: str) -> pd.DataFrame:
         and ``p`` (of that verdict, below 0.05 exactly where it is decided, and missing where all
         seeds give the same number: there is no chance in it to be measured); a claim without runs
         has one row, "not run". Seeds without a finite number are left out; where there are no
-        others the verdict is "no comparison".
+        others the verdict is "no comparison". Where a data set has too few test rows for the claim
+        that is the verdict, without a p.
     """
     evidence = Evidence.of(study)
+    sizes = _test_rows(evidence)
     rows: list[dict[str, object]] = []
     for claim in CLAIMS:
         about = {
@@ -56,12 +64,14 @@ def judge_claims(study: str) -> pd.DataFrame:
                 continue
             estimate = Estimate.of_splits(finite)
             mean = estimate.interval()
+            enough = sizes.get(dataset, claim.rows) >= claim.rows
+            known = enough and varies(finite)
             rows.append(
                 {
                     **about, "dataset": dataset, "seeds": len(finite), "value": mean.estimate,
                     "low": mean.low, "high": mean.high, "detectable": detectable(finite),
-                    "verdict": claim.verdict(mean),
-                    "p": estimate.p_value(claim.low, claim.high) if varies(finite) else np.nan,
+                    "verdict": claim.verdict(mean) if enough else TOO_FEW_ROWS,
+                    "p": estimate.p_value(claim.low, claim.high) if known else np.nan,
                 }
             )  # fmt: skip
     of_claim = ["claim", "says", "where", "least", "most"]
@@ -69,23 +79,34 @@ def judge_claims(study: str) -> pd.DataFrame:
     return pd.DataFrame(rows).reindex(columns=[*of_claim, *of_task])
 
 
+def _test_rows(evidence: Evidence) -> dict[str, int]:
+    """How many test rows each data set has, where the tables say so."""
+    tables = [table for table in (evidence.test, evidence.shifted) if "count" in table]
+    if not tables:
+        return {}
+    return dict(pd.concat(tables).groupby("dataset")["count"].min())
+
+
 def gate(tested: pd.DataFrame) -> pd.DataFrame:
     """The claims on the data sets on which FT learns, judged alone and all together.
 
-    The sets to which a model was only carried over count where FT learns Amazon, on which it was
-    trained.
+    Claims about LoRA need LoRA to learn. The sets to which a model was only carried over count
+    where FT learns Amazon, on which it was trained.
 
     Args:
         tested: From ``judge_claims``.
 
     Returns:
-        Some of its rows, all of the condition before the claims, with ``p_together``: adjusted by
-        Holm over all that are shown but the condition.
+        Some of its rows, all of the conditions before the claims, with ``p_together``: adjusted by
+        Holm over all that are shown but the conditions.
     """
-    learned = where_it_learns(tested)
-    shifted = SHIFTED if "Amazon" in learned else ()
-    condition = tested["claim"] == LEARNS
-    shown = tested["dataset"].isna() | tested["dataset"].isin([*learned, *shifted]) | condition
+    condition = tested["claim"].isin(CONDITIONS.values())
+    shown = tested["dataset"].isna() | condition
+    for learner in CONDITIONS:
+        learned = where_it_learns(tested, learner)
+        shifted = SHIFTED if "Amazon" in learned else ()
+        own = tested["claim"].isin([c.name for c in CLAIMS if c.learner == learner])
+        shown |= own & tested["dataset"].isin([*learned, *shifted])
     family = tested["p"].where(shown & ~condition).astype(float)
     return tested.assign(p_together=holm(family))[shown]
 
@@ -116,16 +137,18 @@ def paper_says() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def where_it_learns(tested: pd.DataFrame) -> list[str]:
-    """The data sets on which FT learns the task.
+def where_it_learns(tested: pd.DataFrame, learner: str = "FT") -> list[str]:
+    """The data sets on which FT learns the task, or LoRA.
 
     Args:
         tested: From ``judge_claims``.
+        learner: ``"FT"`` or ``"LoRA"``.
 
     Returns:
         Their names.
     """
-    learned = tested[(tested["claim"] == LEARNS) & (tested["verdict"] == HOLDS)]
+    condition = tested["claim"] == CONDITIONS[learner]
+    learned = tested[condition & (tested["verdict"] == HOLDS)]
     return list(learned["dataset"])
 
 
@@ -138,7 +161,7 @@ def claims_in_short(tested: pd.DataFrame) -> pd.DataFrame:
     Returns:
         ``claim``, ``says``, ``where``, ``paper`` (on how many data sets it is true of the means,
         e.g. "8 of 9"), ``beyond chance`` (on how many its spread carries it, where it prints one)
-        and the names of our data sets by verdict.
+        and the names of our data sets by verdict, with a star where no seed changes the number.
     """
     counts = {
         claim: {
@@ -149,7 +172,10 @@ def claims_in_short(tested: pd.DataFrame) -> pd.DataFrame:
         }
         for claim, rows in paper_says().groupby("claim")
     }
-    names = [*(v for v in VERDICTS if v != too_few()), too_few(SEEDS), NO_RATIO]
+    names = [*(v for v in VERDICTS if v != too_few()), too_few(SEEDS), NO_RATIO, TOO_FEW_ROWS]
+    same = tested["verdict"].isin((HOLDS, FAILS)) & tested["p"].isna()
+    starred = tested["dataset"].astype("string") + STAR
+    tested = tested.assign(dataset=tested["dataset"].where(~same, starred))
     rows = []
     for claim in CLAIMS:
         own = tested[tested["claim"] == claim.name]

@@ -93,6 +93,18 @@ def between_in_print(table: pd.DataFrame) -> pd.Series:
     )
 
 
+def larger_rank(tolerance: str) -> Ours:
+    """The rank of FT's F less that of P, by a tolerance; infinite where P's is full by algebra."""
+
+    def difference(e: Evidence) -> pd.Series:
+        P = e.kernel("kernels", tolerance, method="", kernel="P")
+        F = e.kernel("kernels", tolerance, method="FT", kernel="F")
+        full = e.kernel("kernels", "size", method="", kernel="P")
+        return (F - P).where(full > P, -np.inf)
+
+    return difference
+
+
 def diagonal(e: Evidence) -> pd.Series:
     """log(diagonal / other pairs) of F's trace norms beyond that of P's."""
     maps = measurements.kernels(e.study, "class_maps")

@@ -25,7 +25,7 @@ PAPER_MODEL = "roberta-base"
 PAPER_SEEDS = 5
 """Behind the paper's means and standard deviations."""
 FT_RATE, LORA_RATE = 5e-5, 1e-3
-"""Our rates, chosen on validation."""
+"""Our rates, one for all data sets; that of LoRA was chosen on validation."""
 MAIN, AT_FT_RATE, AT_TENTH = "main", "at_ft_rate", "at_tenth"
 """Columns of runs: is it one of the paper's tables, and has it the rate of FT, or a tenth of it?"""
 
@@ -79,9 +79,9 @@ def runs(study: str) -> pd.DataFrame:
 
     Returns:
         Its collected rows with ``dataset``, ``name`` (the paper's name of the method, or that of
-        the start), and whether the rate is the ``main`` one, whether it is that of FT
-        (``at_ft_rate``) and whether it is a tenth of that (``at_tenth``); none where nothing was
-        run.
+        the start), and whether the rate is the ``main`` one, whether rate and batches are those of
+        FT (``at_ft_rate``) and whether the rate is a tenth of that (``at_tenth``); none where
+        nothing was run.
     """
     table = read_collected(study, "two_stage")
     if table.empty:
@@ -93,12 +93,16 @@ def runs(study: str) -> pd.DataFrame:
     )
     facts = list(named[["task", "model", "name", "learning_rate"]].itertuples(index=False))
     of_ft = [rate / rate_of(task, "FT", model) for task, model, _, rate in facts]
+    # With other batches there are other steps: at one rate that is not the same training.
+    batches = named["batch_size"].where(named["name"] == "FT")
+    of_ft_batch = batches.groupby([named["task"], named["model"]]).transform("first")
+    alike = named["batch_size"] == of_ft_batch.fillna(named["batch_size"])
     return named.assign(
         main=[
             name in METHODS.values() and rate == rate_of(task, name, model)
             for task, model, name, rate in facts
         ],
-        at_ft_rate=[ratio == 1 for ratio in of_ft],
+        at_ft_rate=[ratio == 1 and same for ratio, same in zip(of_ft, alike, strict=True)],
         at_tenth=[math.isclose(ratio, 0.1) for ratio in of_ft],
     )
 
@@ -160,12 +164,14 @@ def kernels(study: str, table: str) -> pd.DataFrame:
             ``"iterations"``.
 
     Returns:
-        Its rows with ``task``, ``seed`` and ``dataset``.
+        Its rows with ``task``, ``seed``, ``dataset`` and ``size``, the number NC of the kernel's
+        rows.
     """
     rows = read_collected_table(study, f"head_kernels-{table}")
     of_runs = read_collected(study, "head_kernels")
     if rows.empty or of_runs.empty:
         return pd.DataFrame()
-    facts = of_runs[["run", "task", "seed", "probe_norm"]]
-    facts = facts.assign(dataset=facts["task"].map(DATASETS))
+    facts = of_runs[["run", "task", "seed", "probe_norm"]].assign(
+        dataset=of_runs["task"].map(DATASETS), size=of_runs["train"] * of_runs["num_classes"]
+    )
     return rows.merge(facts, on="run")

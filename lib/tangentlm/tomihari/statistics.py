@@ -140,11 +140,12 @@ def change_at_equal_loss(first: pd.DataFrame, second: pd.DataFrame) -> tuple[flo
     return found[0], found[1]
 
 
-def equal_loss_ratio(traces: pd.DataFrame) -> pd.Series:
-    """log(change of LP-FT / change of FT) at the same training loss and the same rate.
+def equal_loss_ratio(traces: pd.DataFrame, name: str) -> pd.Series:
+    """log(change of a method / change of FT) at the same training loss and the same rate.
 
     Args:
         traces: From ``tangentlm.tomihari.measurements.traces``.
+        name: The method.
 
     Returns:
         Values by data set and seed; an infinite one where one of the two starts below every loss
@@ -154,7 +155,7 @@ def equal_loss_ratio(traces: pd.DataFrame) -> pd.Series:
     if not traces.empty:
         same = traces[traces[AT_FT_RATE].astype(bool)]
         for key, rows in same.groupby(_KEYS):
-            both = [rows[rows["name"] == name].sort_values("epoch") for name in ("LP-FT", "FT")]
+            both = [rows[rows["name"] == one].sort_values("epoch") for one in (name, "FT")]
             if all(len(one) for one in both):
                 with np.errstate(divide="ignore"):
                     first, second = np.log(change_at_equal_loss(*both))
@@ -190,25 +191,29 @@ def norm_scaling(table: pd.DataFrame, study_runs: pd.DataFrame) -> pd.DataFrame:
         study_runs: From ``runs``.
 
     Returns:
-        ``dataset``, ``seed``, ``head`` (``"random"`` or ``"lp"``, and with LoRA ``"random, LoRA"``
-        or ``"lp, LoRA"``), ``norm``, ``Diff`` and ``scaled`` (whether the norm was given); full
-        fine-tuning at FT's rate, and LoRA at LoRA's.
+        ``dataset``, ``seed``, ``head`` (``"random"`` or ``"lp"``, with ``", weight alone"`` where
+        the bias was not scaled and ``", LoRA"`` with LoRA), ``norm``, ``Diff`` and ``scaled``
+        (whether the norm was given); full fine-tuning at FT's rate, and LoRA at LoRA's; on all sets
+        that the model was tested on.
     """
     columns = [*_KEYS, "head", "norm", "Diff", "scaled"]
-    rows = tuned_test(table, shifted=False)
+    rows = pd.concat([tuned_test(table, shifted=shifted) for shifted in (False, True)])
     if rows.empty:
         return pd.DataFrame(columns=columns)
     facts = study_runs.set_index("run")[["start_norm", "adaptation", "learning_rate", "model"]]
     both = rows.join(facts, on="run")
-    base = both["start"].str.extract(r"^(random|lp)(-scaled:.+)?$")
+    base = both["start"].str.extract(r"^(random|lp)(-(?:scaled|times|weight-scaled):.+)?$")
     lora = both["adaptation"] == "lora"
     method = np.where(lora, "LoRA", "FT")
     own = [
         rate_of(task, name, model)
         for task, name, model in zip(both["task"], method, both["model"], strict=True)
     ]
+    alone = np.where(base[1].fillna("").str.startswith("-weight"), ", weight alone", "")
     chosen = both.assign(
-        head=base[0] + np.where(lora, ", LoRA", ""), scaled=base[1].notna(), norm=both["start_norm"]
+        head=base[0] + alone + np.where(lora, ", LoRA", ""),
+        scaled=base[1].notna(),
+        norm=both["start_norm"],
     )
     at_one_rate = chosen["head"].notna() & (chosen["learning_rate"] == own)
     return chosen[at_one_rate][columns].reset_index(drop=True)
@@ -260,10 +265,10 @@ def kernel_value(table: pd.DataFrame, value: str, **same: str | Sequence[str]) -
         **same: Columns and their values.
 
     Returns:
-        Values by data set and seed.
+        Values by data set and seed; none where older records do not have the column.
     """
-    if table.empty:
-        return of_method(table, "", "")
+    if table.empty or value not in table:
+        return of_method(pd.DataFrame(), "", "")
     chosen = pd.Series(True, table.index)
     for column, wanted in same.items():
         chosen &= table[column].fillna("") == wanted

@@ -10,7 +10,7 @@ import pandas as pd
 
 from tangentlm.analysis.several import ALPHA
 from tangentlm.analysis.verdicts import FAILS, HOLDS, NOT_RUN, Interval
-from tangentlm.tomihari.claims import NO_RATIO, where_it_learns
+from tangentlm.tomihari.claims import NO_RATIO, TOO_FEW_ROWS, where_it_learns
 from tangentlm.tomihari.shares import PARTS
 
 CONTROLS = {
@@ -20,6 +20,7 @@ CONTROLS = {
     "4d": "a random head at LP's norm",
     "4e": "LP's head at the initial norm",
     "4f": "a random head at a tenth of the rate",
+    "4g": "a random head at LP's norm and the same training loss",
 }
 """The claims whose number is the log of a ratio of changes of features, and what is beside FT."""
 
@@ -174,6 +175,7 @@ def accuracy_sentence(tested: pd.DataFrame, learned: list[str]) -> str:
         Text; empty where nothing is known.
     """
     own = tested[tested["claim"].str.startswith("19 ") & tested["dataset"].isin(learned)]
+    own = own[own["verdict"] != TOO_FEW_ROWS]
     if own.empty:
         return ""
     listed = "; ".join(
