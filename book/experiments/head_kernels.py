@@ -256,4 +256,15 @@ cost_note(path)
 # 1. Two classes: what is the rank of F after linear probing, and why? Three classes: how many of its eigenvalues are zero?
 # 2. Scale the probed head by ten. Which of the numbers change, and how?
 #
+# ```{admonition} Solutions
+# :class: dropdown
+#
+# 1. Of two classes the rows of the probed head are $-w/2$ and $+w/2$. So a block of $F = V \Theta^\phi V^\top$ is the number
+#    $w^\top \Theta^\phi w / 4$ times a matrix of rank one, and the rank of $F$ is at most $N$ of $2N$. Of three classes the rows of a
+#    fitted multinomial head sum to zero, so $N$ of the $3N$ eigenvalues are zero at least.
+# 2. $P$ does not know the head and stays. $F$ is a hundred times as large, with the same rank and the same spectrum over its largest
+#    value, and so are LoRA's cosines and factor the same. The logits are ten times as large, so the residuals move towards 0 and 1,
+#    and the FT ratio changes by both. Kernel regression has a penalty of one size, so its accuracies may change, too.
+# ```
+#
 # The parts are those of {cite:t}`tomihari2024understanding`.

@@ -352,4 +352,19 @@ cost_note(path_of_record)
 # 2. Give `start = "random-at-lp-norm"`. How much of the difference is the norm alone?
 # 3. Set `learning_rate = 5e-6`. Does fine-tuning still learn anything? How far do the features move?
 #
+# ```{admonition} Solutions
+# :class: dropdown
+#
+# 1. On `reviews` with `pocket` the random head moves the features of test samples about ten times as far: most of their
+#    own length, where LP-FT moves them by a tenth of it. LP-FT ends with the smaller *training* loss, because the probe begins
+#    low. On test samples it has the larger loss: the probe was too sure of itself, and fine-tuning from there has little left
+#    to correct. Look at the rows of `tuned` in the table of what has moved.
+# 2. Divide the two values of Diff, each by that of `start = "random"`. There is no one answer: with MiniLM the norm explains
+#    nearly all of it on SST-2, where the probe's head is many times as long as a random one, and none of it on CB, where it is
+#    shorter. {doc}`/book/results/tomihari` has both with intervals, and says how they were computed.
+# 3. Compare the training loss of the last epoch with that before the first. From a random head so small a rate hardly lowers it
+#    in so few steps, and the features stay near where they were. A small move is therefore no sign of a good start: ask
+#    first whether anything was learned. The page of results calls this control "a random head at a tenth of the rate".
+# ```
+#
 # The recipe is that of {cite:t}`tomihari2024understanding`.
