@@ -43,7 +43,7 @@ def test_the_paper_s_means_carry_as_many_claims_as_were_counted_by_hand():
     expected = {
         "1": (8, 9), "2": (8, 9), "3a": (5, 9), "4a": (12, 12), "5": (11, 12), "7a": (3, 3),
         "8a": (1, 3), "12b": (4, 4),
-        "16a": (6, 8), "16b": (7, 8), "18": (4, 8), "19": (5, 8), "20": (2, 3),
+        "16a": (6, 8), "16b": (7, 8), "18": (4, 8), "19a": (5, 8), "20a": (2, 3),
     }  # fmt: skip
     assert {name: found[name] for name in expected} == expected
 
@@ -54,19 +54,19 @@ def test_the_paper_s_spread_carries_fewer():
     carried = told.index[told["verdict"] == HOLDS]
     # Of the five data sets on which LP-FT is ahead in print, SST-2 alone is beyond chance; WSC,
     # where all methods print the same number without a spread, is not ahead.
-    assert list(carried[carried.get_level_values(0).str.startswith("19 ")]) == [
-        ("19 LP-FT is right more often", "SST-2")
+    assert list(carried[carried.get_level_values(0).str.startswith("19a ")]) == [
+        ("19a LP-FT is right more often", "SST-2")
     ]
-    assert told.loc[("19 LP-FT is right more often", "WSC"), "verdict"] == UNDECIDED
+    assert told.loc[("19a LP-FT is right more often", "WSC"), "verdict"] == UNDECIDED
     paper = reported()
     paper = paper[(paper["table"] == 8) & (paper["dataset"] == "RTE")].set_index("method")
     first, second = (paper.loc[name, "std"] ** 2 / 5 for name in ("LP-FT", "FT"))
     freedom = (first + second) ** 2 / (first**2 / 4 + second**2 / 4)
     half = t.ppf(0.975, freedom) * math.sqrt(first + second)
-    row = told.loc["19 LP-FT is right more often", "RTE"]
+    row = told.loc["19a LP-FT is right more often", "RTE"]
     assert (row["high"] - row["low"]) / 2 == pytest.approx(half)
     short = claims.claims_in_short(claims.judge_claims("smoke")).set_index("claim")
-    assert short.loc["19 LP-FT is right more often", ["paper", "beyond chance"]].tolist() == [
+    assert short.loc["19a LP-FT is right more often", ["paper", "beyond chance"]].tolist() == [
         "5 of 8", "1",
     ]  # fmt: skip
     assert short.loc["1 LP grows the norm", "beyond chance"] == ""
@@ -159,7 +159,7 @@ def test_words_of_the_shares():
     tested = pd.DataFrame(
         [
             {
-                "claim": "19 LP-FT",
+                "claim": "19a LP-FT",
                 "dataset": "CB",
                 "value": -6.5,
                 "low": -20.0,
@@ -170,6 +170,9 @@ def test_words_of_the_shares():
     )
     text = accuracy_sentence(tested, ["CB"])
     assert "is -6.5 points on CB (-20.0 to +7.0), not told from chance" in text
+    both = pd.concat([tested, tested.assign(claim="19b the same", value=2.0, low=1.0, high=3.0)])
+    text = accuracy_sentence(both, ["CB"])
+    assert text.endswith("from chance; at FT's own rate +2.0 points on CB (+1.0 to +3.0).")
     assert accuracy_sentence(tested, ["RTE"]) == ""
     assert accuracy_sentence(tested.assign(verdict=claims.TOO_FEW_ROWS), ["CB"]) == ""
 
@@ -526,7 +529,7 @@ def test_a_claim_needs_its_rows_and_its_learner(monkeypatch):
         known = replace(made_up({}), runs=table, test=table)
         monkeypatch.setattr(claims.Evidence, "of", classmethod(lambda cls, study, at=known: at))
         tested = claims.judge_claims("none")
-        own = tested.set_index("claim").loc["19 LP-FT is right more often"]
+        own = tested.set_index("claim").loc["19a LP-FT is right more often"]
         assert own["verdict"] == verdict
         assert math.isnan(own["p"]) == (rows == 56)
         gated = claims.gate(tested)

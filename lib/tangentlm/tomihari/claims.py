@@ -17,8 +17,9 @@ from tangentlm.analysis.estimates import Estimate
 from tangentlm.analysis.several import holm
 from tangentlm.analysis.verdicts import FAILS, HOLDS, NOT_RUN, VERDICTS, Interval, too_few
 from tangentlm.tomihari import measurements
+from tangentlm.tomihari.claim import SEEDS
 from tangentlm.tomihari.evidence import Evidence
-from tangentlm.tomihari.statements import CLAIMS, LEARNS, LORA_LEARNS, SEEDS, SHIFTED
+from tangentlm.tomihari.statements import CLAIMS, LEARNS, LORA_LEARNS, SHIFTED
 from tangentlm.tomihari.statistics import detectable, frame, varies
 
 NO_RATIO = "no comparison"

@@ -22,12 +22,12 @@ def moves(name: str, rate: str = MAIN, than: str = "FT") -> Ours:
     )
 
 
-def answers(table: str, column: str) -> Ours:
-    """LP-FT minus FT, of a column of tuned models on ``"test"`` samples or ``"shifted"`` ones."""
+def answers(table: str, column: str, rate: str = MAIN) -> Ours:
+    """LP-FT at a rate minus FT, of tuned models on ``"test"`` samples or ``"shifted"`` ones."""
 
     def difference(e: Evidence) -> pd.Series:
         rows = getattr(e, table)
-        return of_method(rows, column, "LP-FT") - of_method(rows, column, "FT")
+        return of_method(rows, column, "LP-FT", rate) - of_method(rows, column, "FT")
 
     return difference
 

@@ -7,9 +7,8 @@ beside the claims that they belong to.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
-from tangentlm.analysis.verdicts import HOLDS, UNDECIDED, Interval
+from tangentlm.tomihari.claim import Claim
 from tangentlm.tomihari.compared import (
     answers,
     between,
@@ -25,8 +24,6 @@ from tangentlm.tomihari.compared import (
     moves,
 )
 from tangentlm.tomihari.evidence import (
-    Ours,
-    Paper,
     printed,
     printed_difference,
     printed_half,
@@ -43,7 +40,6 @@ from tangentlm.tomihari.statistics import (
     slopes,
 )
 
-SEEDS = "seeds"
 PROPORTIONAL = 0.95
 """The cosine from which LoRA's F counts as a multiple of F; the bound is ours."""
 CLOSE = 0.3
@@ -52,52 +48,6 @@ cosine leaves of a kernel that is scaled best; the bound is ours."""
 
 LAST_DIGIT = 0.005
 """Half of the last digit of an accuracy in print: what is as good as F is between, too."""
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A statement of the paper.
-
-    Attributes:
-        name: Its number here, and what it is called.
-        says: What the paper says, in our words, and what the number is.
-        where: Table, figure or section of the paper.
-        ours: From our tables to a number for each data set and seed.
-        low: The least value for which the claim holds.
-        high: The largest.
-        paper: The same number of the paper's means, by data set; none where it prints none.
-        paper_half: Half the width of its interval, where the paper prints standard deviations.
-        rows: The least number of test rows on which it is judged.
-        learner: The method that has to learn a task for it to count there.
-    """
-
-    name: str
-    says: str
-    where: str
-    ours: Ours
-    low: float
-    high: float
-    paper: Paper | None = None
-    paper_half: Paper | None = None
-    rows: int = 0
-    learner: str = "FT"
-
-    def allows(self, value: float) -> bool:
-        """Whether a number is between the bounds; a bound of zero is not itself allowed."""
-        strict = 0.0 in (self.low, self.high)
-        return self.low <= value <= self.high and not (strict and value == 0)
-
-    def verdict(self, interval: Interval) -> str:
-        """What an interval allows to say of the claim.
-
-        Args:
-            interval: Of the mean over seeds.
-
-        Returns:
-            ``HOLDS``, ``FAILS``, ``UNDECIDED`` or "too few seeds".
-        """
-        found = interval.verdict(self.low, self.high, SEEDS)
-        return UNDECIDED if found == HOLDS and not self.allows(interval.estimate) else found
 
 
 INFINITE = math.inf
@@ -314,16 +264,26 @@ CLAIMS = (
         0.0, INFINITE, most_improved_in_print, rows=FOR_ANSWERS,
     ),
     Claim(
-        "19 LP-FT is right more often", "accuracy of LP-FT - FT > 0 (points)", "Table 8",
+        "19a LP-FT is right more often", "accuracy of LP-FT - FT > 0 (points)", "Table 8",
         answers("test", "accuracy"),
         0.0, INFINITE, printed_difference(8, "LP-FT", "FT", ("accuracy", "matthews")),
         printed_half(8, "LP-FT", "FT", ("accuracy", "matthews")), rows=FOR_ANSWERS,
     ),
     Claim(
-        "20 out of distribution, too", "accuracy of LP-FT - FT > 0 (points)", "Table 10",
+        "19b the same at one rate", "accuracy of LP-FT at FT's rate - FT > 0 (points)",
+        "our control", answers("test", "accuracy", AT_FT_RATE),
+        0.0, INFINITE, rows=FOR_ANSWERS,
+    ),
+    Claim(
+        "20a out of distribution, too", "accuracy of LP-FT - FT > 0 (points)", "Table 10",
         answers("shifted", "accuracy"),
         0.0, INFINITE, printed_difference(10, "LP-FT", "FT", ("accuracy",), SHIFTED),
         printed_half(10, "LP-FT", "FT", ("accuracy",)), rows=FOR_ANSWERS,
+    ),
+    Claim(
+        "20b the same at one rate", "accuracy of LP-FT at FT's rate - FT > 0 (points)",
+        "our control", answers("shifted", "accuracy", AT_FT_RATE),
+        0.0, INFINITE, rows=FOR_ANSWERS,
     ),
     Claim(
         "21 the residual is smaller after LP", "mean |delta| of LP - of a random head < 0",

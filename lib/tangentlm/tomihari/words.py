@@ -174,17 +174,32 @@ def accuracy_sentence(tested: pd.DataFrame, learned: list[str]) -> str:
     Returns:
         Text; empty where nothing is known.
     """
-    own = tested[tested["claim"].str.startswith("19 ") & tested["dataset"].isin(learned)]
-    own = own[own["verdict"] != TOO_FEW_ROWS]
+    own, at_one_rate = (
+        tested[
+            tested["claim"].str.startswith(number)
+            & tested["dataset"].isin(learned)
+            & (tested["verdict"] != TOO_FEW_ROWS)
+        ]
+        for number in ("19a ", "19b ")
+    )
     if own.empty:
         return ""
-    listed = "; ".join(
-        f"{row.value:+.1f} points on {row.dataset} ({row.low:+.1f} to {row.high:+.1f})"
-        for row in own.itertuples()
-    )
     clear = [Interval(row.value, row.low, row.high).excludes(0.0) for row in own.itertuples()]
     told = "" if all(clear) else ", not told from chance" if not any(clear) else ""
-    return f"The accuracy of LP-FT less that of FT is {listed}{told}."
+    known = set(zip(own["dataset"], own["value"], strict=True))
+    other = [
+        key not in known for key in zip(at_one_rate["dataset"], at_one_rate["value"], strict=True)
+    ]
+    others = at_one_rate[other]
+    text = f"The accuracy of LP-FT less that of FT is {_points(own)}{told}"
+    return f"{text}; at FT's own rate {_points(others)}." if len(others) else f"{text}."
+
+
+def _points(rows: pd.DataFrame) -> str:
+    return "; ".join(
+        f"{row.value:+.1f} points on {row.dataset} ({row.low:+.1f} to {row.high:+.1f})"
+        for row in rows.itertuples()
+    )
 
 
 def together_sentence(gated: pd.DataFrame) -> str:
