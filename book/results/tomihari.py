@@ -858,7 +858,6 @@ from tangentlm.studies.progress import study_progress
 readable(study_progress([STUDY]))
 
 # %% [markdown]
-#
 # ## Exercises
 #
 # ```{exercise}
