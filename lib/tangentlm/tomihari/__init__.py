@@ -5,8 +5,8 @@
 * ``trace``: what is looked at after every epoch of a fine-tuning;
 * ``components``: P, F and their sum as kernels: rank, norm, kernel regression, FT ratio;
 * ``measurements``: our runs in the words of the paper's tables;
-* ``statistics``, ``compared``, ``statements``, ``claims``: what the paper claims, as statements
-  that numbers can contradict;
+* ``claim``, ``statistics``, ``compared``, ``statements``, ``claims``: what the paper claims, as
+  statements that numbers can contradict; ``learned``: where a method learns at all;
 * ``shares``, ``words``: how much of its main claim is norm, direction and rate, and how to say it;
 * ``ledger``, ``tables``: every number of the paper beside ours.
 """
