@@ -43,7 +43,7 @@ verdicts = judged(told)
 # %% tags=["remove-input"]
 display(Markdown(answer(told, verdicts)))
 
-# %% mystnb={"figure": {"caption": "Three tasks with two hundred labelled rows each. Bars: what was foretold from these rows alone, the interval of 95 %; of LoRA and full fine-tuning, what past tasks allow: kernel regression's forecast and the range of what fine-tuning added elsewhere. Points: what came true on a thousand other rows. Of every way there is a line for each draw of the rows."}, "image": {"alt": "Three panels, one a task; for each way without training a bar with a point, and points for fine-tuning beside the bars of past tasks."}} tags=["remove-input"]
+# %% mystnb={"figure": {"caption": "Three tasks with two hundred labelled rows each. Bars: what was forecast from these rows alone, the interval of 95 %; of LoRA and full fine-tuning, what past tasks allow: kernel regression's forecast and the range of what fine-tuning added elsewhere. Points: what came true on a thousand other rows. Of every way there is a line for each draw of the rows."}, "image": {"alt": "Three panels, one a task; for each way without training a bar with a point, and points for fine-tuning beside the bars of past tasks."}} tags=["remove-input"]
 if not told.empty:
     titles = {task: load_task(task).title for task in everything["task"]}
     display(
@@ -118,7 +118,7 @@ readable(
         "task": "task",
         "method": "way",
         "runs": "draws",
-        "expected": "foretold (%)",
+        "expected": "forecast (%)",
         "low": "low",
         "high": "high",
         "outcome": "came true (%)",
@@ -208,7 +208,7 @@ else:
 #   are of one model.
 # - The draws of a task share its pool of rows, and a thousand test rows leave an error of about one and a half points.
 # - The ways without training learn from all rows here, and from four fifths in the forecast, so they may come out a
-#   little above what was foretold. Fine-tuning learns from four fifths in both.
+#   little above what was forecast. Fine-tuning learns from four fifths in both.
 # - Two rates, five looks at dev and forty dev rows: a practitioner with more time would search longer.
 # - SetFit was given a tenth of the pairs that its package makes by default.
 # - Test rows that are near-duplicates of a row to learn from are counted in the records and not taken out.
