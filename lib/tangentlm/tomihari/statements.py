@@ -160,11 +160,19 @@ CLAIMS = (
     ),
     Claim(
         "9a a larger norm moves them less: random head", "slope of log Diff over log |V0| < 0",
-        "Figures 3, 10, 11", lambda e: slopes(e.scaling, "random"), -INFINITE, 0.0,
+        "Figures 3, 10", lambda e: slopes(e.scaling, "random"), -INFINITE, 0.0,
     ),
     Claim(
         "9b the same: LP's head", "slope of log Diff over log |V0| < 0",
-        "Figures 3, 10, 11", lambda e: slopes(e.scaling, "lp"), -INFINITE, 0.0,
+        "Figures 3, 10", lambda e: slopes(e.scaling, "lp"), -INFINITE, 0.0,
+    ),
+    Claim(
+        "9c with LoRA: random head", "slope of log Diff over log |V0| < 0", "Figure 11",
+        lambda e: slopes(e.scaling, "random, LoRA"), -INFINITE, 0.0, learner="LoRA",
+    ),
+    Claim(
+        "9d with LoRA: LP's head", "slope of log Diff over log |V0| < 0", "Figure 11",
+        lambda e: slopes(e.scaling, "lp, LoRA"), -INFINITE, 0.0, learner="LoRA",
     ),
     Claim(
         "10 LP-FT below FT at equal, large norms", "log Diff of LP-FT / FT < 0 from |V0| = 10 on",
