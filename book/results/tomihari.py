@@ -36,6 +36,7 @@ from tangentlm.tomihari.claims import (
 from tangentlm.tomihari.evidence import Evidence
 from tangentlm.tomihari.shares import change_shares
 from tangentlm.tomihari.words import (
+    CONTROLS,
     change_ratios,
     control_sentences,
     in_short,
@@ -54,10 +55,10 @@ ratios = change_ratios(gated)
 shares = change_shares(Evidence.of(STUDY))
 display(Markdown(in_short(judged, shares)))
 
-# %% mystnb={"figure": {"caption": "How far fine-tuning moves the features of test samples from each start of the head, over how far FT moves them from a random head. Below 1 they move less. On data sets that FT learns; mean over seeds, with its 95 % interval where there are three. For the same training loss, the features are those of training samples."}, "image": {"alt": "A point for each data set and each start of the head that was run, with an error bar where there are three seeds, over the ratio of the moves."}} tags=["remove-input"]
-points = ratios.dropna(subset="ratio").assign(
-    panel="change of features, over that of FT"
-)
+# %% mystnb={"figure": {"caption": "How far fine-tuning moves the features of test samples from each start of the head, over how far FT moves them from a random head. Below 1 they move less. On data sets that FT learns; mean over seeds, with its 95 % interval where there are three. The second has the rate of FT, so that the head alone differs; the last two have one property of the probed head each."}, "image": {"alt": "A point for each data set and each start of the head that was run, with an error bar where there are three seeds, over the ratio of the moves."}} tags=["remove-input"]
+IN_FIGURE = [CONTROLS[number] for number in ("4a", "4b", "4d", "4e")]
+points = ratios[ratios["beside FT"].isin(IN_FIGURE)].dropna(subset="ratio")
+points = points.assign(panel="change of features, over that of FT")
 points = points.rename(
     columns={"data": "task", "beside FT": "method", "ratio": "value"}
 )
@@ -211,7 +212,8 @@ readable(
 # LP-FT differs from FT in three things at once: the rate (the paper's is a tenth of FT's on CB and Amazon, a fifth on
 # CoLA, and the same elsewhere), the norm of the head, and its direction. In the paper a fourth thing differs, the size of the batch: it is 8 for LP-FT, and 16
 # or 32 for FT on all sets but PubMed (Table 6), so that LP-FT takes two to four times as many steps. Ours is 8 for all.
-# Each control changes one of the three alone.
+# Each control changes one of the three alone. Where both are compared at the same training loss, the features are those
+# of training samples.
 
 # %% tags=["hide-input"]
 readable(ratios)
