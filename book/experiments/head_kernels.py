@@ -155,12 +155,13 @@ pd.DataFrame(proportions).round(4)
 # %% [markdown]
 # ## The FT ratio of four heads
 #
-# The share of a first step that goes through the features. Linear probing makes $\sum_i P \delta_i$ small by itself, since
-# it ends where the head's gradient balances its penalty: a large ratio need not mean a large F. So here are
-# both parts, for either head at either norm; and for a head that was probed on half of the samples, on those and on
-# the others. Those come from one linearised step, without a kernel. The penalty is not chosen anew on that half: the
-# mean loss has the weight that it has on all samples, or another norm would be mistaken for the effect of samples
-# that the probe has not seen.
+# The FT ratio is the mean over samples of the length of the features' part of a first step over the length of the
+# whole. It is no share: where the two parts oppose each other it exceeds 1, and a few such samples can carry the
+# mean. Linear probing makes $\sum_i P \delta_i$ small by itself, since it ends where the head's gradient balances
+# its penalty: a large ratio need not mean a large F. So here are both parts, for either head at either norm; and
+# for a head that was probed on half of the samples, on those and on the others. Those come from one linearised
+# step, without a kernel. The penalty is not chosen anew on that half: the mean loss has the weight that it has on
+# all samples, or another norm would be mistaken for the effect of samples that the probe has not seen.
 
 # %%
 from tangentlm.batches import Labelled, select_rows
@@ -262,9 +263,10 @@ cost_note(path)
 # 1. Of two classes the rows of the probed head are $-w/2$ and $+w/2$. So a block of $F = V \Theta^\phi V^\top$ is the number
 #    $w^\top \Theta^\phi w / 4$ times a matrix of rank one, and the rank of $F$ is at most $N$ of $2N$. Of three classes the rows of a
 #    fitted multinomial head sum to zero, so $N$ of the $3N$ eigenvalues are zero at least.
-# 2. $P$ does not know the head and stays. $F$ is a hundred times as large, with the same rank and the same spectrum over its largest
-#    value, and so are LoRA's cosines and factor the same. The logits are ten times as large, so the residuals move towards 0 and 1,
-#    and the FT ratio changes by both. Kernel regression has a penalty of one size, so its accuracies may change, too.
+# 2. $P$ does not know the head and stays. $F$ is a hundred times as large, with the same rank and the same
+#    spectrum over its largest value. LoRA's cosines and factor stay the same. The logits are ten times as large,
+#    so the residuals move towards 0 and 1, and the FT ratio changes by both. Kernel regression has a penalty of
+#    one size, so its accuracies may change, too.
 # ```
 #
 # The parts are those of {cite:t}`tomihari2024understanding`.

@@ -14,10 +14,10 @@
 # %% [markdown]
 # # Experiment: linear probing, then fine-tuning
 #
-# A linear head has to start somewhere. Drawn at random, it knows nothing, and its gradient pushes the
-# features about before it has learned what they say. Probed first, it is the best linear classifier of the
-# features as they are. {cite:t}`tomihari2024understanding` ask what the second start changes. Every run of
-# this experiment executes this very page with another start, method or seed.
+# A linear head has to start somewhere. Drawn at random, it knows nothing, and its gradient pushes the features
+# about before it has learned what they say. Probed first, it is a linear classifier fitted to the features as
+# they are. {cite:t}`tomihari2024understanding` ask what the second start changes. Every run of this experiment
+# executes this very page with another start, method or seed.
 #
 # **You will learn** how linear probing then fine-tuning (LP-FT) is done, and how far it moves head and features.
 #
@@ -65,9 +65,9 @@ pd.Series(run.parameters(), name="value").to_frame()
 # %% [markdown]
 # ## First stage: the linear probe
 #
-# Logistic regression on the features of the pre-trained model, in eval mode and not standardised, its
-# penalty chosen among ten by cross-validation in five folds. The norm of the head is what that choice makes
-# it, so the whole path is shown: with little penalty the head grows, and accuracy hardly notices.
+# Logistic regression on the features of the pre-trained model, in eval mode and not standardised, its penalty
+# chosen among ten by cross-validation in five folds. The norm of the head is what that choice makes it, so the
+# whole path is shown: the head keeps growing long after training accuracy has reached its ceiling.
 
 # %%
 from tangentlm import figures

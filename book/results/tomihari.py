@@ -73,12 +73,12 @@ from tangentlm.report.notes import code_switch
 code_switch()
 
 # %% [markdown]
-# **Read this first.** The paper fine-tunes RoBERTa-base on ten data sets, and tests on three more, with rates that
-# were tuned for each method. Ours is `minilm`, a sentence encoder of 22 million parameters, on a few hundred rows and for half of the
-# paper's ten epochs, which is what two processor cores can do. It is trained with dropout (0.1, as RoBERTa is)
-# and read at its first token, as RoBERTa is, though it was made for the mean of all tokens: so its probe is weak.
-# So the height of the numbers cannot be compared. The order of the methods can, where there are enough seeds to
-# tell it from chance. Where something was not run, the page says so.
+# **Read this first.** The paper fine-tunes RoBERTa-base on ten data sets, and tests on three more, with rates
+# that were tuned for each method. Ours is `minilm`, a sentence encoder of 22 million parameters, on a few hundred
+# rows and for half of the paper's ten epochs, which is what two processor cores can do. It is trained with
+# dropout (0.1, as RoBERTa is) and read at its first token, as RoBERTa is, though it was made for the mean of all
+# tokens; its probe is weak. So the height of the numbers cannot be compared. The order of the methods can, where
+# there are enough seeds to tell it from chance. Where something was not run, the page says so.
 #
 # **You will learn** which of the paper's claims its own numbers carry, which of them hold with another model, and
 # how much of the main one is the learning rate, the norm of the head or its direction.
@@ -287,8 +287,8 @@ else:
 # given residual ({doc}`/book/theory/head-decides` tries both).
 #
 # The norm of a probed head is no property of the task. It is what the penalty makes of it, and cross-validation
-# chooses the penalty by accuracy alone, which hardly depends on it. Among equally good values it takes the smallest.
-# So the norm may grow twentyfold on one data set and *fall* on another.
+# chooses the penalty by accuracy on the fold left out, which does not see the norm. Among equally good values it
+# takes the smallest. So the norm may grow twentyfold on one data set and *fall* on another.
 
 # %% mystnb={"figure": {"caption": "Norm of the probed head over the weight of the loss, C, that cross-validation chooses among ten values; the dashed line is its choice."}, "image": {"alt": "A rising curve of the norm over C for each data set, on logarithmic axes, with a dashed vertical line at the chosen C."}} tags=["hide-input"]
 from tangentlm.studies.collect import read_collected_table
@@ -499,10 +499,10 @@ if not along.empty:
 # 18 for $P$ on CB, so its tolerance was coarser. At 0.001 of the largest singular value (11b) there is something to
 # compare.
 #
-# Part of the ranks is algebra. With two classes the rows of a probed head are $-w/2$ and $+w/2$, so
-# $F = V \Theta^\phi V^\top$ has rank $N$ at most, and $2N$ with a random head. With more classes the rows sum to
-# zero, which takes away $N$ as well. (The paper prints 250, 247 and 218 with $N = 250$ against about 490.) So compare
-# a rank with another one only where both heads have the same.
+# Part of the ranks is algebra. With two classes the rows of a probed head are $-w/2$ and $+w/2$, so $F = V
+# \Theta^\phi V^\top$ has rank $N$ at most, and $2N$ with a random head. With more classes the rows sum to zero,
+# which takes away $N$ as well. (The paper prints 250, 247 and 218 with $N = 250$ against about 490.) So compare a
+# rank with another one only where both heads have equally many independent rows.
 
 # %% tags=["hide-input"]
 kernel_table(ledger, 2)
@@ -532,13 +532,15 @@ readable(of_kernels, columns)
 # %% [markdown]
 # ### The FT ratio and what it hides
 #
-# The FT ratio is the share of a first step that goes through the features. The paper reads a ratio near 1 as
-# features that matter more after linear probing. But linear probing ends where the head's gradient balances its
-# penalty, so the other part of the step, $\sum_i P \delta_i$, is small *by construction* on the samples that it was
-# fitted on. The columns "through the head" and "through the features" say which of the two has changed; the rows
-# "others" are of samples on which the head was not fitted. For them the head is probed on the other half of the
-# samples, with the penalty of the probe on all of them. The random head at that norm stands beside it, to tell what
-# the probe has learned from how large it is.
+# The FT ratio is the mean over samples of the length of the features' part of a first step over the length of the
+# whole. It is no share: where the two parts oppose each other it exceeds 1, and a few such samples can carry the
+# mean, so it is not the quotient of the two columns. The paper reads a ratio near 1 as features that matter more
+# after linear probing. But linear probing ends where the head's gradient balances its penalty, so the other part
+# of the step, $\sum_i P \delta_i$, is small *by construction* on the samples that it was fitted on. The columns
+# "through the head" and "through the features" say which of the two has changed; the rows "others" are of samples
+# on which the head was not fitted. For them the head is probed on the other half of the samples, with the penalty
+# of the probe on all of them. The random head at that norm stands beside it, to tell what the probe has learned
+# from how large it is.
 
 # %% tags=["hide-input"]
 readable(
@@ -899,11 +901,11 @@ readable(study_progress([STUDY]))
 # ```{solution} ex-ratio-of-one
 # :class: dropdown
 #
-# With two decimals "1.00" means at least 0.995. If the two parts are orthogonal, the ratio is
-# $1 / \sqrt{1 + r^2}$ with $r$ the part through the head over the part through the features, so $r < 0.1$; if
-# they are parallel, it is $1 / (1 + r)$, so $r < 0.005$. In the rows "all" and "lp" of the table divide "through
-# the head" by "through the features", and compare. That it is small says that the probe has been fitted on these rows, and
-# nothing about the features.
+# "1.0000" means at least 0.99995. If the two parts are orthogonal, the ratio is $1 / \sqrt{1 + r^2}$ with $r$ the
+# part through the head over the part through the features, so $r < 0.01$; if they point the same way, it is $1 /
+# (1 + r)$, so $r < 5 \cdot 10^{-5}$. If they point against each other it is above 1, as LP-LoRA's 1.0137 on CB.
+# In the rows "all" and "lp" of the table divide "through the head" by "through the features", and compare. That
+# it is small says that the probe has been fitted on these rows, and nothing about the features.
 # ```
 #
 # The paper's errors and what its code does are in {doc}`/book/errata`. LP-FT is due to {cite:t}`kumar2022finetuning`.

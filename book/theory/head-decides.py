@@ -34,7 +34,8 @@
 # - how the head's norm enters, and where its effect changes sign
 # - what is left of this after an epoch, and with Adam.
 #
-# **Before you start**: read {doc}`/book/theory/kernel-behavior`. {doc}`/book/theory/where-kernel-lives` helps.
+# **Before you start**: read {doc}`/book/theory/kernel-behavior`. The first section of
+# {doc}`/book/theory/where-kernel-lives` has the kernel as a sum over parameters.
 #
 # This is the first of five chapters on LP-FT. {doc}`/book/theory/orthogonal-inputs` says why one would probe first,
 # {doc}`/book/theory/head-growth` why probing makes a large head, {doc}`/book/theory/lora-share` what is different
@@ -156,7 +157,7 @@ fixed_delta = pd.concat([parts_over_norms(head) for head in heads])
 fixed_delta["price"] = fixed_delta["features"] / fixed_delta["logits"]
 price = fixed_delta.pivot(index="norm", columns="head", values="price")
 
-# %% mystnb={"figure": {"caption": "How far the features move for one unit of change of the logits, in one step of gradient descent, over the norm of the head. The residuals of the training samples are held fixed.", "name": "fig-price-of-logits"}, "image": {"alt": "Log-log plot of two curves over the head's norm. Both rise with slope one, have a maximum, and fall with slope minus one. The probed head's maximum is higher and at a norm about four times smaller."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "How far the features move for one unit of change of the logits, in one step of gradient descent, over the norm of the head. The residuals are held fixed at those of the head scaled to norm 1.", "name": "fig-price-of-logits"}, "image": {"alt": "Log-log plot of two curves over the head's norm. Both rise with slope one, have a maximum, and fall with slope minus one. The probed head's maximum is higher and at a norm about four times smaller."}} tags=["hide-input"]
 figures.lines(
     price.reset_index(),
     "norm",
@@ -216,8 +217,10 @@ figures.data_link(fixed_delta, "head-norm")
 # which it uses, $\eta / N$ is right (see {doc}`/book/errata`). And $\delta$ is minus the {term}`output derivative`
 # $\chi$ of the other chapters.
 #
-# The paper calls $P$ the *pre-train-effective* and $F$ the *FT-effective* component. $P$ depends on the pre-trained
-# features alone. $F$ has $V_0$ on both sides.
+# The paper calls $P$ the *pre-train-effective* and $F$ the *FT-effective* component. $P$ depends on the
+# pre-trained features alone. $F$ has $V_0$ on both sides. How the two share a step is measured by the *FT ratio*,
+# the mean over samples $x$ of $\lVert \sum_i F(x, x_i) \delta_i \rVert / \lVert \sum_i (P + F)(x, x_i) \delta_i
+# \rVert$.
 #
 # ## In code
 #
@@ -236,7 +239,7 @@ last_block.requires_grad_(True)
 
 
 def feature_jacobian(rows) -> torch.Tensor:
-    """The derivatives of the features by the parameters that are trained, (n, h, P)."""
+    """The derivatives of the features by the parameters that are trained, (n, h, parameters)."""
     found = []
     for i in range(len(rows["input_ids"])):
         phi = extractor(**select_rows(rows, slice(i, i + 1)))[0]
@@ -467,16 +470,17 @@ pd.concat({"fixed residuals": fixed, "own residuals": own}).round(2)
 
 # %% [markdown]
 # With fixed residuals the exponents are exact. With its own, a very small head says nothing, its residuals are
-# those of the uniform distribution, and the exponents are the same. In the middle the residuals depend on the norm.
-# Those of the random head grow with it: the head gets confident, and is wrong. Those of the probed head shrink,
-# because it is right about its training samples, and take the exponents down. At very large norms every answer is
-# confident, right or wrong, and the residuals hardly change any more. The ratio keeps its $-1$ within a few
-# percent.
+# those of the uniform distribution, and the exponents are the same. In the middle the residuals depend on the
+# norm. Those of the random head grow with it: the head gets confident, and is wrong. Those of the probed head
+# shrink, because it is right about its training samples, and take the exponents down. At very large norms only
+# the wrong answers have a residual left, and it hardly changes any more: the probe has one of its 24 headlines
+# wrong. A head that is right on all would see its residuals vanish, and its exponents with them. The ratio keeps
+# its $-1$ within a few percent.
 #
 # So what does a larger head do to the features? Three answers, to three questions.
 #
-# - **In one step of the same size**: it moves them *more*, in proportion to $s$, as long as the residuals are
-#   the same.
+# - **In one step at the same learning rate**: it moves them *more*, in proportion to $s$, as long as the
+#   residuals are the same.
 # - **For the same change of the logits**: with $\Delta f = P\delta + F\delta$ the price is
 #   $\lVert \Delta\phi \rVert / \lVert \Delta f \rVert$, which grows as $s$ where $P\delta$ dominates and falls as
 #   $1/s$ where $F\delta$ does. The turn is where the two have about the same size.
@@ -511,9 +515,9 @@ turns.round(2)
 
 # %% [markdown]
 # The new head is on the left: in its first step it is the head that learns. The probed head is on the right, for
-# two reasons: its norm is larger, and its turn is at a smaller norm, because a probed head has little left to learn
-# by itself. The second reason has nothing to do with the norm; {doc}`/book/theory/probe-stationarity` takes it
-# apart.
+# two reasons: its norm is larger, and its turn is at a smaller norm, even with the residuals it has at norm 1.
+# With those at its own norm, where its part of the step is smaller still, the turn would be different again. The
+# second reason has nothing to do with the norm; {doc}`/book/theory/probe-stationarity` takes it apart.
 #
 # ## Where Adam breaks it
 #
@@ -656,8 +660,8 @@ learned.pivot(index="norm", columns="optimizer").round(2)
 #
 # The gradient has a part of the head, $\propto s^0$, and one of the body, $\propto s$. For small $s$ its norm is
 # that of the head's part, a constant, and clipping changes no exponent: 1 and 2. For large $s$ its norm grows as
-# $s$, and clipping divides by that: 0 and 1, as with Adam. Compute `first_step`, divide by the norm of
-# `full_batch_gradient()`, and look.
+# $s$, and clipping divides by that: 0 and 1, as with Adam. Compute `first_step(model, train, held.batch, fixed)`,
+# divide by the larger of 1 and the norm of the gradient *with the same residuals*, and look.
 # ```
 #
 # ```{exercise}
@@ -700,11 +704,12 @@ learned.pivot(index="norm", columns="optimizer").round(2)
 # ```{solution} ex-kernel-descent-epoch
 # :class: dropdown
 #
-# `decompose(model, rows, train.batch, precision="float64").total.values` is $\Theta$ between `rows` and the training
-# samples, $(n, C, N, C)$; take `train.batch` and `held.batch` for the rows, and the batches in the order of
-# `after_training`. At the rate 0.01 nearly all of the change of the logits comes back, after four epochs too: it was
-# the residuals that one linear step had wrong. At 0.1 about three quarters come back after one epoch, and nothing
-# after four: by then the kernel is another one.
+# `decompose(model, rows, train.batch, precision="float64").total.values` is $\Theta$ between `rows` and the
+# training samples, $(n, C, N, C)$; take `train.batch` and `held.batch` for the rows, and the batches in the order
+# of `after_training`. First `put("probed")`. A step of a batch is $f \leftarrow f + \frac{\eta}{B} \sum_{i \in
+# \text{batch}} \Theta(\cdot, x_i)\, \delta_i$ with $B$ its size. At the rate 0.01 nearly all of the change of the
+# logits comes back, after four epochs too: it was the residuals that one linear step had wrong. At 0.1 about
+# three quarters come back after one epoch, and nothing after four: by then the kernel is another one.
 # ```
 #
 # ```{exercise}

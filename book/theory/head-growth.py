@@ -17,15 +17,15 @@
 #
 # Train a linear classifier with the cross-entropy and its weight gets longer and longer. Linear probing makes it
 # grow far more than fine-tuning does ({numref}`fig-norm-over-loss`). Why? Scaling a weight up makes all answers
-# more confident. So there is an exact answer in one line:
-# **the norm grows as long as the classifier is not confident enough for its training data**, that is, as long as a
-# larger scale would lower the training loss. A classifier that has just begun to be right is in that state, and on
-# data that it can separate it never leaves it. Fine-tuning gets the same loss with a shorter weight, because it can
+# more confident. So there is an exact answer in one line: **the norm grows as long as the classifier is not
+# confident enough for its training data**, that is, as long as a larger scale would lower the training loss. A
+# classifier that has just begun to be right is in that state, and where $V \phi$ alone, without the bias, is
+# right on all of them, it never leaves it. Fine-tuning gets the same loss with a shorter weight, because it can
 # make the features longer and better sorted instead.
 #
-# {cite:t}`tomihari2024understanding` explain the growth by the angles between features and the rows of the weight.
-# Their condition is enough, but this page shows a real run in which it holds for a fifth of the samples, while the
-# norm grows twenty times.
+# {cite:t}`tomihari2024understanding` explain the growth by the angles between features and the rows of the
+# weight. Their condition is enough, but this page shows a real run in which it holds for less than a third of the
+# samples, while the norm grows twenty times.
 #
 # **You will learn**
 #
@@ -293,7 +293,8 @@ assert np.isclose(float(grown) / RATE, growth, atol=1e-5)
 # ## Growth is a question of confidence
 #
 # Read {eq}`eq-norm-growth` from its right end: the norm grows if and only if a slightly larger scale of $V$ would
-# lower the training loss. The loss is convex in the scale $s$, so it has one minimum, $s^*$ (`best_scale`), and
+# lower the training loss. The loss is convex in the scale $s \ge 0$. Let $s^*$ be where it is smallest
+# (`best_scale`): 0 if every scale hurts, infinite if a larger one always helps. Then
 #
 # $$\frac{d}{dt} \lVert V \rVert_F^2 > 0 \iff s^* > 1 .$$ (eq-growth-is-confidence)
 #
@@ -305,8 +306,9 @@ assert np.isclose(float(grown) / RATE, growth, atol=1e-5)
 # - **As soon as the head points the right way**, it is better than its short norm lets it say. It is
 #   underconfident, so it grows.
 # - **It stops** where $s^* = 1$. If the samples cannot be separated, the maximum-likelihood solution is such a
-#   place. If they can, there is none: a larger scale is always better, and the norm grows without end, more and
-#   more slowly {cite:p}`soudry2018implicit`.
+#   place. If $V$ alone, without its bias, separates them, there is none: a larger scale is always better. If it
+#   needs the bias, $s^*$ is finite even at perfect training accuracy (see the table), but gradient flow turns the
+#   head further, and the norm still grows without end, more and more slowly {cite:p}`soudry2018implicit`.
 # - **A penalty** stops it earlier. At the minimum of $L + \frac{\lambda}{2} \lVert V \rVert^2$ the growth is
 #   $2 \lambda \lVert V \rVert^2 > 0$ ({ref}`ex-penalised-growth`). So a penalised probe is *always* underconfident
 #   on its training data.
@@ -341,13 +343,13 @@ assert probes["norm"].is_monotonic_increasing
 probes.set_index("C").round(3)
 
 # %% [markdown]
-# This is scikit-learn's logistic regression over its inverse penalty $C$ (its objective is
-# $N L + \frac{1}{2C} \lVert V \rVert^2$, so $\lambda = 1 / (C N)$). Two things to see. The norm of a probed head is
-# whatever the penalty makes of it, here from a hundredth to more than thirty. The paper's norms after linear
-# probing are those that cross-validation happened to choose. And training and held-out data disagree: beyond some
-# $C$ the probe is underconfident on what it was fitted to and overconfident on everything else. That is what
-# {term}`temperature scaling` repairs: it divides all logits by one number $T$, chosen where the loss of *validation*
-# samples is smallest. It needs no theory of its own, since
+# This is scikit-learn's logistic regression over its inverse penalty $C_{\mathrm{reg}}$ (its objective is $N L +
+# \frac{1}{2 C_{\mathrm{reg}}} \lVert V \rVert^2$, so $\lambda = 1 / (C_{\mathrm{reg}} N)$). Two things to see.
+# The norm of a probed head is whatever the penalty makes of it, here from a hundredth to more than thirty. The
+# paper's norms after linear probing are those that cross-validation happened to choose. And training and held-out
+# data disagree: beyond some $C_{\mathrm{reg}}$ the probe is underconfident on what it was fitted to and
+# overconfident on everything else. That is what {term}`temperature scaling` repairs: it divides all logits by one
+# number $T$, chosen where the loss of *validation* samples is smallest. It needs no theory of its own, since
 #
 # $$\frac{f(x)}{T} = \frac{V}{T}\, \phi(x) + \frac{b}{T} :$$ (eq-temperature-is-a-norm)
 #
@@ -396,7 +398,7 @@ angles[
     ["loss", "norm", "own class", "other classes", "all classes", "rows that grow"]
 ].round(2)
 
-# %% mystnb={"figure": {"caption": "Share of the training samples for which all angles are as the paper's condition wants them, over the training loss.", "name": "fig-angles"}, "image": {"alt": "Four curves over the training loss, from zero on the right. Fine-tuning with Adam rises to one; fine-tuning with SGD to two thirds; probing with Adam to a half; probing with SGD stays near one fifth."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Share of the training samples for which all angles are as the paper's condition wants them, over the training loss.", "name": "fig-angles"}, "image": {"alt": "Four curves over the training loss, from zero on the right. Fine-tuning with Adam rises to one; fine-tuning with SGD to six tenths; probing with Adam to a half; probing with SGD to one sixth."}} tags=["hide-input"]
 columns = [
     of_one.rename(columns={"all classes": training})[["loss", training]]
     for training, of_one in paths.groupby("training", sort=False)
@@ -426,12 +428,13 @@ print(
 )
 
 # %% [markdown]
-# The condition holds where the norm grows least, and fails where it grows most. It is fulfilled for all samples in
-# fine-tuning with Adam. Probing with SGD multiplies the norm by more than twenty, all rows grow, and the condition
-# holds for about a fifth of the samples. It can hardly hold for more: the features of a language model all point
-# roughly the same way, so a row that has a positive angle with those of its class tends to have one with the
-# others, and only training the *features* can change that. What is true of all four runs is
-# {eq}`eq-growth-is-confidence`.
+# The condition does not follow the growth. It holds for all samples where the norm grows least (fine-tuning with
+# Adam), for half where it grows most (probing with Adam), and for a sixth in probing with SGD, which multiplies
+# the norm by more than twenty while all rows grow. The features of a language model all point roughly the same
+# way, so a row that has a positive angle with those of its class tends to have one with the others, and gradient
+# descent has far to go. It is not impossible: the 32 vectors are linearly independent, so some head on the frozen
+# features fulfils the condition for every sample ($V^\top = \Phi^+ (2 Y - 1)$, with the one-hot labels $Y$), and
+# probing with Adam gets half of the way. What is true of all four runs is {eq}`eq-growth-is-confidence`.
 #
 # So the paper's two reasons why probing grows more (it does not reach a small loss, so it keeps growing; and only
 # the head can do the work) point the right way. The second one is the more useful: at *equal loss* the head of

@@ -139,7 +139,7 @@ figures.lines(
     wide.reset_index(),
     "factor",
     {name: name.replace("full,", "full fine-tuning,") for name in wide.columns},
-    labels=(r"factor before $F$ of LoRA, $s^2 \sigma^2 r$", "FT ratio"),
+    labels=(r"factor before $F$ of LoRA, $(\alpha / r)^2 \sigma^2 r$", "FT ratio"),
     band=(usual[8], usual[16], r"$\alpha$ = 8 to 16"),
     xscale="log",
 )
@@ -288,7 +288,9 @@ assert np.mean(abs(lemma["normal"] - 1) > EPSILON) <= allowed / 100
 assert np.mean(abs(lemma["one in a hundred"] - 1) > EPSILON) > 5 * allowed / 100
 
 # %% [markdown]
-# With heavy tails the lemma fails. The entries have to be sub-Gaussian, as normal and uniform ones are.
+# With rare large entries the lemma fails. These are bounded by 10, so being sub-Gaussian is not enough for its
+# constants. It holds for *strictly* sub-Gaussian entries, $\mathbb{E}\, e^{s a} \le e^{s^2 / 2}$ at variance 1,
+# as normal ones, signs and uniform ones are.
 #
 # ## What does a rank promise?
 #
@@ -342,8 +344,8 @@ figures.lines(
 figures.data_link(by_rank.reset_index(), "lora-share-rank")
 
 # %% [markdown]
-# At the paper's rank, 8, the proposition has nothing to say, and the real error of an entry is more than a
-# half. What it says is a reason, not a measure.
+# At the paper's rank, 8, the proposition has nothing to say, and one draw in twenty is off by more than a half of
+# $\lVert x \rVert \lVert x' \rVert$. What it says is a reason, not a measure.
 #
 # ## In a language model
 #
@@ -417,11 +419,12 @@ compared.round(2)
 # $$\Theta_{\mathrm{LoRA}} \approx P + s^2 \sigma^2 r\, F_{\mathrm{adapted}}, \qquad \Theta_{\mathrm{FT}} = P + F .$$ (eq-lora-balance)
 #
 # With the usual initialisation and $\alpha = r = 8$ the factor is 4 % for this small model, and twelve times
-# smaller for one of width 768. So LoRA learns more with the head and less with the features, at any learning rate.
-# That is {numref}`fig-lora-ft-ratio`: go twelve times to the left of the band to see what a model of width 768
-# would have. (The paper's Table 2 has it, too: the norms of its $F$ for LoRA are one or two thousandths of those
-# for full fine-tuning.) With a random head the features hardly take part in LoRA's first steps. A probed head,
-# whose $P \delta$ is small, gives them their part back: that is one more reason to probe before LoRA.
+# smaller for one of width 768. So LoRA learns more with the head and less with the features, at any learning
+# rate. That is {numref}`fig-lora-ft-ratio`: go twelve times to the left of the band to see what a model of width
+# 768 would have. (The paper's Table 2 has it, too: the norms of its $F$ for LoRA are one or two thousandths of
+# those for full fine-tuning.) With a random head the features hardly take part in LoRA's first steps. From a
+# probed head $P \delta$ is small, so the *ratio* rises. Whether the features move more is another question
+# ({doc}`/book/theory/probe-stationarity`).
 #
 # To undo the factor, choose $\alpha$ so that $s^2 \sigma^2 r = 1$, or give the head a learning rate of its own:
 

@@ -15,14 +15,14 @@
 # (orthogonal-inputs)=
 # # Orthogonal inputs do not move
 #
-# Fine-tuning changes the features of the inputs that it sees. What does it do to the others? For a *linear* feature
-# extractor trained by gradient descent there is a clean answer: an input that is orthogonal to all training inputs
-# keeps its features to the last bit, at every step, for any loss. {cite:t}`kumar2022finetuning` built their theory
-# of feature distortion on it: the head is fitted to features that have moved, and then meets features that have
-# not. {cite:t}`tomihari2024understanding` derive it from the kernel (Corollary 4.3). It is a fact about a *matrix*
-# and about *gradient descent*, and it is fragile on both sides. Adam moves orthogonal inputs. So does gradient
-# descent if the matrix is a product of two, has a LoRA beside it, or a bias, and so does a
-# transformer ({numref}`fig-off-span`).
+# Fine-tuning changes the features of the inputs that it sees. What does it do to the others? For a *linear*
+# feature extractor trained by gradient descent there is a clean answer: an input that is orthogonal to all
+# training inputs keeps its features exactly, at every step, for any loss. {cite:t}`kumar2022finetuning` built
+# their theory of feature distortion on it: the head is fitted to features that have moved, and then meets
+# features that have not. {cite:t}`tomihari2024understanding` derive it from the kernel (Corollary 4.3). It is a
+# fact about a *matrix* and about *gradient descent*, and it is fragile on both sides. Adam moves orthogonal
+# inputs. So does gradient descent if the matrix is a product of two, has a LoRA beside it, or a bias, and so does
+# a transformer ({numref}`fig-off-span`).
 #
 # **You will learn**
 #
@@ -67,7 +67,8 @@ X_orthogonal = normal(100, D - N) @ Q[:, N:].T  # 100 inputs outside of the span
 print("largest inner product:", f"{float((X @ X_orthogonal.T).abs().max()):.0e}")
 
 # %% [markdown]
-# Here are six feature extractors. All begin with the same features, and all but one are linear in $x$.
+# Here are six feature extractors. All but the last begin with the same features $B_0 x$; the last begins with
+# $\tanh(B_0 x)$.
 
 # %%
 B_0 = normal(H, D) / D**0.5
@@ -257,11 +258,13 @@ print(
 #
 # ## What the corollary explains
 #
-# Kumar et al. ask what happens to inputs outside of the training data, when pre-trained features are *good*: there
-# is a head $V_*$ with $V_* B_0 x$ right for all $x$. Training inputs come from a subspace. Fine-tuning begins with
-# a head $V_0$ that is not $V_*$, so it changes $B$ on the subspace and the head to go with it. Outside, the head
-# has changed and $B$ has not. Try it with the squared loss, as they do, and begin with a mixture of the right head
-# and a random one. Linear probing first means to begin with the right one.
+# Kumar et al. ask what happens to inputs outside of the training data, when pre-trained features are *good*:
+# there is a head $V_*$ with $V_* B_0 x$ right for all $x$. Training inputs come from a subspace. Fine-tuning
+# begins with a head $V_0$ that is not $V_*$, so it changes $B$ on the subspace and the head to go with it.
+# Outside, the head has changed and $B$ has not. Try it with the squared loss, as they do, and begin with a
+# mixture of the right head and a random one. Linear probing first means to begin with the right one, as long as
+# the training features span all $h$ dimensions (here 12 inputs, 8 features); if they do not, the probe does not
+# know $V_*$ either.
 
 # %%
 V_star = normal(CLASSES, H)
@@ -387,12 +390,13 @@ print(f"correlation over {len(new)} new texts: {correlation:.2f}")
 of_texts.round(2)
 
 # %% [markdown]
-# By their words, new texts are almost entirely outside. Yet their features move more than half as far as those of
-# the training texts, even for texts of another kind. And among the new texts those that are further outside do not
-# move less; here the correlation even has the wrong sign. All the matrices after the first read hidden states,
-# which are never orthogonal: they share a large common part. So do not use the corollary as a statement about
-# language models. Its lesson for them is the other one: features and head are trained to fit together, and nobody
-# controls what one of them does where the other did not follow.
+# By their words, new texts are mostly outside, by more than eight tenths of their length. Yet their features move
+# more than half as far as those of the training texts, even for texts of another kind. And among the new texts
+# those that are further outside do not move less; here the correlation even has the wrong sign, though it
+# compares kinds of text as much as texts: those of the task itself are the furthest outside. All the matrices
+# after the first read hidden states, which are never orthogonal: they share a large common part. So do not use
+# the corollary as a statement about language models. Its lesson for them is the other one: features and head are
+# trained to fit together, and nobody controls what one of them does where the other did not follow.
 #
 # ## Limits
 #
@@ -430,10 +434,13 @@ of_texts.round(2)
 # ```{solution} ex-lora-off-span
 # :class: dropdown
 #
-# On average yes: the inner products $\langle A x, A x_i \rangle$ have mean zero and a standard deviation
-# $\propto 1 / \sqrt r$ for entries of variance $1 / r$. If $A$ has its rows in the span, $A x = 0$ for orthogonal
-# $x$, and at the start nothing reaches $x$; later steps change $A$ along $x_i$ only, so it stays so. (Some methods
-# start $A$ from principal components of the inputs.)
+# It falls, but much more slowly: by about a quarter from rank 1 to 16 with the page's $A$, by about a half with
+# entries of variance $1/r$. The inner products $\langle A x, A x_i \rangle$ do have mean zero and a standard
+# deviation $\propto 1/\sqrt r$ relative to $\lVert A x \rVert \lVert A x_i \rVert$. But a training input is moved
+# by the same noise from the $N - 1$ others, so the ratio of two moves feels the rank only when $r$ is well above
+# $N$. If $A$ has its rows in the span, $A x = 0$ for orthogonal $x$, and at the start nothing reaches $x$; later
+# steps change $A$ along $x_i$ only, so it stays so. (Some methods start $A$ from principal components of the
+# inputs.)
 # ```
 #
 # ```{exercise}

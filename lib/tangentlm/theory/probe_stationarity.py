@@ -12,8 +12,8 @@ Tomihari and Sato) on the samples of the probe is
 
     sum_i P(x, x_i) delta_i = kappa V phi(x)
 
-for every x: small where the penalty is weak, whatever the features' part F does. The FT ratio of a
-probed head is near one for that reason alone.
+for every x: small where the penalty is weak. That alone raises the FT ratio of a probed head; how
+far it rises depends on the features' part F, whose residuals may shrink with kappa, too.
 """
 
 from __future__ import annotations
