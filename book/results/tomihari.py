@@ -853,11 +853,11 @@ figures.data_link(ledger, "tomihari-ledger")
 # and the first rows. Its kernels are of 250 rows, ours of 80 or 100; its figures of heads at a given norm have
 # eight norms, ours five at most, and on other data sets. RoBERTa-base was not run, nor were the paper's BoolQ,
 # WiC, WSC and PubMed: the hours went into controls. WiC would also need a text of its own, since the paper asks
-# "s1 s2 Does w have the same meaning in both sentences?". RTE is planned, but a linear probe of MiniLM is at the
-# most frequent answer there, so no claim would count. Whatever says "not run" above is open. Our linear head has
-# no dropout of its own in front of it, only the model has. The intervals in the tables are judged one by one; the
-# sentence below the table of claims says how many verdicts stand when all are judged together. What the study
-# `params/studies/two-stage` planned, and what was run of it:
+# "s1 s2 Does w have the same meaning in both sentences?". RTE is planned and comes last: in a first try, which is
+# not among the records, a linear probe of MiniLM was no better there than the most frequent answer. Whatever says
+# "not run" above is open. Our linear head has no dropout of its own in front of it, only the model has. The
+# intervals in the tables are judged one by one; the sentence below the table of claims says how many verdicts
+# stand when all are judged together. What the study `params/studies/two-stage` planned, and what was run of it:
 
 # %% tags=["hide-input"]
 from tangentlm.studies.progress import study_progress
