@@ -29,6 +29,7 @@ from tangentlm.tomihari.words import (
     change_ratios,
     control_sentences,
     opening,
+    reasons_sentence,
     shares_sentence,
     together_sentence,
     validation_sentence,
@@ -153,6 +154,9 @@ def test_words_of_the_shares():
     text = shares_sentence(change_shares(factorial(0.25, 1.0, 0.5, noise=0.02)), "CB")
     assert "the norm multiplies the move by 0.2" in text
     assert "the norm and the rate make features move less" in text
+    told = reasons_sentence(change_shares(factorial(0.25, 1.0, 0.5, noise=0.02)), ["CB", "RTE"])
+    assert "on CB it is the norm (0.25) and the rate (0.49). The" in told
+    assert reasons_sentence(change_shares(made_up({})), ["CB"]) == ""
     same = shares_sentence(change_shares(factorial(0.25, 1.0, 1.0)), "CB")
     assert "the rate is the same" in same
     assert shares_sentence(change_shares(made_up({})), "RTE").startswith("On RTE not all")

@@ -96,10 +96,10 @@ def in_short(tested: pd.DataFrame, shares: pd.DataFrame) -> str:
     learned = where_it_learns(tested)
     said = [
         opening(change_ratios(tested), learned),
-        *(shares_sentence(shares, one) for one in learned),
+        reasons_sentence(shares, learned),
         accuracy_sentence(tested, learned),
     ]
-    return " ".join(said)
+    return " ".join(filter(None, said))
 
 
 def opening(ratios: pd.DataFrame, learned: list[str]) -> str:
@@ -145,14 +145,41 @@ def shares_sentence(shares: pd.DataFrame, dataset: str) -> str:
     text = f"On {dataset} {', '.join(factors[:2])}, and {factors[2]}."
     if not math.isfinite(own.loc["all three", "low"]):
         return f"{text} There are too few seeds to tell any of them from chance."
-    less = [part for part in PARTS[:3] if own.loc[part, "high"] < 1]
-    more = [part for part in PARTS[:3] if own.loc[part, "low"] > 1]
+    less, more = _less(own), [part for part in PARTS[:3] if own.loc[part, "low"] > 1]
     told = [
         f"the {' and the '.join(names)} make{'s' * (len(names) == 1)} features move {what}"
         for names, what in ((less, "less"), (more, "more"))
         if names
     ]
     return f"{text} Beyond chance, {' and '.join(told) if told else 'none of them does anything'}."
+
+
+def reasons_sentence(shares: pd.DataFrame, learned: list[str]) -> str:
+    """Which of norm, direction and rate makes features move less, data set by data set.
+
+    Args:
+        shares: From ``tangentlm.tomihari.shares.change_shares``.
+        learned: The data sets on which FT learns the task.
+
+    Returns:
+        A sentence; empty where no data set has all trainings with seeds enough.
+    """
+    parts = []
+    for dataset in learned:
+        own = shares[shares["dataset"] == dataset].set_index("part")
+        if "all three" in own.index and math.isfinite(own.loc["all three", "low"]):
+            factors = [f"the {part} ({own.loc[part, 'factor']:.2g})" for part in _less(own)]
+            parts.append(f"on {dataset} it is {' and '.join(factors) or 'none of the three'}")
+    if not parts:
+        return ""
+    return (
+        "Of the head's norm, its direction and the rate, what makes features move less beyond "
+        f"chance differs: {'; '.join(parts)}. The numbers are the factors by which each moves them."
+    )
+
+
+def _less(own: pd.DataFrame) -> list[str]:
+    return [part for part in PARTS[:3] if own.loc[part, "high"] < 1]
 
 
 def _factor(part: str, row: pd.Series) -> str:
