@@ -232,6 +232,7 @@ readable(
     ).round({"score": 1, "kernel": 1, "tuned": 1, "lead": 1, "low": 1, "high": 1}),
     {
         "title": "task",
+        "k": "k",
         "baseline": "baseline",
         "splits": "splits",
         "score": "baseline (%)",
