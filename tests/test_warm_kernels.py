@@ -5,12 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from tangentlm.studies.warm_kernels import warm_kernels
+from tangentlm.studies.warm_kernels import _but_for_heartbeats, warm_kernels
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kernels are forked on Linux only")
 
@@ -115,3 +116,14 @@ def test_without_a_nursery_a_kernel_starts_as_ever(tmp_path):
         "TANGENTLM_NURSERY_KEY": "none",
     }
     assert not facts(tmp_path, **gone)["warm"]
+
+
+@pytest.mark.parametrize(("name", "printed"), [("Heartbeat", False), ("another", True)])
+def test_a_thread_that_fails_is_heard_unless_it_is_the_heartbeat(
+    name, printed, monkeypatch, capsys
+):
+    monkeypatch.setattr(threading, "excepthook", _but_for_heartbeats)
+    thread = threading.Thread(target=lambda: [][1], name=name)
+    thread.start()
+    thread.join()
+    assert ("IndexError" in capsys.readouterr().err) == printed

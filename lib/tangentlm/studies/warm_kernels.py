@@ -118,6 +118,7 @@ def _become_kernel(options: Sequence[str], variables: Mapping[str, str], folder:
     from threadpoolctl import threadpool_limits
 
     client = int(variables["JPY_PARENT_PID"])
+    threading.excepthook = _but_for_heartbeats
     threading.Thread(target=_end_with, args=(client,), daemon=True).start()
     os.setsid()
     os.environ.clear()
@@ -131,6 +132,12 @@ def _become_kernel(options: Sequence[str], variables: Mapping[str, str], folder:
     tangentlm.STARTED = time.perf_counter()
     sys.argv = ["ipykernel_launcher", *options]
     IPKernelApp.launch_instance(list(options))
+
+
+def _but_for_heartbeats(args: threading.ExceptHookArgs) -> None:
+    """Print how a thread failed. A heartbeat may trip over its closed socket at the very end."""
+    if args.thread is None or args.thread.name != "Heartbeat":
+        threading.__excepthook__(args)
 
 
 def _end_with(client: int) -> None:
