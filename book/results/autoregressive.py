@@ -140,12 +140,13 @@ readable(
 # %% [markdown]
 # ## Task by task
 #
-# For every task and method: the mean over splits, and the mean difference, the kernel's score less that
-# of fine-tuning, with its 95 % interval. It takes in the splits, which are paired, and the test rows, which all splits
-# share: where the records do not say which rows each run told rightly, each score counts as if it had rows of its
-# own, which makes the interval wider than it need be. *Same* holds where all of the interval lies within five points on
-# either side; that margin was set before the runs. SGD has the kernel of its gradients, Adam that of their signs (K-SignGD), which its first steps take. LoRA's kernel is that of
-# its gradients, though Adam trains it: of signs it has none here, so that row asks for more than the theory says.
+# For every task and method: the mean over splits, and the mean difference, the kernel's score less that of
+# fine-tuning, with its 95 % interval. It takes in the splits, which are paired, and the test rows, which all
+# splits share: where the records do not say which rows each run told rightly, each score counts as if it had rows
+# of its own, which makes the interval wider than it need be. *Same* holds where all of the interval lies within
+# five points on either side; that margin was set before the runs. SGD has the kernel of its gradients, Adam that
+# of their signs (K-SignGD), which its first steps take. LoRA's kernel is that of its gradients, though Adam
+# trains it: of signs it has none here, so that row asks for more than the theory says.
 
 # %% tags=["hide-input"]
 readable(

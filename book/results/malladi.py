@@ -777,9 +777,10 @@ figures.data_link(ledger.drop(columns="runs"), "malladi-ledger")
 # ## What was run
 #
 # The study *pocket* is planned for what can be decided. Where fine-tuning learns nothing there is nothing to
-# compare, so only Subj, TREC and AG News with 16 rows a class, and SST-2 and Subj with 64, have five splits of the
-# methods that are compared there (LoRA has them on Subj alone). The first three have controls, on three splits. Of the
-# other tasks the plan has the runs that were made before this was known. Hours are those of the runs one by one; two or more may have run side by side.
+# compare, so only Subj, TREC and AG News with 16 rows a class, and SST-2 and Subj with 64, have five splits of
+# the methods that are compared there (LoRA has them on Subj alone). The first three have controls, on three
+# splits. Of the other tasks the plan has the runs that were made before this was known. Hours are those of the
+# runs one by one; two or more may have run side by side.
 #
 # A masked-LM that knows more of its tasks was to take `pocket`'s place: `mini`, MiniLM's encoder with a new head. It
 # had to bring the mean zero-shot accuracy over the fourteen tasks up by 8 points and SST-2 to 65 %. It is better, and

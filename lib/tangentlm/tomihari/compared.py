@@ -22,6 +22,13 @@ def moves(name: str, rate: str = MAIN, than: str = "FT") -> Ours:
     )
 
 
+def ahead_of_luck(name: str) -> Ours:
+    """The test accuracy of a method less the share of the most frequent answer."""
+    return lambda e: (
+        of_method(e.runs, "test_score", name) - of_method(e.runs, "majority_test", name)
+    )
+
+
 def answers(table: str, column: str, rate: str = MAIN) -> Ours:
     """LP-FT at a rate minus FT, of tuned models on ``"test"`` samples or ``"shifted"`` ones."""
 

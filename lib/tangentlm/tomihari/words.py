@@ -119,11 +119,8 @@ def opening(ratios: pd.DataFrame, learned: list[str]) -> str:
     known = run[run["data"].isin(learned)]
     told = run if known.empty else known
     main, one_rate = (told[told["beside FT"] == CONTROLS[number]] for number in ("4a", "4b"))
-    known_ratios = set(zip(main["data"], main["ratio"], strict=True))
-    other = [
-        key not in known_ratios for key in zip(one_rate["data"], one_rate["ratio"], strict=True)
-    ]
-    sentences = [_opening("4a", main), _opening("4b", one_rate[other])]
+    others = _unlike(one_rate, main, ["data", "ratio"])
+    sentences = [_opening("4a", main), _opening("4b", others)]
     warning = "There are too few seeds for a verdict yet." if known.empty else ""
     return " ".join(filter(None, (*sentences, warning)))
 
@@ -213,13 +210,15 @@ def accuracy_sentence(tested: pd.DataFrame, learned: list[str]) -> str:
         return ""
     clear = [Interval(row.value, row.low, row.high).excludes(0.0) for row in own.itertuples()]
     told = "" if all(clear) else ", not told from chance" if not any(clear) else ""
-    known = set(zip(own["dataset"], own["value"], strict=True))
-    other = [
-        key not in known for key in zip(at_one_rate["dataset"], at_one_rate["value"], strict=True)
-    ]
-    others = at_one_rate[other]
+    others = _unlike(at_one_rate, own, ["dataset", "value"])
     text = f"The accuracy of LP-FT less that of FT is {_points(own)}{told}"
     return f"{text}; at FT's own rate {_points(others)}." if len(others) else f"{text}."
+
+
+def _unlike(rows: pd.DataFrame, known: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """The rows that say something new: where two rates are equal there is one training."""
+    said = set(known[columns].itertuples(index=False, name=None))
+    return rows[[row not in said for row in rows[columns].itertuples(index=False, name=None)]]
 
 
 def _points(rows: pd.DataFrame) -> str:
