@@ -302,7 +302,7 @@ CASES: tuple[Case, ...] = (
         "kernel", "lora", {**_SMALL, "k": 5, "adaptation": "lora", "solver": "rows-logistic"},
         ("grid_table",),
     ),
-    RunCase("finetune", "sgd", _SMALL),
+    RunCase("finetune", "sgd", {**_SMALL, "trajectory_samples": 0}),
     RunCase("finetune", "adam-lora", {**_SMALL, "optimizer": "adam", "adaptation": "lora"}),
     RunCase(
         "finetune", "signgd-linear",
@@ -315,7 +315,10 @@ CASES: tuple[Case, ...] = (
             "learning_rate": 1e-3, "batch_size": 4, "trajectory_samples": 2,
         },
     ),
-    RunCase("natural_tasks", "sgd", _SMALL),
+    RunCase("natural_tasks", "sgd", {**_SMALL, "clip": None}),
+    RunCase(
+        "natural_tasks", "clipped-unwatched", {**_SMALL, "clip": 1.0, "trajectory_samples": 0}
+    ),
     RunCase(
         "condition", "keys",
         {"task": "reviews", "model": "pocket-xs", "pool": 6, "samples": 4, "heads": 2, "draws": 2},

@@ -34,6 +34,7 @@ NAMES = {
     "linearization_share", "logit_change", "linearization_error", "explained_change",
     "kernel_distance", "kernel_distance_frobenius", "kernel_scale", "kernel_scaled_error",
     "kernel_cka", "best_learning_rate", "best_step", "clipped_share", "gradient_norm",
+    "step_change", "step_error", "feature_change",
 }  # fmt: skip
 
 
@@ -288,3 +289,19 @@ def test_a_linear_head_at_zero(classes):
     assert some.mean() == pytest.approx(1 if classes == 2 else 1 / 3)
     expected = np.mean(np.abs(K_after[some] / K[some] - 1))
     assert found.kernel_distance == pytest.approx(expected, rel=1e-4)
+
+
+def test_what_is_measured_along_the_way_is_that_of_its_only_step():
+    """Definition D.3 of one step: the change of the logits, in units of the largest chi."""
+    model, parts = fresh_model(2), samples(2)
+    rows = select_rows(parts["test"].batch, slice(3))
+    before = copy.deepcopy(model)
+    found = measured(model, 2, [Schedule("sgd", 0.03, 2, 1, 1, 0)], trajectory_samples=3)
+    f_before, f_after = (row_by_row(m, rows).double() for m in (before, model))
+    labels = parts["train"].labels
+    p = row_by_row(before, parts["train"].batch).double().softmax(dim=1)
+    chi_max = float((1 - p[torch.arange(len(labels)), labels]).max())
+    change = float((f_after - f_before).square().mean().sqrt()) / chi_max
+    assert found.step_change == pytest.approx(change, rel=1e-4)
+    assert 0 < found.step_error < 0.5 * found.step_change
+    assert 0 < found.feature_change < 1

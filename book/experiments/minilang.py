@@ -189,6 +189,7 @@ def measured(name, pattern, largest):
             samples(task, 2, run.test_size),
             schedules,
             the_grid,
+            trajectory_samples=0,
         )
     finally:
         masked_lm.set_output_embeddings(decoder)

@@ -42,6 +42,7 @@ seed = 13  # the split, and every random choice of the training
 test_size = 1000  # at most so many test examples
 optimizer = "sgd"  # sgd or adam
 clip = 1.0  # the largest norm of a gradient; None: any
+trajectory_samples = 4  # test samples on which every evaluation is measured
 grid = "quick"  # fine-tuning and kernel regression, from params/grids
 device = "auto"  # auto, cpu or cuda
 data = None  # a data folder; the variable TANGENTLM_DATA otherwise
@@ -103,6 +104,7 @@ found = measure_kernel_behavior(
     schedules,
     the_grid,
     metric=the_task.metric,
+    trajectory_samples=run.trajectory_samples,
 )
 pd.Series(found.metrics(), name="value").to_frame()
 

@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from tangentlm.batches import Labelled
+from tangentlm.batches import Labelled, select_rows
 from tangentlm.finetune.loop import Schedule, snapshot
 from tangentlm.finetune.search import search
 from tangentlm.finetune.taylor import linearized_logits
+from tangentlm.finetune.trajectory import Trajectory
 from tangentlm.kernels import entk
 from tangentlm.metrics import (
     kernel_distances,
@@ -67,6 +68,11 @@ class KernelBehavior:
         best_step: Where it was best.
         clipped_share: The share of its steps at which the gradient was shortened.
         gradient_norm: The median norm of its gradients, before that.
+        step_change: Along it, the largest change of the logits in a step, in units of the largest
+            output derivative of a training sample before (Definition D.3); this and the next two
+            on a few test samples, at every evaluation (see ``finetune.trajectory``), or ``None``.
+        step_error: The largest error of a step's Taylor model, in the same units.
+        feature_change: The largest change of the gradients, the median over parameters.
         chi_by_example: ``1 - softmax(f)_y`` of every test example, (M,).
     """
 
@@ -90,6 +96,9 @@ class KernelBehavior:
     best_step: int
     clipped_share: float
     gradient_norm: float
+    step_change: float | None
+    step_error: float | None
+    feature_change: float | None
     chi_by_example: Array = field(repr=False)
 
     def metrics(self) -> dict[str, Any]:
@@ -106,6 +115,7 @@ def measure_kernel_behavior(
     grid: Grid,
     *,
     metric: str = "accuracy",
+    trajectory_samples: int = 4,
     progress: bool = True,
 ) -> KernelBehavior:
     """Compute kernels, fine-tune, and compare.
@@ -120,6 +130,8 @@ def measure_kernel_behavior(
         schedules: The grid of fine-tunings.
         grid: The kernel regression's hyperparameters.
         metric: ``"accuracy"`` or ``"f1"``.
+        trajectory_samples: On how many test samples Definition D.3 is measured along the way; 0
+            leaves that out.
         progress: Whether to show progress bars.
 
     Returns:
@@ -133,7 +145,13 @@ def measure_kernel_behavior(
     f0 = {name: logits_of(model, part.batch).double().numpy() for name, part in parts.items()}
     kernel_score, K_before = _kernel_regression(model, parts, f0, grid, metric)
     pretrained = snapshot(model)
-    found = search(model, train, dev, schedules, metric=metric, progress=progress).best
+    trajectory = None
+    if trajectory_samples:
+        inputs = select_rows(test.batch, slice(trajectory_samples))
+        trajectory = Trajectory(model, train, inputs)
+    found = search(
+        model, train, dev, schedules, metric=metric, trajectory=trajectory, progress=progress
+    ).best
     after = logits_of(model, test.batch).double().numpy()
     taylor = linearized_logits(model, pretrained, found.state, test.batch).double().numpy()
     scores = [score(y, logits.argmax(axis=1), metric) for logits in (f0["test"], taylor, after)]
@@ -163,6 +181,7 @@ def measure_kernel_behavior(
         best_step=found.best_step,
         clipped_share=found.clipped_share,
         gradient_norm=found.gradient_norm,
+        **_largest(found.trace),
         chi_by_example=chi,
     )
 
@@ -170,6 +189,19 @@ def measure_kernel_behavior(
 def _outputs(logits: Array) -> str:
     """Of two classes only the difference of the logits matters."""
     return "difference" if logits.shape[1] == 2 else "full"
+
+
+def _largest(trace: Sequence[Mapping[str, float]]) -> dict[str, float | None]:
+    """What is largest along the way of what Definition D.3 asks of every step, if measured."""
+    names = {
+        "step_change": "step_change",
+        "step_error": "step_error",
+        "feature_change": "feature_change_median",
+    }
+    return {
+        name: max((point[of] for point in trace if of in point), default=None)
+        for name, of in names.items()
+    }
 
 
 def _kernel_regression(

@@ -205,7 +205,7 @@ class FineTuneRun(AdaptedRun):
     ``precision`` is that of the products in training; all that is measured is in float32. How
     far the kernel moved is measured between at most ``distance_samples`` training samples, and as
     many test samples: that takes time with the square of it. On ``trajectory_samples`` test samples
-    kernel behaviour is measured along the way, at every evaluation; 0 leaves that out.
+    Definition D.3 of Malladi-v1 is measured along the way, at every evaluation; 0 leaves that out.
     """
 
     experiment: ClassVar[str] = "finetune"
@@ -224,7 +224,7 @@ class FineTuneRun(AdaptedRun):
     clip: PositiveRate | None = 1.0
     precision: TrainingPrecision = "float32"
     distance_samples: PositiveInt = 64
-    trajectory_samples: NonNegativeInt = 0
+    trajectory_samples: NonNegativeInt = 4
 
     @property
     def method(self) -> str:
@@ -268,14 +268,22 @@ class FineTuneRun(AdaptedRun):
 
 
 class NaturalTaskRun(TaskRun):
-    """One run of ``book/experiments/natural_tasks``: is the task natural, and what follows."""
+    """One run of ``book/experiments/natural_tasks``: is the task natural, and what follows.
+
+    ``trajectory_samples`` is as for ``FineTuneRun``.
+    """
 
     experiment: ClassVar[str] = "natural_tasks"
     version: ClassVar[int] = 1
-    later: ClassVar[Mapping[str, object]] = {**TaskRun.later, "clip": 1.0}
+    later: ClassVar[Mapping[str, object]] = {
+        **TaskRun.later,
+        "clip": 1.0,
+        "trajectory_samples": 0,
+    }
     method_parameter: ClassVar[str] = "optimizer"
     optimizer: Optimizer = "sgd"
     clip: PositiveRate | None = 1.0
+    trajectory_samples: NonNegativeInt = 4
 
     @property
     def method(self) -> str:
