@@ -11,7 +11,15 @@ from scipy.stats import ttest_rel
 
 from made_up_study import MadeUpStudy
 from tangentlm.figures import claim_panels
-from tangentlm.malladi.baselines import HEAD, KERNEL, WORDS, against_baselines, baseline_scores
+from tangentlm.malladi.baselines import (
+    COLUMNS,
+    HEAD,
+    KERNEL,
+    WORDS,
+    against_baselines,
+    baseline_scores,
+    in_words,
+)
 from tangentlm.malladi.behavior import (
     behavior_by_means,
     number_of_tasks,
@@ -355,6 +363,9 @@ def test_the_kernel_beside_what_knows_less(study):
         "kernel, shuffled labels": False, "fine-tuning, shuffled labels": False,
     }  # fmt: skip
     assert (found["tuned"] == 80.0).all()
+    told = in_words(against_baselines(scores))
+    assert told.reindex(columns=list(COLUMNS)).notna().all(axis=None)
+    assert set(told["solves"]) == {"yes", "no"}
     points = kernel_over_tuning({"pocket": "ours"}, {"pocket": {("SST-2", 16)}})
     ours = points[points["panel"] == "ours"]
     assert ours["what"].value_counts().to_dict() == {
@@ -363,6 +374,19 @@ def test_the_kernel_beside_what_knows_less(study):
     assert set(points["panel"]) == {"ours", "roberta-base (the paper)"}
     unlearned = kernel_over_tuning({"pocket": "ours"}, {"pocket": set()})
     assert set(unlearned.loc[unlearned["panel"] == "ours", "what"]) == {"kernel, task not learned"}
+
+
+def test_where_both_were_run_sgd_is_the_one_that_clips_nothing(study):
+    rows = {"test": 500.0, "test_size": 500}
+    study.add("finetune", "sgd", around(60.0), **rows)
+    study.add("finetune", "sgd-unclipped", around(80.0), **rows)
+    study.add("kernel", "sgd", around(78.0), **rows)
+    study.add("kernel", "bag-of-words", around(60.0), **rows)
+    found = against_baselines(baseline_scores("pocket")).set_index("baseline")
+    assert found.loc[WORDS, "tuned"] == 80.0
+    assert not found.loc[WORDS, "solves"]  # 75 %
+    points = kernel_over_tuning({"pocket": "ours"}, {"pocket": {("SST-2", 16)}})
+    assert points.loc[points["panel"] == "ours", "tuned"].mean() == pytest.approx(80.0)
 
 
 def test_of_the_paper_a_claim_has_a_point_for_all_that_it_prints(study):

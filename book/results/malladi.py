@@ -221,30 +221,10 @@ figures.data_link(judged, "malladi-claims")
 # stands beside kernels that know less, on the same splits; "solves" is the paper's rule, asked of the baseline.
 
 # %% tags=["hide-input"]
-from tangentlm.malladi.baselines import against_baselines
+from tangentlm.malladi.baselines import COLUMNS, against_baselines, in_words
 
 against = against_baselines(baselines)
-readable(
-    against.assign(
-        solves=against["solves"].map({True: "yes", False: "no"})
-        if len(against)
-        else None
-    ).round({"score": 1, "kernel": 1, "tuned": 1, "lead": 1, "low": 1, "high": 1}),
-    {
-        "title": "task",
-        "k": "k",
-        "baseline": "baseline",
-        "splits": "splits",
-        "score": "baseline (%)",
-        "kernel": "kernel (%)",
-        "tuned": "fine-tuning (%)",
-        "solves": "baseline solves",
-        "lead": "kernel's lead",
-        "low": "low",
-        "high": "high",
-        "verdict": "verdict",
-    },
-)
+readable(in_words(against), COLUMNS)
 
 # %% tags=["remove-input"]
 figures.data_link(against, "malladi-baselines")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import pandas as pd
 
@@ -20,6 +20,8 @@ KERNELS_OF = {
 }
 """The kernel that is compared: that of a method's first steps (of Adam, those of SignGD). Of LoRA
 there is the kernel of gradients alone, though Adam's first steps are signs there, too."""
+SGDS = ("sgd-unclipped", "sgd")
+"""What "SGD" is in a study, the first of these that it has: the authors' clips its gradients."""
 _USUAL = {"labels": "given", "prompt": "manual", "head": "prompt"}
 """What a run did whose table does not have the column yet."""
 _NAMES = {"test_score": "score", "zero_shot_test": "zero_shot", "test": "rows"}
@@ -50,6 +52,23 @@ def scores(study: str) -> pd.DataFrame:
     if not parts:
         return pd.DataFrame(columns=[*columns, "correct"])
     return pd.concat(parts, ignore_index=True).reindex(columns=[*columns, "correct"])
+
+
+def main_sgd(methods: Collection[str]) -> str:
+    """What "SGD" means where these methods were run.
+
+    Example:
+        >>> main_sgd({"sgd", "sgd-unclipped", "adam"})
+        'sgd-unclipped'
+
+    Args:
+        methods: Methods of fine-tuning, as runs name them.
+
+    Returns:
+        Unclipped SGD if it is among them, and the authors' SGD, whose gradients are clipped,
+        otherwise.
+    """
+    return next((method for method in SGDS if method in methods), SGDS[-1])
 
 
 def paired(study: str, kernels: Mapping[str, str] = KERNELS_OF) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from tangentlm.analysis.agreement import main_sgd
 from tangentlm.analysis.estimates import Estimate
 from tangentlm.analysis.sampling import variance_of_difference
 from tangentlm.malladi.claims import SOLVES
@@ -28,6 +29,21 @@ BASELINES = {
 SHUFFLED, PROBE = "kernel, shuffled labels", "linear probe"
 TUNED_SHUFFLED = "fine-tuning, shuffled labels"
 KERNEL = "kernel of all layers"
+COLUMNS = {
+    "title": "task",
+    "k": "k",
+    "baseline": "baseline",
+    "splits": "splits",
+    "score": "baseline (%)",
+    "kernel": "kernel (%)",
+    "tuned": "fine-tuning (%)",
+    "solves": "baseline solves",
+    "lead": "kernel's lead",
+    "low": "low",
+    "high": "high",
+    "verdict": "verdict",
+}
+"""What ``against_baselines`` finds, and its headings for people."""
 _KEYS = ["task", "k", "seed"]
 
 
@@ -75,13 +91,13 @@ def baseline_scores(study: str) -> pd.DataFrame:
 
 
 def _tuned(study: str, labels: str = "given") -> pd.DataFrame:
-    """SGD fine-tuning with the manual prompt: its score, and which rows it told rightly."""
+    """SGD (see ``main_sgd``) with the manual prompt: its score, and which rows it told rightly."""
     runs = read_collected(study, "finetune")
     if runs.empty:
         return pd.DataFrame(columns=[*_KEYS, "tuned", "rows", "correct"])
     usual = as_usual(runs, {"head": "prompt", "prompt": "manual"})
     given = usual.get("labels", pd.Series("given", usual.index)).fillna("given") == labels
-    chosen = usual[given & (usual["method"] == "sgd")]
+    chosen = usual[given & (usual["method"] == main_sgd(set(usual["method"])))]
     told = _of_accuracies(chosen, "correct")
     chosen = chosen.assign(tuned=chosen["test_score"], rows=chosen["test"], correct=told)
     return chosen[[*_KEYS, "tuned", "rows", "correct"]]
@@ -125,6 +141,13 @@ def against_baselines(scores: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def in_words(against: pd.DataFrame) -> pd.DataFrame:
+    """What ``against_baselines`` found as people read it: points with one digit, yes or no."""
+    if against.empty:
+        return against
+    return against.assign(solves=against["solves"].map({True: "yes", False: "no"})).round(1)
 
 
 def _of_accuracies(runs: pd.DataFrame, column: str) -> pd.Series | None:

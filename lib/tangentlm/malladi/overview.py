@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 import pandas as pd
 
-from tangentlm.analysis.agreement import paired
+from tangentlm.analysis.agreement import main_sgd, paired
 from tangentlm.malladi.baselines import BEFORE, HEAD, WORDS, baseline_scores
 from tangentlm.malladi.judging import Setting
 from tangentlm.malladi.ledger import PAPER_MODEL, paper_numbers
@@ -62,8 +62,7 @@ def _of_paper() -> pd.DataFrame:
 def _of_study(study: str, learned: Collection[Setting] | None) -> pd.DataFrame:
     pairs = paired(study)
     pairs = pairs[(pairs["prompt"] == "manual") & (pairs["labels"] == "given")]
-    method = "sgd" if (pairs["finetuning"] == "sgd").any() else "sgd-unclipped"
-    pairs = pairs[pairs["finetuning"] == method]
+    pairs = pairs[pairs["finetuning"] == main_sgd(set(pairs["finetuning"]))]
     titles = pairs["task"].map(lambda task: load_task(task).title)
     settings = zip(titles, pairs["k"], strict=True)
     kept = [learned is None or setting in learned for setting in settings]
