@@ -154,3 +154,23 @@ def test_a_line_for_every_task_and_one_for_their_mean(project):
     mean = right.lines[-1].get_ydata()
     expected = measures[measures["parametrization"] == "mup"].groupby("width")["chi"].mean()
     assert mean == pytest.approx(expected.to_numpy())
+
+
+def test_two_trainings_are_compared_on_what_both_have(project):
+    one = ladder.ladder_measures("nat", "lad")
+    other = one[one["task"] != "d"].assign(chi=lambda rows: rows["chi"] - 0.25)
+    found = ladder.of_two_trainings(one, other, ["chi"])
+    assert found["width"].tolist() == [*WIDTHS, *WIDTHS]
+    assert (found["tasks"] == 3).all()
+    assert found["difference"].tolist() == pytest.approx([0.25] * 6)
+    assert (found["one"] - found["other"]).tolist() == pytest.approx([0.25] * 6)
+    assert set(found["verdict"]) == {"larger"}
+    assert ladder.of_two_trainings(one, other.iloc[:0], ["chi"]).empty
+
+
+def test_prompts_are_compared_on_tasks_that_were_asked_in_every_way(project):
+    manual = ladder.ladder_measures("nat", "lad")
+    both = pd.concat([manual, manual[manual["task"] == "a"].assign(prompt="null")])
+    assert set(ladder.asked_in_every_way(both)["task"]) == {"a"}
+    assert len(ladder.asked_in_every_way(manual)) == len(manual)
+    assert ladder.asked_in_every_way(manual.iloc[:0]).empty

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from tangentlm.analysis.intervals import interval_of_mean
 from tangentlm.params import RUN_PREFIX
 from tangentlm.studies.collect import read_collected, read_collected_table
 
@@ -46,6 +47,57 @@ def ladder_measures(study: str, ladder: str, method: str = "sgd") -> pd.DataFram
     asked = runs.groupby(["task", "prompt", "seed"])["model"].transform("nunique")
     runs = runs[asked == runs["model"].nunique()]
     return runs.drop(columns="width").merge(models.drop(columns="run"), on="model")
+
+
+def asked_in_every_way(measures: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the tasks that were asked with every prompt: on these prompts are compared."""
+    if measures.empty:
+        return measures
+    prompts = measures.groupby("task")["prompt"].transform("nunique")
+    return measures[prompts == prompts.max()]
+
+
+def of_two_trainings(
+    one: pd.DataFrame, other: pd.DataFrame, columns: Sequence[str]
+) -> pd.DataFrame:
+    """The same models, tasks and prompts, fine-tuned in two ways.
+
+    Args:
+        one: From ``ladder_measures``.
+        other: The same of another method.
+        columns: The measures that are compared.
+
+    Returns:
+        For every ladder, width and measure over the tasks, with the manual prompt, that both have:
+        ``parametrization``, ``width``, ``tasks``, ``measure``, the mean of ``one`` and of the
+        ``other``, and ``difference``, ``one`` less the other, with its interval over tasks
+        (``low``, ``high``) and the side of zero that it lies on (``verdict``).
+    """
+    if one.empty or other.empty:
+        return pd.DataFrame()
+    same = ["model", "parametrization", "width", "task", "prompt", "seed"]
+    both = one.merge(other, on=same, suffixes=("_one", "_other"))
+    both = both[both["prompt"] == "manual"].sort_values(["parametrization", "width"])
+    rows = []
+    for (kind, width), group in both.groupby(["parametrization", "width"], sort=False):
+        for column in columns:
+            pair = group[["task", f"{column}_one", f"{column}_other"]].dropna()
+            by_task = pair.groupby("task").mean().set_axis(["one", "other"], axis=1)
+            found = interval_of_mean(by_task["one"] - by_task["other"])
+            rows.append(
+                {
+                    "parametrization": kind,
+                    "width": width,
+                    "tasks": len(by_task),
+                    "measure": column,
+                    **by_task.mean(),
+                    "difference": found.estimate,
+                    "low": found.low,
+                    "high": found.high,
+                    "verdict": found.direction("smaller", "larger", "tasks"),
+                }
+            )
+    return pd.DataFrame(rows)
 
 
 def examples_over_width(measures: pd.DataFrame, study: str, by: Sequence[str]) -> pd.DataFrame:
