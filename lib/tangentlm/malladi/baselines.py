@@ -10,7 +10,7 @@ from __future__ import annotations
 import pandas as pd
 
 from tangentlm.analysis.agreement import main_sgd
-from tangentlm.analysis.estimates import Estimate
+from tangentlm.analysis.estimates import MIN_COUNT, Estimate
 from tangentlm.analysis.sampling import variance_of_difference
 from tangentlm.malladi.claims import SOLVES
 from tangentlm.studies.collect import as_usual, read_collected
@@ -148,6 +148,31 @@ def in_words(against: pd.DataFrame) -> pd.DataFrame:
     if against.empty:
         return against
     return against.assign(solves=against["solves"].map({True: "yes", False: "no"})).round(1)
+
+
+def solved_by_baselines(against: pd.DataFrame) -> str:
+    """Which tasks what knows less solves already, as the paper means it, in words.
+
+    Example:
+        >>> row = {"title": "SST-2", "k": 16, "baseline": "constant kernel", "splits": 5}
+        >>> solved_by_baselines(pd.DataFrame([row | {"score": 76.2, "solves": True}]))
+        'SST-2 (k = 16): constant kernel 76.2 %'
+
+    Args:
+        against: From ``against_baselines``.
+
+    Returns:
+        Each task and k with the baselines that solve it on three splits or more, and their mean
+        scores; empty where none does.
+    """
+    if against.empty:
+        return ""
+    solving = against[(against["splits"] >= MIN_COUNT) & against["solves"].eq(True)]
+    return "; ".join(
+        f"{title} (k = {k}): "
+        + ", ".join(f"{row.baseline} {row.score:.1f} %" for row in rows.itertuples())
+        for (title, k), rows in solving.groupby(["title", "k"], sort=False)
+    )
 
 
 def _of_accuracies(runs: pd.DataFrame, column: str) -> pd.Series | None:
