@@ -20,7 +20,7 @@ from small_models import (
 )
 from tangentlm.errors import InputError
 from tangentlm.finetune.loop import snapshot
-from tangentlm.finetune.taylor import interpolate, linearized_logits
+from tangentlm.finetune.taylor import linearized_logits
 
 
 class Affine(nn.Module):
@@ -120,7 +120,7 @@ def test_error_is_of_second_order(case):
     start, end = snapshot(model), moved(model)
     errors = []
     for fraction in (1e-2, 5e-3, 2.5e-3):
-        near = interpolate(start, end, fraction)
+        near = {name: torch.lerp(value, end[name], fraction) for name, value in start.items()}
         difference = linearized_logits(model, start, near, batch) - at(model, near, batch)
         errors.append(float(difference.norm()))
     assert errors[0] > 1e-9
@@ -178,28 +178,3 @@ def test_missing_parameter_is_refused(which, name):
     del states[which][name]
     with pytest.raises(InputError, match=f"no parameter '{name}'"):
         linearized_logits(model, states["start"], states["end"], dense_batch(3))
-
-
-# --- interpolate ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("fraction", [0.0, 0.25, 1.0, 1.5])
-def test_interpolate_is_a_straight_line(fraction):
-    start, end = snapshot(Mlp(seed=0)), snapshot(Mlp(seed=1))
-    between = interpolate(start, end, fraction)
-    assert between.keys() == start.keys()
-    for name, value in between.items():
-        expected = (1 - fraction) * start[name] + fraction * end[name]
-        torch.testing.assert_close(value, expected)
-    for exact, state in {0.0: start, 1.0: end}.items():
-        if fraction == exact:
-            assert all(torch.equal(between[name], state[name]) for name in state)
-
-
-def test_interpolate_leaves_whole_numbers_alone():
-    start = {"weight": torch.zeros(2), "count": torch.tensor(3), "mask": torch.tensor([True])}
-    end = {"weight": torch.ones(2), "count": torch.tensor(8), "mask": torch.tensor([False])}
-    between = interpolate(start, end, 0.5)
-    assert between["weight"].tolist() == [0.5, 0.5]
-    assert between["count"] == 3
-    assert between["mask"].tolist() == [True]

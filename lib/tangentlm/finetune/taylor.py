@@ -79,20 +79,3 @@ def linearized_logits(
     parts = [taylor(select(batch, index)) for index in order]
     model.train(was_training)
     return torch.cat(parts)[torch.cat(order).argsort()]
-
-
-def interpolate(start: State, end: State, fraction: float) -> dict[str, Tensor]:
-    """The parameters on the straight line from ``start`` to ``end``.
-
-    Args:
-        start: A state dict.
-        end: A state dict with the same names.
-        fraction: 0 gives the start, 1 the end.
-
-    Returns:
-        start + fraction (end - start), for floating-point entries.
-    """
-    return {
-        name: torch.lerp(value, end[name], fraction) if value.is_floating_point() else value
-        for name, value in start.items()
-    }

@@ -7,6 +7,7 @@ the same on SST-2 and RTE. LP-FT at FT's own rate is the control that the paper 
 
 from __future__ import annotations
 
+import functools
 import math
 
 import pandas as pd
@@ -91,15 +92,16 @@ def runs(study: str) -> pd.DataFrame:
         dataset=known["task"].map(DATASETS),
         name=[METHODS.get(method, method) for method in known["method"]],
     )
+    paper_rate = functools.cache(rate_of)  # it reads a table, and runs are many
     facts = list(named[["task", "model", "name", "learning_rate"]].itertuples(index=False))
-    of_ft = [rate / rate_of(task, "FT", model) for task, model, _, rate in facts]
+    of_ft = [rate / paper_rate(task, "FT", model) for task, model, _, rate in facts]
     # With other batches there are other steps: at one rate that is not the same training.
     batches = named["batch_size"].where(named["name"] == "FT")
     of_ft_batch = batches.groupby([named["task"], named["model"]]).transform("first")
     alike = named["batch_size"] == of_ft_batch.fillna(named["batch_size"])
     return named.assign(
         main=[
-            name in METHODS.values() and rate == rate_of(task, name, model)
+            name in METHODS.values() and rate == paper_rate(task, name, model)
             for task, model, name, rate in facts
         ],
         at_ft_rate=[ratio == 1 and same for ratio, same in zip(of_ft, alike, strict=True)],

@@ -5,6 +5,7 @@ A ratio is taken as its logarithm, so that it can be averaged; below zero the fi
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -205,8 +206,9 @@ def norm_scaling(table: pd.DataFrame, study_runs: pd.DataFrame) -> pd.DataFrame:
     base = both["start"].str.extract(r"^(random|lp)(-(?:scaled|times|weight-scaled):.+)?$")
     lora = both["adaptation"] == "lora"
     method = np.where(lora, "LoRA", "FT")
+    paper_rate = functools.cache(rate_of)  # it reads a table, and runs are many
     own = [
-        rate_of(task, name, model)
+        paper_rate(task, name, model)
         for task, name, model in zip(both["task"], method, both["model"], strict=True)
     ]
     alone = np.where(base[1].fillna("").str.startswith("-weight"), ", weight alone", "")
