@@ -9,7 +9,7 @@ import pandas as pd
 from tangentlm.analysis.estimates import Estimate
 from tangentlm.analysis.sampling import variance_of_difference
 from tangentlm.analysis.verdicts import FAILS, HOLDS
-from tangentlm.studies.collect import read_collected
+from tangentlm.studies.collect import as_usual, read_collected
 from tangentlm.tasks import load_task
 
 KERNELS_OF = {
@@ -43,7 +43,7 @@ def scores(study: str) -> pd.DataFrame:
     """
     parts = []
     for experiment in ("finetune", "kernel"):
-        runs = read_collected(study, experiment)
+        runs = as_usual(read_collected(study, experiment), {"chi_rows": "scored"})
         if not runs.empty:
             for column, usual in _USUAL.items():
                 runs[column] = runs[column].fillna(usual) if column in runs else usual

@@ -7,12 +7,15 @@ labels.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pandas as pd
 
 from tangentlm.analysis.agreement import main_sgd
 from tangentlm.analysis.estimates import MIN_COUNT, Estimate
 from tangentlm.analysis.sampling import variance_of_difference
 from tangentlm.malladi.claims import SOLVES
+from tangentlm.malladi.judging import Setting
 from tangentlm.studies.collect import as_usual, read_collected
 from tangentlm.tasks import load_task
 
@@ -45,6 +48,7 @@ COLUMNS = {
 }
 """What ``against_baselines`` finds, and its headings for people."""
 _KEYS = ["task", "k", "seed"]
+_OF_A_RUN = ["rows", "correct", "experiment", "run"]
 
 
 def baseline_scores(study: str) -> pd.DataFrame:
@@ -56,10 +60,10 @@ def baseline_scores(study: str) -> pd.DataFrame:
     Returns:
         A row for each split and baseline, of the settings that have a baseline at all: ``task``,
         ``title``, ``k``, ``seed``, ``baseline``, ``score`` in percent, ``tuned`` (missing where
-        fine-tuning was not run), test ``rows`` and ``correct``.
+        fine-tuning was not run), test ``rows`` and ``correct``, its ``experiment`` and ``run``.
     """
-    runs = read_collected(study, "kernel")
-    facts = [*_KEYS, "score", "rows", "correct"]
+    runs = as_usual(read_collected(study, "kernel"), {"chi_rows": "scored"})
+    facts = [*_KEYS, "score", *_OF_A_RUN]
     if runs.empty:
         return pd.DataFrame(columns=["title", "baseline", "tuned", *facts])
     runs = runs.assign(
@@ -67,6 +71,7 @@ def baseline_scores(study: str) -> pd.DataFrame:
         prompt=runs["prompt"].fillna("manual"),
         score=runs["test_score"],
         rows=runs["test"],
+        experiment="kernel",
         correct=_of_accuracies(runs, "correct"),
         before=_of_accuracies(runs, "zero_shot_correct"),
     )
@@ -75,11 +80,14 @@ def baseline_scores(study: str) -> pd.DataFrame:
     parts = {
         name: runs[prompted & (runs["method"] == method)] for method, name in BASELINES.items()
     }
-    probe = runs[given & (runs["head"] == "linear") & (runs["method"] == "sgd-last-layer")]
+    # A linear head starts at the probe, whatever kernel is taken there.
+    probe = runs[given & (runs["head"] == "linear")].drop_duplicates(_KEYS)
     parts[PROBE] = probe.assign(score=probe["zero_shot_test"], correct=probe["before"])
     parts[SHUFFLED] = runs[(runs["labels"] == "shuffled") & (runs["method"] == "sgd")]
     parts[TUNED_SHUFFLED] = _tuned(study, labels="shuffled").rename(columns={"tuned": "score"})
-    settings = pd.concat(parts.values())[_KEYS].drop_duplicates()
+    controls = [part for name, part in parts.items() if name != PROBE]
+    settings = pd.concat(controls)[_KEYS].drop_duplicates()
+    parts[PROBE] = parts[PROBE].merge(settings, on=_KEYS)
     full = runs[prompted & (runs["method"] == "sgd")].merge(settings, on=_KEYS)
     before = full.assign(score=full["zero_shot_test"], correct=full["before"])
     parts = {BEFORE: before, **parts, KERNEL: full}
@@ -94,13 +102,15 @@ def _tuned(study: str, labels: str = "given") -> pd.DataFrame:
     """SGD (see ``main_sgd``) with the manual prompt: its score, and which rows it told rightly."""
     runs = read_collected(study, "finetune")
     if runs.empty:
-        return pd.DataFrame(columns=[*_KEYS, "tuned", "rows", "correct"])
+        return pd.DataFrame(columns=[*_KEYS, "tuned", *_OF_A_RUN])
     usual = as_usual(runs, {"head": "prompt", "prompt": "manual"})
     given = usual.get("labels", pd.Series("given", usual.index)).fillna("given") == labels
     chosen = usual[given & (usual["method"] == main_sgd(set(usual["method"])))]
     told = _of_accuracies(chosen, "correct")
-    chosen = chosen.assign(tuned=chosen["test_score"], rows=chosen["test"], correct=told)
-    return chosen[[*_KEYS, "tuned", "rows", "correct"]]
+    chosen = chosen.assign(
+        tuned=chosen["test_score"], rows=chosen["test"], correct=told, experiment="finetune"
+    )
+    return chosen[[*_KEYS, "tuned", *_OF_A_RUN]]
 
 
 def against_baselines(scores: pd.DataFrame) -> pd.DataFrame:
@@ -113,8 +123,8 @@ def against_baselines(scores: pd.DataFrame) -> pd.DataFrame:
         A row for each task, k and baseline: ``title``, ``k``, ``baseline``, ``splits``, its mean
         ``score``, that of the ``kernel`` and of fine-tuning (``tuned``) on the same splits, whether
         it ``solves`` the task as the paper means it (the mean reaches 90 % of fine-tuning's), the
-        ``lead`` of the kernel with its interval (``low``, ``high``), and which side of zero that
-        lies on (``verdict``).
+        ``lead`` of the kernel with its interval (``low``, ``high``), which side of zero that
+        lies on (``verdict``), and the ``experiment`` and name of the baseline's first ``run``.
     """
     full = scores[scores["baseline"] == KERNEL]
     others = scores[scores["baseline"] != KERNEL]
@@ -138,6 +148,7 @@ def against_baselines(scores: pd.DataFrame) -> pd.DataFrame:
                 "low": interval.low,
                 "high": interval.high,
                 "verdict": interval.direction("kernel is behind", "kernel is ahead"),
+                **group[["experiment", "run"]].iloc[0],
             }
         )
     return pd.DataFrame(rows)
@@ -150,28 +161,43 @@ def in_words(against: pd.DataFrame) -> pd.DataFrame:
     return against.assign(solves=against["solves"].map({True: "yes", False: "no"})).round(1)
 
 
-def solved_by_baselines(against: pd.DataFrame) -> str:
-    """Which tasks what knows less solves already, as the paper means it, in words.
+def solved_with_less(against: pd.DataFrame, learned: Collection[Setting] | None = None) -> str:
+    """Of the tasks that the kernel solves: which does something solve that knows less?
 
     Example:
-        >>> row = {"title": "SST-2", "k": 16, "baseline": "constant kernel", "splits": 5}
-        >>> solved_by_baselines(pd.DataFrame([row | {"score": 76.2, "solves": True}]))
-        'SST-2 (k = 16): constant kernel 76.2 %'
+        >>> facts = {"title": "Subj", "k": 16, "splits": 3, "kernel": 78.0, "tuned": 80.0}
+        >>> rows = [
+        ...     {"baseline": "bag of words", "score": 61.0, "solves": False},
+        ...     {"baseline": "kernel of the head alone", "score": 79.0, "solves": True},
+        ... ]
+        >>> print(solved_with_less(pd.DataFrame([facts | row for row in rows])))
+        The kernel solves 1 of 1 tasks (90 % of fine-tuning), and 1 of these a baseline solves, \
+too: Subj (k = 16) the kernel of the head alone, 79.0 %
 
     Args:
         against: From ``against_baselines``.
+        learned: The tasks and k that count; all if it is missing.
 
     Returns:
-        Each task and k with the baselines that solve it on three splits or more, and their mean
-        scores; empty where none does.
+        A sentence without its full stop, with the best baseline of each such task; empty where no
+        task has baselines on three splits.
     """
-    if against.empty:
+    settings = list(zip(against.get("title", []), against.get("k", []), strict=True))
+    counted = [learned is None or setting in learned for setting in settings]
+    rows = against[counted]
+    rows = rows[(rows["splits"] >= MIN_COUNT) & rows["tuned"].notna()] if len(rows) else rows
+    if rows.empty:
         return ""
-    solving = against[(against["splits"] >= MIN_COUNT) & against["solves"].eq(True)]
-    return "; ".join(
-        f"{title} (k = {k}): "
-        + ", ".join(f"{row.baseline} {row.score:.1f} %" for row in rows.itertuples())
-        for (title, k), rows in solving.groupby(["title", "k"], sort=False)
+    of_tasks = [group for _, group in rows.groupby(["title", "k"], sort=False)]
+    solved = [g for g in of_tasks if g["kernel"].mean() >= SOLVES * g["tuned"].mean()]
+    best = [g.loc[g["score"].idxmax()] for g in solved if g["solves"].eq(True).any()]
+    named = "; ".join(
+        f"{row['title']} (k = {row['k']}) the {row['baseline']}, {row['score']:.1f} %"
+        for row in best
+    )
+    return (
+        f"The kernel solves {len(solved)} of {len(of_tasks)} tasks ({100 * SOLVES:.0f} % of "
+        f"fine-tuning), and {len(best)} of these a baseline solves, too" + (named and f": {named}")
     )
 
 

@@ -29,9 +29,15 @@ METHOD_NAMES = {
     ("kernel", "sgd-lora-head"): "K-LoRA-SGD",
 }
 """The papers' names of our methods. The authors' code trains the head beside LoRA's matrices."""
-PROMPT_NAMES = {"manual": "manual", "null": "null", "searched-once": "search", "searched": "search"}
-"""The papers' names of our prompt formats."""
-_AS_THE_PAPER = r"-lora-head|-searched-once|-chi-all"
+PROMPT_NAMES = {
+    "manual": "manual",
+    "published": "manual",
+    "null": "null",
+    "searched-once": "search",
+    "searched": "search",
+}
+"""The papers' names of our prompt formats; ``published`` has the blank of the later version."""
+_AS_THE_PAPER = r"-lora-head|-searched-once|-published"
 """In the name of a run: where two of ours have one name in the papers, this is theirs."""
 KEYS = ["task", "title", "k", "setting", "prompt", "method", "quantity", "metric", "model"]
 """What two measurements have in common that differ in the split alone."""
@@ -120,8 +126,18 @@ def _of_experiment(study: str, experiment: str) -> list[pd.DataFrame]:
     zero_shot = prompted.assign(k=0)
     parts += _scores(zero_shot, "zero_shot", "zero-shot")
     if "chi" in runs:
-        parts.append(_rows(zero_shot, zero_shot["chi"], "zero-shot", DERIVATIVE, DERIVATIVE))
+        over = _over_most_rows(zero_shot)
+        parts.append(_rows(over, over["chi"], "zero-shot", DERIVATIVE, DERIVATIVE))
     return parts
+
+
+def _over_most_rows(zero_shot: pd.DataFrame) -> pd.DataFrame:
+    """The runs whose output derivative is over all test rows; of other tasks, over those scored."""
+    if "chi_rows" not in zero_shot:
+        return zero_shot
+    over_all = zero_shot["chi_rows"] == "all"
+    known = over_all.groupby([zero_shot["model"], zero_shot["task"]]).transform("any")
+    return zero_shot[over_all | ~known]
 
 
 def _rows(

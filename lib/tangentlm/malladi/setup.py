@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pandas as pd
 
+from tangentlm.malladi.judging import Setting
 from tangentlm.malladi.ledger import reported
-from tangentlm.malladi.measurements import METHOD_NAMES
+from tangentlm.malladi.measurements import METHOD_NAMES, fine_tunings
 from tangentlm.params import load_grid
 from tangentlm.studies.collect import as_usual, read_collected, read_collected_table
 from tangentlm.tasks import load_task
@@ -91,6 +92,38 @@ def at_the_edge(study: str) -> pd.DataFrame:
         runs=("run", "size"), largest=("largest", "sum"), smallest=("smallest", "sum")
     )
     return counts.reset_index()[columns]
+
+
+def clipped_steps(study: str, settings: Collection[Setting]) -> pd.DataFrame:
+    """How often fine-tuning shortened its gradient, as the authors' code does without saying so.
+
+    Args:
+        study: Its name.
+        settings: The tasks and k that count.
+
+    Returns:
+        A row for each of the paper's methods, with the manual prompt: ``method``, ``runs``, how
+        many of them have it in their records (``recorded``), and of these the mean share of
+        ``clipped`` steps, in percent, and the median over runs of the median gradient ``norm``
+        before clipping.
+    """
+    runs = fine_tunings(study)
+    columns = ["method", "runs", "recorded", "clipped", "norm"]
+    if runs.empty or "clipped_share" not in runs:
+        return pd.DataFrame(columns=columns)
+    titles = [load_task(task).title for task in runs["task"]]
+    counted = [setting in settings for setting in zip(titles, runs["k"], strict=True)]
+    found = (
+        runs[counted]
+        .groupby("method", sort=False)
+        .agg(
+            runs=("run", "size"),
+            recorded=("clipped_share", "count"),
+            clipped=("clipped_share", "mean"),
+            norm=("gradient_norm", "median"),
+        )
+    )
+    return found.assign(clipped=100 * found["clipped"]).reset_index()[columns]
 
 
 def _values(name: str) -> pd.Series:

@@ -9,6 +9,7 @@ from tangentlm.studies.collect import read_collected_table
 from tangentlm.tasks import load_task
 
 _COLUMNS = ["method", "title", "k", "splits", "step_change", "step_error", "feature_change"]
+_RUN = ["experiment", "run"]
 
 
 def along_the_way(study: str) -> pd.DataFrame:
@@ -22,15 +23,17 @@ def along_the_way(study: str) -> pd.DataFrame:
         ``title``, ``k``, ``splits``, and the mean over splits of what is largest along the way:
         ``step_change`` and ``step_error``, in units of the largest output derivative before
         training, and the median over parameters of ``feature_change`` (see
-        ``tangentlm.finetune.trajectory``). With kernel behaviour the last two vanish.
+        ``tangentlm.finetune.trajectory``). With kernel behaviour the last two vanish. Also the
+        ``experiment`` and the name of the first ``run``.
     """
     runs, steps = fine_tunings(study), read_collected_table(study, "finetune-trajectory")
     if runs.empty or steps.empty:
-        return pd.DataFrame(columns=_COLUMNS)
+        return pd.DataFrame(columns=[*_COLUMNS, *_RUN])
     largest = steps.groupby("run")[["step_change", "step_error", "feature_change_median"]].max()
     largest = largest.rename(columns={"feature_change_median": "feature_change"})
     both = runs[["run", "method", "task", "k"]].merge(largest.reset_index(), on="run")
     groups = both.groupby(["method", "task", "k"], sort=False)
     means = groups[["step_change", "step_error", "feature_change"]].mean()
-    found = means.assign(splits=groups.size()).reset_index()
-    return found.assign(title=[load_task(task).title for task in found["task"]])[_COLUMNS]
+    found = means.assign(splits=groups.size(), run=groups["run"].first()).reset_index()
+    titles = [load_task(task).title for task in found["task"]]
+    return found.assign(title=titles, experiment="finetune")[[*_COLUMNS, *_RUN]]

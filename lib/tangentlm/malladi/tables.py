@@ -115,6 +115,23 @@ def _our_cell(cell: pd.Series | None, runs_page: str) -> str:
     return f'<td><a href="{href}">{text}</a>{few}</td>'
 
 
+def with_first_run(rows: pd.DataFrame, study: str, runs_page: str = "../runs.html") -> pd.DataFrame:
+    """A table with the address of the first run behind each row, as ``address``.
+
+    Args:
+        rows: With the ``experiment`` and the name of that ``run``.
+        study: Whose they are.
+        runs_page: Where the table of runs is, from the page.
+
+    Returns:
+        The rows with one column more.
+    """
+    if rows.empty:
+        return rows
+    pairs = zip(rows["experiment"], rows["run"], strict=True)
+    return rows.assign(address=[link_to_run(runs_page, study, *pair) for pair in pairs])
+
+
 def with_runs(
     behavior: pd.DataFrame, table: pd.DataFrame, study: str, runs_page: str = "../runs.html"
 ) -> pd.DataFrame:

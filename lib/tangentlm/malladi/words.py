@@ -119,21 +119,28 @@ def _claim_row(row: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _behavior_row(table: pd.DataFrame, learned: Collection[Setting]) -> dict[str, Any]:
-    """How many tasks show the properties of Table 1: of the paper along Adam, of ours SGD."""
+    """How many tasks show the properties of Table 1, along Adam, by one rule on both."""
     paper = number_of_tasks(behavior_by_means(), "Adam")
-    count = number_of_tasks(behavior_by_means(on_settings(table, learned)), "SGD")
-    half = count["tasks"] * PAPER_COUNT / 14
-    verdict = HOLDS if count["low"] >= half else FAILS if count["high"] < half else UNDECIDED
+    ours = behavior_by_means(on_settings(table, learned))
+    count, along_sgd = (number_of_tasks(ours, along) for along in ("Adam", "SGD"))
     return {
         "claim": "most tasks show kernel behaviour",
         "says": f"The properties of Table 1, all that were measured, on {PAPER_COUNT} of 14 tasks.",
-        "paper": f"{_count(paper)} along Adam",
-        "ours": f"{_count(count)} along SGD" if count["tasks"] else "no task is learned",
-        "verdict": verdict if count["tasks"] else NOT_RUN,
+        "paper": f"{_count(paper)} along Adam: {_of_count(paper)}",
+        "ours": f"{_count(count)} along Adam (along SGD {_count(along_sgd)})"
+        if count["tasks"]
+        else "no task is learned",
+        "verdict": _of_count(count) if count["tasks"] else NOT_RUN,
         "how sure": "the counts that the means leave open; no test" if count["tasks"] else "",
         "sure together": False,
         "link": "#malladi-table-1",
     }
+
+
+def _of_count(found: Mapping[str, float]) -> str:
+    """Whether at least the share of tasks shows it that the paper says."""
+    least = found["tasks"] * PAPER_COUNT / 14
+    return HOLDS if found["low"] >= least else FAILS if found["high"] < least else UNDECIDED
 
 
 def _count(found: Mapping[str, float]) -> str:
