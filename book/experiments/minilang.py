@@ -43,6 +43,7 @@ k = 16  # examples a class, for train and again for dev
 test_size = 500  # test examples of each task
 grid = "quick"  # fine-tuning and kernel regression, from params/grids
 clip = (1.0,)  # the largest norm of a gradient, one or several; None: any
+trajectory_samples = 4  # test samples on which every evaluation is measured
 seed = 13  # weights, documents, masks and examples
 device = "auto"  # auto, cpu or cuda
 out = None  # where the record goes
@@ -189,7 +190,7 @@ def measured(name, pattern, largest):
             samples(task, 2, run.test_size),
             schedules,
             the_grid,
-            trajectory_samples=0,
+            trajectory_samples=run.trajectory_samples,
         )
     finally:
         masked_lm.set_output_embeddings(decoder)

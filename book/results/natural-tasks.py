@@ -357,7 +357,7 @@ beside.astype(float).style.format(precision=2, na_rep="")
 # Taylor model at the fine-tuned parameters from the fine-tuned model, relative to how far the logits
 # moved? *Fixed features*: how far has the training kernel moved, entry by entry, relative to what it
 # was? The theory says that both go to zero for natural tasks. It speaks of SGD whose steps shrink with $\chi$, so
-# here no gradient is clipped; the authors' SGD, which clips, comes after.
+# SGD that clips no gradient comes first; the authors' SGD, which clips, comes after.
 
 # %% tags=["hide-input"]
 if not after.empty:
@@ -408,6 +408,8 @@ if not after.empty:
 AFTER = {
     "linearization_error": "linearization error",
     "kernel_distance": "kernel distance",
+    "kernel_scaled_error": "after the best scale",
+    "kernel_cka": "alignment (CKA)",
     "step_error": "error of a step",
     "feature_change": "change of the gradients",
     "finetuned": "fine-tuned (%)",

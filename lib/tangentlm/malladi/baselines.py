@@ -171,8 +171,8 @@ def solved_with_less(against: pd.DataFrame, learned: Collection[Setting] | None 
         ...     {"baseline": "kernel of the head alone", "score": 79.0, "solves": True},
         ... ]
         >>> print(solved_with_less(pd.DataFrame([facts | row for row in rows])))
-        The kernel solves 1 of 1 tasks (90 % of fine-tuning), and 1 of these a baseline solves, \
-too: Subj (k = 16) the kernel of the head alone, 79.0 %
+        The kernel solves 1 of 1 tasks that have baselines (90 % of fine-tuning), and 1 of these a \
+baseline solves, too: Subj (k = 16) the kernel of the head alone, 79.0 %
 
     Args:
         against: From ``against_baselines``.
@@ -196,8 +196,9 @@ too: Subj (k = 16) the kernel of the head alone, 79.0 %
         for row in best
     )
     return (
-        f"The kernel solves {len(solved)} of {len(of_tasks)} tasks ({100 * SOLVES:.0f} % of "
-        f"fine-tuning), and {len(best)} of these a baseline solves, too" + (named and f": {named}")
+        f"The kernel solves {len(solved)} of {len(of_tasks)} tasks that have baselines "
+        f"({100 * SOLVES:.0f} % of fine-tuning), and {len(best)} of these a baseline solves, too"
+        + (named and f": {named}")
     )
 
 

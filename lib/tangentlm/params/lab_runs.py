@@ -112,15 +112,17 @@ class MinilangRun(RecipeRun):
     ``natural`` says which of the two prompts of every task pre-training contains, ``cue_strength``
     how clearly words show what a text is about. With a ``model``, nothing is trained: it must be
     one of just this language. Every task is fine-tuned once for each ``clip``, the largest norm of
-    a gradient; ``None`` leaves gradients alone.
+    a gradient; ``None`` leaves gradients alone. ``trajectory_samples`` is as for ``FineTuneRun``.
     """
 
     experiment: ClassVar[str] = "minilang"
     version: ClassVar[int] = 1
     headline: ClassVar[str] = "held-out loss {held_out_loss:.3f} after {documents:,.0f} documents"
     method_parameter: ClassVar[str] = "natural"
-    after_training: ClassVar[frozenset[str]] = frozenset({"k", "test_size", "grid", "clip"})
-    later: ClassVar[Mapping[str, object]] = {"clip": [1.0]}
+    after_training: ClassVar[frozenset[str]] = frozenset(
+        {"k", "test_size", "grid", "clip", "trajectory_samples"}
+    )
+    later: ClassVar[Mapping[str, object]] = {"clip": [1.0], "trajectory_samples": 0}
 
     recipe: str = "minilang"
     model: str | None = "minilang"
@@ -130,6 +132,7 @@ class MinilangRun(RecipeRun):
     test_size: int = Field(default=500, ge=1)
     grid: str = "quick"
     clip: tuple[PositiveRate | None, ...] = Field(default=(1.0,), min_length=1)
+    trajectory_samples: int = Field(default=4, ge=0)
 
     @property
     def name(self) -> str:
