@@ -26,6 +26,11 @@ from IPython.display import Markdown
 
 from tangentlm import figures
 from tangentlm.analysis.agreement import gaps, gaps_in_words, paired
+from tangentlm.malladi.baselines import (
+    against_baselines,
+    baseline_scores,
+    solved_with_less,
+)
 from tangentlm.malladi.learned import learned_settings
 from tangentlm.malladi.measurements import measurements
 from tangentlm.malladi.overview import OURS, kernel_over_tuning
@@ -34,6 +39,9 @@ from tangentlm.malladi.words import gap_in_words
 figures.use_style()
 learned = learned_settings("pocket")
 found = f"{gap_in_words(measurements('pocket'), learned)}."
+against = against_baselines(baseline_scores("pocket"))
+if solved := solved_with_less(against, learned):
+    found += f" {solved.partition(':')[0]}."  # which ones is said on its page
 larger = paired("real").query(
     "finetuning == 'sgd-unclipped' and prompt == 'manual' and labels == 'given'"
 )
