@@ -502,6 +502,15 @@ def test_table_1_as_the_paper_prints_it(study):
     assert wide.loc["SST-2", "fixed, k = 64"] == "(5)"
 
 
+def test_splits_that_gained_nothing_are_counted_beside(study):
+    study.add("kernel", "sgd", [50.0] * 5)
+    study.add("finetune", "sgd", [85.0, 85.0, 50.0, 45.0, 85.0], linearized_test=75.0,
+              zero_shot=50.0)  # fmt: skip
+    wide = by_task(table_1(properties(measurements("pocket"))), "SGD").set_index("task")
+    assert wide.loc["SST-2", "linear, k = 16"] == "3 of 3 (5) + 2 gained nothing"
+    assert "gained" not in wide.loc["SST-2", "solves, k = 16"]
+
+
 def test_table_1_without_runs_is_the_paper_s(study):
     table = table_1(properties(measurements("pocket")))
     assert len(table) == 224

@@ -143,8 +143,9 @@ def table_1(found: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         ``optimizer``, ``k``, ``task`` (its title), ``property`` (the paper's name), ``paper`` (of
-        5), ``ours``, ``splits`` (on which it could be decided); missing where nothing was run. Last
-        come rows of ``DERIVED_SOLVES``, where that was run; the paper has no such count.
+        5), ``ours``, ``splits`` (on which it could be decided); missing where nothing was run; and
+        of linearization on how many more fine-tuning gained nothing (``gained_nothing``). Last come
+        rows of ``DERIVED_SOLVES``, where that was run; the paper has no such count.
     """
     paper = reported("malladi_table1")[["optimizer", "k", "task", "property", "seeds_holding"]]
     paper = paper.rename(columns={"seeds_holding": "paper"}).astype({"k": int, "paper": int})
@@ -152,12 +153,14 @@ def table_1(found: pd.DataFrame) -> pd.DataFrame:
         id_vars=["optimizer", "k", "title"],
         value_vars=[*PROPERTIES, "derived_solves"],
         var_name="property",
-    ).dropna(subset="value")
+    )
+    gainless = long["value"].isna() & (long["property"] == "linearization")
+    long = long.assign(gainless=gainless)[long["value"].notna() | gainless]
     names = PROPERTIES | {"derived_solves": DERIVED_SOLVES}
     ours = (
         long.assign(property=long["property"].map(names))
-        .groupby(["optimizer", "k", "title", "property"])["value"]
-        .agg(ours="sum", splits="size")
+        .groupby(["optimizer", "k", "title", "property"])
+        .agg(ours=("value", "sum"), splits=("value", "count"), gained_nothing=("gainless", "sum"))
         .reset_index()
         .rename(columns={"title": "task"})
     )
@@ -175,18 +178,23 @@ def by_task(counts: pd.DataFrame, optimizer: str) -> pd.DataFrame:
 
     Returns:
         ``task`` and a column for each property and k, in words: "2 of 3 (5)" where a property holds
-        on two of our three splits and on five of the paper's five; "(5)" where nothing was run.
+        on two of our three splits and on five of the paper's five; "(5)" where nothing was run;
+        splits on which fine-tuning gained nothing are counted beside.
     """
     chosen = counts[counts["optimizer"] == optimizer]
-    cells = [_cell(row.ours, row.splits, row.paper) for row in chosen.itertuples()]
+    cells = [
+        _cell(row.ours, row.splits, row.gained_nothing, row.paper) for row in chosen.itertuples()
+    ]
     columns = [f"{IN_SHORT[row.property]}, k = {row.k}" for row in chosen.itertuples()]
     marked = chosen.assign(cell=cells, column=columns).set_index(["task", "column"])
     return marked["cell"].unstack(sort=False).reset_index()
 
 
-def _cell(ours: float, splits: float, paper: float) -> str:
+def _cell(ours: float, splits: float, gainless: float, paper: float) -> str:
     parts = [] if pd.isna(ours) else [f"{ours:.0f} of {splits:.0f}"]
-    return " ".join([*parts, *([] if pd.isna(paper) else [f"({paper:.0f})"])])
+    parts += [] if pd.isna(paper) else [f"({paper:.0f})"]
+    parts += [f"+ {gainless:.0f} gained nothing"] if gainless > 0 else []
+    return " ".join(parts)
 
 
 SHOW_KERNEL_BEHAVIOR = ("SST-2", "SST-5", "MR", "CR", "Subj", "RTE", "MRPC", "QQP")
