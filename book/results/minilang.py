@@ -380,7 +380,8 @@ figures.data_link(ladder, "minilang-width-results")
 # %% [markdown]
 # Read the tables before you read the theory into them. Definition 3.6 asks for a small output derivative on every
 # example, so look at the worst example and not at the mean alone. Whether linearization and fixed features follow is
-# the question; where the verdict says "not told apart" or the sign is the other way, that is the finding.
+# the question; where there is no arrow, or it points the other way, that is the finding. The means take in models that
+# stayed on the plateau of a task (a large spread of the zero-shot accuracy shows them).
 #
 # ## Limits
 #
@@ -389,15 +390,94 @@ figures.data_link(ladder, "minilang-width-results")
 #   own. Where the natural prompt is solved before fine-tuning there is little to move, so relative
 #   measures (linearization error) divide by a small number.
 # - The natural prompt's words are also more frequent in pre-training than the other's.
-# - Both grids are short, and without a natural prompt the largest rate was often best.
+# - Both grids are short, and the largest rate was often best, with clipped SGD nearly always where the prompt was not
+#   natural.
 # - What a prompt that pre-training did not contain gives zero-shot is arbitrary, not always chance.
 #
 # ## Exercises
 #
-# 1. Train a model with `natural = "both"`. What do you expect of the differences?
-# 2. The words of the other prompt are known from idle clauses. Design a prompt whose words pre-training
-#    never saw. Is its kernel worse still?
-# 3. Which of the three tasks is hardest, and is it the one with the largest effect?
+# ```{exercise}
+# :label: ex-minilang-both
+#
+# Train a model with `natural = "both"`. What do you expect of the differences, and how large may they be by chance?
+# ```
+#
+# ````{solution} ex-minilang-both
+# :class: dropdown
+#
+# Type `tangentlm run minilang model=null natural=both clip="[null, 1.0]"`, with several seeds. No prompt is "the other"
+# now, so take A less B. A and B differ in their words alone, so the mean over seeds should be zero for every measure;
+# the level should be that of natural prompts, or a little worse, since each is in half as many documents. In a single
+# model it is not zero, for the words start from other random numbers. The records say how far: the natural prompts of
+# the two models of a seed differ in their words alone, too.
+#
+# ```python
+# known = results[results["natural"] & (results["fine_tuning"] == PLAIN)]
+# chi = known.pivot(index=["seed", "task"], columns="prompt", values="chi")
+# (chi["A"] - chi["B"]).groupby("task").agg(["mean", "std"])
+# ```
+#
+# Most of that spread is models that stayed on a plateau. A mean that is told apart from zero would say that A's words
+# are special; against that the design of this page swaps A and B.
+# ````
+#
+# ```{exercise}
+# :label: ex-minilang-unseen
+#
+# The words of the other prompt are known from idle clauses. Design a prompt whose words pre-training
+# never saw. Is its kernel worse still?
+# ```
+#
+# ````{solution} ex-minilang-unseen
+# :class: dropdown
+#
+# The output derivative can hardly be worse: the tables show that without a natural prompt it is that of guessing,
+# $1 - 1/C$. For the kernel it counts what the hidden state at the mask knows of the text, since the head's part of the
+# kernel reads no label word. The markers can spoil that: words that no text has all get the same push from the
+# softmax, so they look alike, and the model cannot tell what is asked. Expect little harm where single words tell the
+# answer, as for sentiment, and most for entailment, where two texts have to be compared. A test without training gives
+# B's words the row of a token that no text has, plus noise. Put it before `pretrained = snapshot(masked_lm)` in
+# {doc}`/book/experiments/minilang`:
+#
+# ```python
+# import torch
+#
+# from tangentlm.minilang import LEXICON
+#
+# prompts = [LEXICON.prompts[task, "B"] for task in TASKS]
+# words = [word for one in prompts for word in (*one.markers, *one.verdicts)]
+# rows = masked_lm.get_input_embeddings().weight.data  # the decoder's, too
+# unseen = rows[tokenizer.unk_token_id].clone()
+# for number in tokenizer.convert_tokens_to_ids(words):
+#     rows[number] = unseen + 0.1 * torch.randn_like(unseen)
+# ```
+#
+# The real test keeps B's words out of the idle clauses, in `Language._text`, and trains anew.
+# ````
+#
+# ```{exercise}
+# :label: ex-minilang-hardest
+#
+# Which of the three tasks is hardest, and is it the one with the largest effect?
+# ```
+#
+# ````{solution} ex-minilang-hardest
+# :class: dropdown
+#
+# Hardest is the task whose natural prompt stays furthest below the best possible accuracy; the median does not heed the
+# models that stayed on a plateau:
+#
+# ```python
+# known = results[results["natural"]].drop_duplicates(["run", "task"])
+# (known["bayes"] - known["zero_shot"]).groupby(known["task"]).median()
+# ```
+#
+# That is entailment, which asks about two texts. By the output derivative its effect is the smallest of the three, and
+# that of topic, the easiest, the largest, even after dividing by what guessing has, $1 - 1/C$: the effect is what
+# pre-training has solved in advance, and of a hard task that is less. By the score of kernel regression it is the other
+# way round, for on an easy task the few examples are enough with the other prompt, too. The linearization error has a
+# third order. So say which measure you mean, and look at the intervals: many of them overlap.
+# ````
 
 # %% tags=["remove-input"]
 from tangentlm.report.notes import page_cost_note

@@ -165,14 +165,16 @@ def solved_with_less(against: pd.DataFrame, learned: Collection[Setting] | None 
     """Of the tasks that the kernel solves: which does something solve that knows less?
 
     Example:
-        >>> facts = {"title": "Subj", "k": 16, "splits": 3, "kernel": 78.0, "tuned": 80.0}
+        >>> facts = {"title": "Subj", "k": 16, "splits": 3, "kernel": 78.0, "tuned": 80.0,
+        ...          "lead": -1.0, "low": -4.0, "high": 2.0}
         >>> rows = [
         ...     {"baseline": "bag of words", "score": 61.0, "solves": False},
         ...     {"baseline": "kernel of the head alone", "score": 79.0, "solves": True},
         ... ]
         >>> print(solved_with_less(pd.DataFrame([facts | row for row in rows])))
         The kernel solves 1 of 1 tasks that have baselines (90 % of fine-tuning), and 1 of these a \
-baseline solves, too: Subj (k = 16) the kernel of the head alone, 79.0 %
+baseline solves, too: Subj (k = 16) the kernel of the head alone, 79.0 % \
+(the kernel less that: -1.0 points, -4.0 to +2.0)
 
     Args:
         against: From ``against_baselines``.
@@ -192,7 +194,8 @@ baseline solves, too: Subj (k = 16) the kernel of the head alone, 79.0 %
     solved = [g for g in of_tasks if g["kernel"].mean() >= SOLVES * g["tuned"].mean()]
     best = [g.loc[g["score"].idxmax()] for g in solved if g["solves"].eq(True).any()]
     named = "; ".join(
-        f"{row['title']} (k = {row['k']}) the {row['baseline']}, {row['score']:.1f} %"
+        f"{row['title']} (k = {row['k']}) the {row['baseline']}, {row['score']:.1f} % (the "
+        f"kernel less that: {row['lead']:+.1f} points, {row['low']:+.1f} to {row['high']:+.1f})"
         for row in best
     )
     return (

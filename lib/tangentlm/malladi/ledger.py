@@ -125,11 +125,13 @@ def tolerance(
 
 
 def _variance_of_rows(row: dict[Hashable, Any]) -> float:
-    """What the test rows of either side do to a difference of performances."""
-    if row["quantity"] != PERFORMANCE or pd.isna(row["rows"]) or pd.isna(row["paper_rows"]):
+    """What the test rows of either side do to a difference of performances or of derivatives."""
+    # A mean of numbers between 0 and 1 varies at most as a share of the same size does.
+    unit = {PERFORMANCE: 1.0, DERIVATIVE: 100.0}.get(row["quantity"])  # in percent
+    if unit is None or pd.isna(row["rows"]) or pd.isna(row["paper_rows"]):
         return 0.0
-    ours = variance_of_share(row["ours"], int(row["rows"]))
-    return ours + variance_of_share(row["paper_mean"], int(row["paper_rows"]))
+    sides = ((row["ours"], row["rows"]), (row["paper_mean"], row["paper_rows"]))
+    return sum(variance_of_share(unit * mean, int(rows)) for mean, rows in sides) / unit**2
 
 
 def _verdict(row: dict[Hashable, Any]) -> dict[str, object]:

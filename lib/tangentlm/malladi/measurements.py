@@ -137,7 +137,10 @@ def _over_most_rows(zero_shot: pd.DataFrame) -> pd.DataFrame:
         return zero_shot
     over_all = zero_shot["chi_rows"] == "all"
     known = over_all.groupby([zero_shot["model"], zero_shot["task"]]).transform("any")
-    return zero_shot[over_all | ~known]
+    chosen = zero_shot[over_all | ~known]
+    if "chi_count" not in chosen:
+        return chosen
+    return chosen.assign(rows=chosen["chi_count"].fillna(chosen["rows"]))
 
 
 def _rows(
