@@ -18,8 +18,9 @@ def solver_points(study: str) -> pd.DataFrame:
 
     Returns:
         A row a choice: ``choice``, ``splits`` (of all tasks), ``tasks``, the mean difference in
-        ``points`` with its interval over tasks (``low``, ``high``), and the ``largest`` difference
-        of a task, either way. Empty where nothing was run.
+        ``points`` with its interval over tasks (``low``, ``high``), the ``largest`` difference of a
+        task, either way, and the ``experiment`` and name of its first ``run``. Empty where nothing
+        was run.
     """
     runs, table = read_collected(study, "kernel"), read_collected_table(study, "kernel-solvers")
     if runs.empty or table.empty:
@@ -46,6 +47,8 @@ def solver_points(study: str) -> pd.DataFrame:
                 "low": mean.low,
                 "high": mean.high,
                 "largest": of_tasks[of_tasks.abs().idxmax()],
+                "experiment": "kernel",
+                "run": group["run"].iloc[0],
             }
         )
     return pd.DataFrame(rows)

@@ -20,7 +20,7 @@ from tangentlm.tasks import load_task
 GAINS = ("recovered", "lost", "gained nothing")
 """The categories of ``gain_of_taylor_model``."""
 EVERY = "every task and k"
-_COLUMNS = ["method", "title", "k", "runs", *GAINS, "of_logits", "explained"]
+_COLUMNS = ["method", "title", "k", "runs", *GAINS, "of_logits", "explained", "experiment", "run"]
 
 
 def taylor_gains(study: str) -> pd.DataFrame:
@@ -32,8 +32,9 @@ def taylor_gains(study: str) -> pd.DataFrame:
     Returns:
         A row for each method, task and k: the paper's name of the ``method``, ``title``, ``k``, how
         many ``runs``, how many of these in each of ``GAINS`` (by the task's own metric), of how
-        many the logits were compared (``of_logits``), and the mean share of the logits' change that
-        the Taylor model ``explained`` on these.
+        many the logits were compared (``of_logits``), the mean share of the logits' change that
+        the Taylor model ``explained`` on these, and the ``experiment`` and name of the first
+        ``run``.
     """
     runs = fine_tunings(study)
     if runs.empty:
@@ -54,6 +55,8 @@ def taylor_gains(study: str) -> pd.DataFrame:
                 **{gain: int(counts.get(gain, 0)) for gain in GAINS},
                 "of_logits": int(group["explained"].notna().sum()),
                 "explained": group["explained"].astype(float).mean(),
+                "experiment": "finetune",
+                "run": group["run"].iloc[0],
             }
         )
     return pd.DataFrame(rows, columns=_COLUMNS)
