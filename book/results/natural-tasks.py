@@ -449,6 +449,21 @@ NAMED = {
     "kernel_distance": "kernel distance",
 }
 beside = of_two_trainings(plain, clipped, list(NAMED))
+if len(beside):
+    larger = {
+        measure: f"{(rows['verdict'] == 'larger').sum()} of {len(rows)}"
+        for measure, rows in beside.groupby("measure")
+    }
+    display(
+        Markdown(
+            f"Without clipping the linearization error is larger in {larger['linearization_error']} models, the kernel "
+            f"distance in {larger['kernel_distance']}, the score in {larger['finetuned']}. A clipped step is as long as "
+            f"the rate. The gradients here are longer than 1 (median norm {plain['gradient_norm'].median():.1f}), so "
+            f"with the rates that dev chose (median {plain['best_learning_rate'].median():g}, the authors' SGD "
+            f"{clipped['best_learning_rate'].median():g}) SGD that clips nothing goes further, and further from its "
+            "Taylor model. Fewer clipped steps are not more kernel behaviour; shorter ones are."
+        )
+    )
 readable(
     beside.assign(measure=beside["measure"].map(NAMED)) if len(beside) else beside,
     {
