@@ -128,7 +128,7 @@ for name, beside in kernels_of.items():
 predictors = pd.DataFrame(rows)
 predictors.set_index(["kernel", "subset"]).T
 
-# %% mystnb={"figure": {"caption": "The leave-one-out error of kernel regression of every choice, over the number of layers."}, "image": {"alt": "Points over the number of layers, a series for each kernel; the error falls with more layers."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The leave-one-out error of kernel regression of every choice, over the number of layers."}, "image": {"alt": "Points over the number of layers, a series for each kernel."}} tags=["hide-input"]
 from tangentlm import figures
 
 figures.use_style()
@@ -195,3 +195,23 @@ cost_note(path)
 # 1. Order the choices by leave-one-out error, and by number of layers. Where do the two orders differ?
 # 2. Multiply `alpha` by 10. Which predictors change, and which cannot?
 # 3. Shuffle the labels. Which predictors notice?
+#
+# ```{admonition} Solutions
+# :class: dropdown
+#
+# 1. `predictors.assign(loo=predictors["loo_error"].rank(), size=predictors["layers"].rank(ascending=False))`, sorted by
+#    `loo`. Kernels of layers are added up, so a layer with a large kernel decides every sum that it is in: choices with
+#    that layer stand together, whatever their number. In the book's runs with `pocket` the order by error has little to
+#    do with the number of layers on most tasks, and all layers together are seldom best. If the two orders were the
+#    same, the error would be the number of layers in disguise.
+# 2. At $B = 0$ the kernel of the adapters has the factor $(\alpha / r)^2$, so it is multiplied by 100. What has the
+#    kernel's units follows: `lambda_max`, `trace` and `gradient_norm` by 100, and `kappa` by less, because its $\sigma$
+#    is a fixed number. All else about the adapters' kernel counts in shares of its own size and cannot change, nor can
+#    the number of parameters and the features, since the model itself is the same. With a head that is trained beside
+#    the adapters the two parts get other weights, and then the numbers of their sum change, too.
+# 3. Import numpy and put `labels = np.random.default_rng(0).permutation(labels)` after the cell that reads them. All
+#    that reads $T$ or the labels changes: `gradient_norm`, `linearised_loss`, `alignment`, `loo_error`, `loo_accuracy`,
+#    `gcv`, `evidence` and all of the second table. What knows the eigenvalues or the parameters alone cannot notice:
+#    `kappa` in both forms, `lambda_max`, `trace`, `entropy_rank`, `effective_dimension`. So these can at most say how
+#    fast a choice learns, not whether there is anything to learn; `loo_accuracy` should fall to guessing.
+# ```

@@ -329,4 +329,24 @@ cost_note(path)
 # 2. Give `learning_rate = 1.0` with SGD. What does the table of grid points say?
 # 3. Plot the fine-tuned logits against the Taylor model's. Where do they part?
 #
+# ```{admonition} Solutions
+# :class: dropdown
+#
+# 1. The two optimizers move the parameters in other directions and by other lengths, each at a rate that dev chose for
+#    it, so theory does not say which one stays closer to its tangent. The table of test scores gives the share of the
+#    gain: (Taylor model − zero-shot) / (fine-tuned − zero-shot). The table of logits gives `explained`. In the book's
+#    runs with `pocket` neither optimizer is ahead on all tasks and splits, so one run decides nothing:
+#    {doc}`/book/results/malladi` has all of them.
+# 2. The gradient is clipped at norm 1, so no step is longer than the rate. That keeps the loss finite, but such steps
+#    leave the region where the gradient says anything. Expect a single row with a dev score near guessing and a dev
+#    loss at or above the $\ln C$ of a guess. Where a loss overflows, the point has no score and `note` says why; if
+#    that happens to every point, the cell stops with "every point of the grid diverged". With `clip = None` this is
+#    likely.
+# 3. Import `matplotlib.pyplot` as `plt`; `plt.scatter(linearized, finetuned)` in a new cell, with the diagonal. What
+#    the expansion leaves out begins with the second order, so the points should lie on the diagonal where
+#    `finetuned - f0` is near zero and leave it where that is large: colour them by it. The `error` in the table of
+#    logits is the distance from the diagonal in units of the change. A cloud that is equally wide everywhere would
+#    contradict this.
+# ```
+#
 # The recipe is that of {cite:t}`malladi2023kernel`, after {cite:t}`gao2021making`.

@@ -212,3 +212,23 @@ cost_note(path)
 # 1. Give `label_words = ["world", "sports", "business", "tech"]`. Which way is new, and what changes in the kernel?
 # 2. Set `most_rows = 64`. Does the interval of the larger file hold what the smaller one forecasts?
 # 3. Take a file of your own, and flip ten labels first. Are they among the suspects?
+#
+# ```{admonition} Solutions
+# :class: dropdown
+#
+# 1. The classes of this file are numbers, so by default the model is not asked anything, and the kernel is that of the
+#    one contrast of two plain words. With label words there is a zero-shot way, and the kernel is the sum over the
+#    three contrasts of four words, so it costs more. Zero-shot learns nothing from the file: it is above the majority
+#    only if the model knows these words for the topics. Whether kernel regression gains is for the figure to say; if it
+#    does, look at the overlap of the intervals first.
+# 2. The smaller sample is a part of the larger one, so the two are close from the start. An interval is wider by about
+#    $\sqrt{100 / 64} = 1.25$ with 64 rows, and accuracy rises a little with rows, so expect the estimate of the smaller
+#    file inside the larger one's interval, rather below its middle. It may lie outside where the learning curve is
+#    still steep. Read both from the table below the figure.
+# 3. Flip them in a copy of the file, write down their rows, and compare with
+#    `[row.row for row in found.suspects.rows]`. A flipped label is found if its neighbours by the kernel have the right
+#    one; where the regression is right on most left-out rows, expect most of the ten among the first, mixed with rows
+#    that are hard for it. Where it is hardly better than the majority, the list is empty and `found.suspects.reason`
+#    says so. Of a file with more than `most_rows` rows a sample is used, so some flipped rows may not have been looked
+#    at.
+# ```

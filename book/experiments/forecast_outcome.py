@@ -151,3 +151,21 @@ cost_note(path)
 # 1. Is the score of each way inside its interval? Run again with other seeds: how often?
 # 2. Halve `train_size`. Which way loses most?
 # 3. Give `full_rates` one rate more, ten times as large. Does dev choose it, and is dev right?
+#
+# ```{admonition} Solutions
+# :class: dropdown
+#
+# 1. Compare the columns `accuracy`, `low forecast` and `high forecast` of the last table; LoRA and full fine-tuning
+#    have no forecast. An interval of 95 % should miss one score in twenty, but a forecast learns from four fifths of
+#    the rows, and the ways of one run share them, so they miss together. In the book's runs most scores are inside; of
+#    those outside, the probe comes out above its interval and kernel regression below. Count over seeds, not over ways
+#    of one seed.
+# 2. Every way that learns gets less, and fine-tuning gets less twice: a fifth of the rows goes to dev, and with four
+#    epochs there are fewer steps, too. So expect LoRA or full fine-tuning to lose most, while the majority and
+#    zero-shot learn nothing and lose nothing beyond the chance of other rows. A bag of words may lose as much, since it
+#    knows only words that it has read. The intervals of 200 test rows are wide, so take the mean over several seeds.
+# 3. `full_rates = (1e-4, 4e-4, 4e-3)`. Dev has 12 rows, so a row is worth more than eight points and several rates may
+#    tie; then the dev loss decides. The new rate is as large as LoRA's on far more parameters, so expect a training
+#    that is thrown off its course, and that dev rejects it. The page tests the chosen rate alone: to see whether dev
+#    was right, run once for each rate, with `full_rates = (4e-3,)` and so on, and compare the test scores.
+# ```

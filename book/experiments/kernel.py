@@ -367,8 +367,26 @@ cost_note(path)
 #
 # 1. Set `task = "topics"`. Which classes does the kernel confuse, and can you see it in the heat map?
 # 2. Set `k = 4`. How do the rank and the condition number of the kernel change?
-# 3. Restrict the kernel to the attention weights (`parameters=lambda name: "attn" in name`). How
-#    much accuracy is left?
+# 3. Restrict the kernel to the attention weights: in the cell that computes it, give `adapted_kernel`
+#    `parameters=lambda name: ".attn." in name`. How much accuracy is left?
+#
+# ```{admonition} Solutions
+# :class: dropdown
+#
+# 1. `pd.crosstab(labels["test"], predicted)` below the test scores counts which class is taken for which. The
+#    regression confuses two classes if training samples of one move the logits of the other as they move their own. In
+#    the heat map the block between such classes is as bright as their own blocks. The picture shows the sum over
+#    outputs alone, so a confusion without a bright block means: look at `K["train"]` output by output.
+# 2. Two classes have one output, so the kernel of training samples has $2k$ rows, 8 instead of 32. The model has
+#    millions of parameters, so the rank is the number of rows unless two texts are the same. The largest eigenvalue
+#    belongs to what all gradients have in common and grows with the number of rows, and a row that is added to given
+#    ones can only lower the smallest. So expect a smaller condition number with `k = 4`: divide the first point of the
+#    spectrum by the last.
+# 3. A gradient is a row of entries, so the kernel is the sum of the kernels of its parts, and this one is a summand.
+#    Its size does not matter: $\lambda$ counts in units of the kernel's norm. What counts is whether it still has the
+#    blocks of the heat map. Compare the test scores of both kernels over several seeds;
+#    {doc}`/book/theory/where-kernel-lives` takes a kernel apart in this way.
+# ```
 #
 # The method is that of {cite:t}`malladi2023kernel`; kernel regression as a stand-in for training
 # goes back to {cite:t}`jacot2018neural`.

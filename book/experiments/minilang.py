@@ -256,7 +256,28 @@ cost_note(path)
 #
 # ## Exercises
 #
-# 1. Set `natural = "B"`. Does everything that you saw of A and B change places?
-# 2. Set `natural = "none"`. Neither prompt was in pre-training. What can the kernel still do?
-# 3. Lower `cue_strength` to 0.7. The best possible accuracy falls; does the output derivative tell
-#    you whether the model or the language is to blame?
+# 1. Set `natural = "B"`, and `model = None`, since the model that is given knows A alone; pre-training
+#    takes some minutes. Does everything that you saw of A and B change places?
+# 2. Set `natural = "none"` and `model = None`. Neither prompt was in pre-training. What can the kernel
+#    still do?
+# 3. Lower `cue_strength` to 0.7, with `model = None`. The best possible accuracy falls; does the output
+#    derivative tell you whether the model or the language is to blame?
+#
+# ```{admonition} Solutions
+# :class: dropdown
+#
+# 1. The documents of the two languages differ in the words of their prompts alone, so the roles should change places:
+#    with B the zero-shot accuracy is near Bayes, $\chi$ is small and the Taylor model recovers the fine-tuned accuracy,
+#    and with A none of this holds. In the book's runs the roles do change places, but not to the decimal, since
+#    other words make another model: with some seeds it learns one of the tasks less well with B than with A.
+#    {doc}`/book/results/minilang` shows all seeds.
+# 2. The model knows the words of all prompts, from idle clauses that depend on nothing, so zero-shot it can only guess:
+#    expect $\chi$ near $1 - 1/C$ for A and B alike. Pre-training still taught it topic and sentiment, since nouns
+#    predict nouns and cues predict cues. The gradients at the mask may read these, so `kernel` should be above
+#    guessing for these two tasks, as it is for the other prompt where one is natural. A kernel at the level of guessing
+#    for sentiment would contradict this.
+# 3. Not by itself. Even the exact posterior leaves $1 - p_y$ above zero, and with weaker cues it leaves more. But here
+#    the posterior is known: average `1 - language.posterior(name, example)[example.label]` over
+#    `language.examples(name, run.test_size, 3 * run.seed + 2)`, which are the test examples. So much of `chi` is the
+#    language's; what is above it is the model's. Of a public model you have only the sum.
+# ```

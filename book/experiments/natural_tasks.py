@@ -153,5 +153,24 @@ cost_note(path)
 # ## Exercises
 #
 # 1. Set `prompt = "null"`. Does the output derivative grow, and does the Taylor model recover less?
-# 2. Set `prompt = "unrelated"`. Fine-tuning still works. Is it still like the kernel?
+# 2. Set `prompt = "unrelated"`. Does fine-tuning still work, and is it still like the kernel?
 # 3. Which examples are in the worst tenth? Print them. Is the model wrong, or the label?
+#
+# ```{admonition} Solutions
+# :class: dropdown
+#
+# 1. Where an answer knows nothing of the label, the mean of $1 - p_y$ over balanced classes is $1 - 1/C$, however sure
+#    the model is. So the mean grows only if the manual prompt is well below that. In the book's runs with small models,
+#    which are close to guessing, it grows about as often as it falls; whether a model is surely wrong shows in
+#    `chi_worst` and in the histogram. To judge the Taylor model, compare `explained_change`: where fine-tuning gains
+#    nothing, `linearization_share` is empty.
+# 2. Training can attach any two words to the classes, since their logits depend on the text, too. But these logits do
+#    not begin near the right answer, so the whole way is left to go. If the theory is right, `linearization_error` and
+#    `kernel_distance_frobenius` are larger than with the manual prompt. They need not be where that prompt begins no
+#    better; {doc}`/book/results/natural-tasks` compares prompts on many tasks.
+# 3. `worst = np.argsort(found.chi_by_example)[::-1][:len(chi) // 10]`. The texts are
+#    `shots.texts(len(shots.labels))[shots.parts["test"]]` and the labels `shots.part("test").labels`, in the same
+#    order. If all of the worst have one label, the model prefers the other word whatever it reads, and there is nothing
+#    special about these examples. If they have both, read them: the labels of the bundled tasks were written by hand
+#    for short texts, so suspect the model first.
+# ```

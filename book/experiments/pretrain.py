@@ -263,4 +263,23 @@ cost_note(path)
 #    stay at the line of word frequencies?
 # 3. Add a sentence of your own to `assets/probes.yaml`. Did the model know?
 #
+# ```{admonition} Solutions
+# :class: dropdown
+#
+# 1. A step of the wide model takes longer, so in two minutes it does fewer of them; a step teaches it more. On the CPU
+#    of the book's ladder of widths the narrow model is ahead after two minutes and behind at the end, after as many
+#    steps, so expect it to lead and to be overtaken. Plot the two curves once over `seconds` and once over `step`. On
+#    the bundled text compare the dots: both models read it many times, and the line of training then falls without
+#    anything being understood.
+# 2. Put the copy into `params/recipes`, without the two settings of attention, which a RoBERTa does not have. It learns
+#    its positions instead of rotating by them, normalises after each sum, and has dropout, all of which should slow the
+#    beginning at this rate; so expect it to stay at the line longer. Look at the dots of the held-out loss, since
+#    dropout raises the line of training. If both leave the line together, it was not the architecture that kept them
+#    there; with the tiny recipe neither may get far below it.
+# 3. Put it under `fillings`: these have no right answer and change nothing else, while a pair changes the tokenizer,
+#    which makes every word of a pair a single token. A model that has learned little puts the same frequent words into
+#    every gap. So the test of knowledge is the difference between two sentences: write a second one whose right word is
+#    another, and see whether the two rows differ.
+# ```
+#
 # Masked language modelling is that of {cite:t}`devlin2019bert`.

@@ -150,5 +150,24 @@ cost_note(path)
 # ## Exercises
 #
 # 1. Which kinds of pairs are far below 50 %? Which word does the model follow instead of the subject?
-# 2. Hide every word but one. How does the loss change, and what does that say of what the model uses?
+# 2. Hide nearly every word: `from tangentlm.pretrain import words; words.HIDDEN = 90` before `word_loss` is called. How
+#    does the loss change, and what does that say of what the model uses?
 # 3. Ask a model of your own: `model = "/path/to/a/masked-lm"`.
+#
+# ```{admonition} Solutions
+# :class: dropdown
+#
+# 1. For `pocket` these are agreement across a prepositional phrase and across a relative clause, while agreement with
+#    the noun just before the verb is right. In each of these sentences the noun nearest to the verb has the other
+#    number, so who agrees with it is wrong every time: the model follows the nearest noun. To see it, compare
+#    `filler.token("is")` and `filler.token("are")` in
+#    `filler.log_probabilities("The box of old letters {mask} under the bed.")`, and once more without the phrase.
+# 2. Nearly all of a word's context is gone, so the loss should rise towards that of word frequencies, and the words
+#    that are still guessed are frequent ones. What it rises by is what the model took from the words around. It does
+#    not quite get to the bottom: words with a comma or a full stop are never hidden, and the number of masks tells how
+#    long a word is. If the loss hardly rises, the model had read little more than frequencies before.
+# 3. It has to be a masked language model with its tokenizer. The loss a word, the minimal pairs and the tasks can be
+#    compared with those of `pocket`, a loss a token could not. Each word of the minimal pairs has to be one token of
+#    that model; where one is not, the cell stops and names it. Remember that a public model may have read the
+#    documents.
+# ```

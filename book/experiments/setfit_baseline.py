@@ -96,3 +96,17 @@ if not outcomes.empty:
 #
 # 1. How much does training add to the untrained encoder?
 # 2. Raise `pairs`. Where does the gain end?
+#
+# ```{admonition} Solutions
+# :class: dropdown
+#
+# 1. Subtract the first row from the second. The encoder was trained to put texts of one meaning together, so most of
+#    the work is done before, and the head finds it. In the book's runs training adds something on each task and seed,
+#    and each time the two intervals overlap. They do not know that both ways are tested on the same rows, so do not
+#    read much from that: run several seeds and look whether the difference keeps its sign.
+# 2. Every row gives `pairs` pairs of each kind, so time grows in proportion. 60 rows have $60 \cdot 59 / 2 = 1770$
+#    pairs in all, and `pairs = 15` asks for 1800: from about there on nothing new is shown, and more pairs are more
+#    epochs. So expect the gain to end there at the latest, and earlier where the encoder already tells the training
+#    rows apart. Plot the test accuracy over `pairs` for several seeds; a curve that still rises beyond would contradict
+#    this.
+# ```

@@ -474,9 +474,88 @@ readable(study_progress(["afzal"]))
 #
 # ## Exercises
 #
-# 1. Which task contributes most to the mean rank correlation of the train loss? What is it without that task?
-# 2. How many choices of layers would the table need for a mean tau of 0.25 to have a p value below 0.05?
-# 3. Run the study with another model of `params/models`. Which verdicts change?
+# ```{exercise}
+# :label: ex-afzal-one-task
+#
+# Which task contributes most to the mean rank correlation of the train loss? What is the mean without that task?
+# ```
+#
+# ````{solution} ex-afzal-one-task
+# :class: dropdown
+#
+# The mean gives each task a quarter of its own $\tau$, so read the row of the train loss in the first table: the task
+# with the largest $\tau$ contributes most, and a task with zero contributes nothing. Leave each of them out in turn:
+#
+# ```python
+# from tangentlm.afzal.ledger import reported
+#
+# paper = reported(1)
+# for task in paper["task"].unique():
+#     row = rank_correlations(paper[paper["task"] != task]).iloc[0]  # the train loss
+#     print(f"without {task}: mean tau {row['mean']:+.2f}, p = {row['p']:.2f}")
+# ```
+#
+# If one task makes most of a mean, the mean is a statement about this task. You chose it after you saw the numbers,
+# though, so do not take the p value of the remaining three for a test.
+# ````
+#
+# ```{exercise}
+# :label: ex-afzal-more-choices
+#
+# How many choices of layers would each of the four tasks need for a mean $\tau$ of 0.25 to have a p value below 0.05?
+# ```
+#
+# ````{solution} ex-afzal-more-choices
+# :class: dropdown
+#
+# If the order within a task is chance and nothing is tied, $\tau$ of $n$ choices has the variance $2 (2n + 5) / (9 n (n
+# - 1))$, and a mean over four tasks has a quarter of it. Ask when 0.25 is 1.96 standard deviations from zero:
+#
+# ```python
+# from scipy.stats import norm
+#
+# for n in range(4, 13):
+#     deviation = (2 * (2 * n + 5) / (9 * n * (n - 1)) / 4) ** 0.5
+#     print(n, round(2 * norm.sf(0.25 / deviation), 3))
+# ```
+#
+# Ten choices are the first that suffice, and the exact distribution says ten as well. For $n = 4$ the normal one gives
+# less than the exact p of the first table, because four choices allow few values of $\tau$. Ten choices in one run each
+# make the p value small but not right: without a second seed nobody knows how much of an order is noise.
+# ````
+#
+# ```{exercise}
+# :label: ex-afzal-another-model
+#
+# Measure the condition numbers of another model of `params/models`. Which verdicts can change, and which cannot?
+# ```
+#
+# ````{solution} ex-afzal-another-model
+# :class: dropdown
+#
+# Look at the column of evidence first: condition numbers of ours decide three rows, those on $\lambda_{\min}$, on
+# $\lambda_{\max}$ and on 32 samples. The row on the cost rests on the fine-tunings of the study *anticipate*, and all
+# others on the paper's numbers, on counts or on random draws; none of these can change. Put a copy of
+# `params/studies/afzal/condition.yaml` into a new folder `params/studies/afzal-pocket`, with `model: pocket` and
+# `layers: [[0, 2, 3]]`, run `tangentlm study afzal-pocket`, and compare:
+#
+# ```python
+# both = [judge_claims(kappas(study)) for study in ("afzal", "afzal-pocket")]
+# both[0].compare(both[1])
+# ```
+#
+# We have not run it. But $\sigma$ is an absolute number, so the first two rows ask how large the model's gradients are
+# beside $10^{-4}$, and any scale decides as much as the model: a tenth of LoRA's alpha divides all eigenvalues by a
+# hundred. What would that do to MiniLM?
+#
+# ```python
+# masked = with_options(measured)
+# near = masked["smallest"] / 100 < masked["sigma"]
+# near.groupby(masked["choice"]).mean(), near.mean()
+# ```
+#
+# The claim on $\lambda_{\min}$ holds where the last number is above 0.9. If it gets there, its verdict is about alpha.
+# ````
 #
 # The paper's errors are in {doc}`/book/errata`.
 

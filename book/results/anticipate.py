@@ -336,11 +336,109 @@ readable(progress)
 #
 # ## Exercises
 #
-# 1. Which task contributes most to the condition number's $\tau$? Compute it without that task.
-# 2. Take $\log$ of a quantity. Which numbers on this page change, and why?
-# 3. Draw a predictor at random for every layer and let that of a choice be the sum over its layers, the same in all
-#    tasks. How often is its "p" below 0.05, and how often its "p (layers)"?
-# 4. How many tasks would an interval of half the width need?
+# ```{exercise}
+# :label: ex-anticipate-one-task
+#
+# Which task contributes most to the condition number's $\tau$ with the evaluation loss? Compute it without that task.
+# ```
+#
+# ````{solution} ex-anticipate-one-task
+# :class: dropdown
+#
+# The $\tau$ of the table is the plain mean over tasks and arms, so a task counts twice where both models were trained
+# on it. Take $\tau$ of each and leave out one task at a time:
+#
+# ```python
+# own = task_cells(table, [KAPPA])
+# taus = pd.Series(
+#     [cell.measures(within=True).taus()[0, 0, 0] for cell in own],
+#     index=[cell.task for cell in own],
+# )
+# without = {task: taus.drop(task).mean() for task in taus.index.unique()}
+# (pd.Series(without) - taus.mean()).sort_values(key=abs)
+# ```
+#
+# The last task contributes most: without it the mean moves furthest. Compare how far with the interval in the table,
+# which has the draw of tasks in it: a move that stays well inside is what eight tasks do. For a verdict without a task
+# call `compare` on the other cells, and remember that the rule was written for all of them.
+# ````
+#
+# ```{exercise}
+# :label: ex-anticipate-logarithm
+#
+# Take the logarithm of a quantity that is positive. Which numbers on this page change, and why?
+# ```
+#
+# ```{solution} ex-anticipate-logarithm
+# :class: dropdown
+#
+# None. The page ranks the choices by the quantity in each run, takes means over seeds of these *ranks*, and counts
+# which of two choices is larger; the logarithm keeps every order, so all $\tau$, intervals and p values stay, and so
+# does the choice that comes first, and with it the regret. Tasks are compared by ranks as well. Had the page taken
+# means over seeds of the values themselves, the logarithm could change an order: one seed with a huge condition number
+# decides a mean of values, but not a mean of logarithms.
+# ```
+#
+# ```{exercise}
+# :label: ex-anticipate-random-layers
+#
+# Draw a predictor at random for every layer and let that of a choice be the sum over its layers, the same in all tasks.
+# How often is its "p" below 0.05, and how often its "p (layers)"?
+# ```
+#
+# ````{solution} ex-anticipate-random-layers
+# :class: dropdown
+#
+# Such a predictor knows nothing, so a test at 5 % may find it 5 times in a hundred. "p (layers)" keeps to that by
+# construction: it gives the layers' numbers to other layers, and that is how they were drawn. "p" shuffles every task
+# on its own, as if tasks were independent; but if one layer is good in all of them, a lucky number for it is right in
+# all of them at once.
+#
+# ```python
+# from dataclasses import replace
+#
+# import numpy as np
+#
+# from tangentlm.analysis.permutations import p_of_shuffling
+# from tangentlm.anticipate.cells import by_arm
+# from tangentlm.anticipate.comparing import p_of_relabelling
+#
+# rng, drawn = np.random.default_rng(0), []
+# for own in by_arm(cells).values():
+#     of_layer = rng.normal(size=(200, 6))  # 200 predictors, six layers at most
+#     sums = np.transpose([of_layer[:, sorted(s)].sum(axis=1) for s in own[0].layers])
+#     drawn += [replace(c, predictors=np.repeat(sums[None], c.seeds, 0)) for c in own]
+# p = p_of_shuffling([cell.measures(within=True) for cell in drawn], 500)
+# [(values[:, 0] < 0.05).mean() for values in (p, p_of_relabelling(drawn))]
+# ```
+#
+# The first outcome is the evaluation loss. With 200 predictors a share of 5 % has a standard error of one and a half
+# points, so a first number far above 0.08 is no accident. That is why the page calls "p (layers)" the stricter test.
+# ````
+#
+# ```{exercise}
+# :label: ex-anticipate-half-width
+#
+# How many tasks would an interval of half the width need?
+# ```
+#
+# ````{solution} ex-anticipate-half-width
+# :class: dropdown
+#
+# The width goes like $t_{n-1} / \sqrt n$: the root asks for four times as many tasks, and Student's quantile, which
+# falls from few tasks to many, makes it fewer.
+#
+# ```python
+# from scipy.stats import t
+#
+# tasks = int(equal["tasks"].max())
+# width = {n: t.ppf(0.975, n - 1) / n**0.5 for n in range(2, 500)}
+# next(n for n in width if width[n] <= width[tasks] / 2)
+# ```
+#
+# From eight tasks it is 25. This takes new tasks to differ as much as these do. More seeds would not do the same: they
+# take away the noise within a task, but the differences between tasks stay.
+# ````
 #
 # The paper and our errata of it are in {doc}`/book/results/afzal` and {doc}`/book/errata`.
 

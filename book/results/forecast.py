@@ -259,9 +259,87 @@ readable(study_progress(["forecast"]))
 #
 # ## Exercises
 #
-# 1. Which way's interval covers least often? Is its estimate off on one side, or is the interval too narrow?
-# 2. How many tasks would it take for an interval over tasks of three points on either side?
-# 3. Run the study with `repeats: 10`. What does it change?
+# ```{exercise}
+# :label: ex-forecast-one-sided
+#
+# The interval of which way covers least often? Is its estimate off to one side, or is the interval too narrow?
+# ```
+#
+# ````{solution} ex-forecast-one-sided
+# :class: dropdown
+#
+# Take the way from the first table, and ask where the truth lies when it is outside:
+#
+# ```python
+# scores = records.intervals[records.intervals["output"] == "score"]
+# error = scores["estimate"] - scores["truth"]
+# sides = scores.assign(
+#     error=error,
+#     truth_below=100.0 * (scores["truth"] < scores["low"]),
+#     truth_above=100.0 * (scores["truth"] > scores["high"]),
+#     half=(scores["high"] - scores["low"]) / 2,
+#     needed=1.96 * (error**2).groupby(scores["what"]).transform("mean") ** 0.5,
+# )
+# columns = ["error", "truth_below", "truth_above", "half", "needed"]
+# sides.groupby("what", sort=False)[columns].mean().round(1)
+# ```
+#
+# An estimate that is off misses on one side and has a large mean error; an interval that is too narrow misses on both,
+# and its half is smaller than 1.96 errors. The probe covers least, misses on both sides and has a small mean error, so
+# its interval is too narrow. That is no surprise: the bootstrap draws the rows that are judged, but not the rows that a
+# probe learns from. Part of what is needed is the error of the thousand held-out rows, see above.
+# ````
+#
+# ```{exercise}
+# :label: ex-forecast-more-tasks
+#
+# How many tasks would it take for an interval over tasks of three points on either side?
+# ```
+#
+# ````{solution} ex-forecast-more-tasks
+# :class: dropdown
+#
+# Half an interval is $t_{n-1}\, s / \sqrt n$ with the standard deviation $s$ between tasks. Take $s$ back from the
+# intervals of the table (their upper ends are cut at 100 %, so use the lower ones), and look for the first $n$:
+#
+# ```python
+# from scipy.stats import t
+#
+# for one in outputs:
+#     if one.bar.is_coverage and one.found:
+#         half, n = one.found.estimate - one.found.low, one.tasks
+#         s = half * n**0.5 / t.ppf(0.975, n - 1)
+#         enough = (m for m in range(2, 2000) if t.ppf(0.975, m - 1) * s / m**0.5 <= 3)
+#         print(one.bar.output, one.what, next(enough))
+# ```
+#
+# A learning curve needs far more tasks than an accuracy, because five curves at most tell little about a task. Part of
+# $s$ is this chance within a task, so more splits and curves would help as well, but splits of one pool are alike. We
+# have fewer tasks than that, so this page will not decide what lies within three points of a bar.
+# ````
+#
+# ```{exercise}
+# :label: ex-forecast-repeats
+#
+# Run the study with `repeats: 10`. Say first what it changes and what it cannot change.
+# ```
+#
+# ````{solution} ex-forecast-repeats
+# :class: dropdown
+#
+# Repeats are new folds of the same rows. They average out the chance of the folds, so accuracies move less and
+# intervals, whose bootstrap draws repeats as well as rows, get a little narrower. The held-out truth stays, and so does
+# all that needs no cross-validation: leave-one-out, suspects, copies, and the times. Coverage falls if the width
+# shrinks more than the error, and rows are most of both, so expect little. We have not run it; try the task that stands
+# alone in the table before all sixteen:
+#
+# ```bash
+# tangentlm run forecast_validation task=mrpc model=pocket train_size=128 splits=20 curves=5 budget=0.25 repeats=10
+# ```
+#
+# Compare `intervals` of its record with that of the study, split by split. If intervals got narrower and coverage rose
+# on most tasks, it was the folds and not the rows that made the probe miss.
+# ````
 
 # %% tags=["remove-input"]
 from tangentlm.report.notes import page_cost_note

@@ -94,7 +94,53 @@ readable(
 #
 # ## Exercises
 #
-# 1. For a claim of {doc}`/book/results/malladi` that is undecided, which of these models could decide
-#    it, and what would that cost?
-# 2. Read the two provenance files that `make models` leaves in the cache. What would a changed weight
-#    file change in this book?
+# ```{exercise}
+# :label: ex-models-undecided
+#
+# Choose a claim of {doc}`/book/results/malladi` that is undecided. Which of these models could decide it, and what
+# would that cost?
+# ```
+#
+# ````{solution} ex-models-undecided
+# :class: dropdown
+#
+# See first what the claim lacks. `splits_to_decide` says how many splits would do if mean and spread stayed; where it
+# is missing, the mean lies too near to a bound, or the test rows alone leave it open, and no splits help. And `tasks`
+# says on how many tasks all this rests.
+#
+# ```python
+# from tangentlm.malladi.judging import headlines
+# from tangentlm.malladi.learned import learned_settings
+# from tangentlm.malladi.measurements import measurements
+# from tangentlm.studies.collect import read_collected
+#
+# claims = headlines(measurements("pocket"), learned_settings("pocket"))
+# lacking = claims[claims["verdict"] == "undecided"]
+# print(lacking[["claim", "half", "margin", "splits_to_decide", "tasks"]])
+# for study in ("pocket", "real"):
+#     print(study, read_collected(study, "finetune")["seconds"].median())
+# ```
+#
+# More splits of `pocket` decide a claim about `pocket`, at the seconds of a run each. A claim about prompts wants a
+# model that learns more tasks by them: MiniLM has no words to answer with, the small sisters of `pocket` know less than
+# it, so `smollm2` is left here, and a fine-tuning of it takes many times as long. A decision about the paper's claim
+# needs the paper's model, `roberta-base`, which comes from the hub.
+# ````
+#
+# ```{exercise}
+# :label: ex-models-provenance
+#
+# Read the two files `provenance.json` that `make models` leaves in the cache. What would a changed weight file change
+# in this book?
+# ```
+#
+# ```{solution} ex-models-provenance
+# :class: dropdown
+#
+# It depends on where it changes. If the package on PyPI held another file under the same version, `tangentlm models
+# add` would find another SHA-256, refuse it and leave nothing behind, so nothing here would change. If somebody wrote
+# the new hash into `params/models`, it would be another model: another folder in the cache and another identity of
+# every run that uses it, so the studies of MiniLM or of `smollm2` would count as not run until somebody runs them,
+# while those of `pocket` would stay. A file that is overwritten in the cache is not noticed: the identity holds the
+# hash of the package's file, which is checked when the model is added and not when it is loaded.
+# ```

@@ -358,9 +358,88 @@ else:
 #
 # ## Exercises
 #
-# 1. Run `benchmarks/pretraining.py` on your machine. Which kind of operation would you attack first?
-# 2. What would the share of products be if logits were computed at every position?
-# 3. Add a phenomenon of your own to `assets/probes.yaml`, twenty pairs, balanced. Do the models know?
+# ```{exercise}
+# :label: ex-pretraining-attack
+#
+# Run `benchmarks/pretraining.py` on your machine. Which kind of operation would you attack first?
+# ```
+#
+# ````{solution} ex-pretraining-attack
+# :class: dropdown
+#
+# The largest kind are the matrix products, but they are the work itself: one makes them faster by another type or
+# machine and not by better code. Of the others, a kind with the share $s$ of the step can speed it up by $1 / (1 - s)$
+# at most, even if it vanished. Measure into a folder of your own, since by default the script writes over the records
+# of this page (`python benchmarks/pretraining.py --width 64 256 --out /tmp/mine`), and list the limits, here for the
+# records:
+#
+# ```python
+# wide = rest.pivot(index="kind", columns="width", values="share")
+# (1 / (1 - wide.drop("matrix products"))).round(2).sort_values(256, ascending=False)
+# ```
+#
+# At the width of `pocket` copies, operations by element and GELU with softmax have about the same limit, so no single
+# attack brings much. Take the one that you can remove whole, such as copies that only change a type.
+# ````
+#
+# ```{exercise}
+# :label: ex-pretraining-all-logits
+#
+# What would the share of products be if logits were computed at every position?
+# ```
+#
+# ````{solution} ex-pretraining-all-logits
+# :class: dropdown
+#
+# The decoder multiplies rows of the model's width by the vocabulary, once forward and twice backward, so a position
+# costs six operations for each entry of the embedding. Add the positions that are left out today, at the speed of the
+# other products:
+#
+# ```python
+# recipe = load_recipe("pocket")
+# at = steps[steps["width"] == recipe.width].iloc[0]
+# positions = (1 - recipe.masked) * recipe.tokens_a_step
+# more = 6 * positions * recipe.width * recipe.vocabulary / 1e9 / at["products_gflops"]
+# (at["products_seconds"] + more) / (at["step_seconds"] + more)
+# ```
+#
+# By this count the share rises above the aim, while every step gets longer for nothing that is learned: a share says
+# how well the machine is used, and not for what. The true share is below this number, because softmax and loss read
+# five times as many logits as well and were left as they are. Time a step to see how far below; we have not.
+# ````
+#
+# ```{exercise}
+# :label: ex-pretraining-phenomenon
+#
+# Ask a model for a phenomenon of your own, twenty pairs, balanced. Does it know? How many right ones would surprise
+# you?
+# ```
+#
+# ````{solution} ex-pretraining-phenomenon
+# :class: dropdown
+#
+# Balanced means that every word is as often right as wrong; else a model passes that only knows which word is more
+# frequent. Leave `assets/probes.yaml` alone unless you mean to run the studies *lab* and *models* again, since the file
+# is part of their runs' identity. Two pairs of twenty:
+#
+# ```python
+# from tangentlm.models.checkpoints import load_pretrained, load_tokenizer
+# from tangentlm.pretrain import Filler, minimal_pairs
+# from tangentlm.pretrain.probes import MinimalPairs
+#
+# items = (
+#     ("The shop near the station {mask} closed.", "is", "are"),
+#     ("The shops near the station {mask} closed.", "are", "is"),
+# )
+# filler = Filler(load_pretrained("pocket"), load_tokenizer("pocket"))
+# minimal_pairs(filler, {"mine": MinimalPairs(about="my own", items=items)})
+# ```
+#
+# Words have to be single tokens of the model. Of twenty, 15 right ones are better than guessing if you ask one model
+# for one phenomenon; ask five, and one of them gets there by luck in about one case of ten. By the table above expect
+# much where the answer is in the neighbouring word and little where it is further away. Few right ones are a finding,
+# too: far below 50 % the model follows another word, such as the nearest noun.
+# ````
 #
 # The architecture is that of {cite:t}`warner2024modernbert`.
 

@@ -193,11 +193,69 @@ growth.rename("change at the largest width over that at the smallest").round(
 #
 # ## Exercises
 #
-# 1. Give the hidden weights the rate $\Theta(1)$ (change `parameter_groups`), and run the check again.
-#    Which layer goes wrong first?
-# 2. The table asks SGD for a rate $\Theta(n)$ for $U$ and $\Theta(1)$ for $W$. Derive the two from the
-#    size of the gradients.
-# 3. The check trains at `learning_rate` from the first step. Does the picture change at a tenth of it?
+# ```{exercise}
+# :label: ex-parametrization-hidden-rate
+#
+# Give the hidden weights the rate $\Theta(1)$ and keep the rest of muP. Which layer goes wrong first, and would the
+# logits show it?
+# ```
+#
+# ````{solution} ex-parametrization-hidden-rate
+# :class: dropdown
+#
+# In a copy of `parameter_groups` let `factor["hidden"]` be 1.0, and run the check with it. Every entry of $W$ then
+# moves by the same amount at every width, aligned with its input, so a sum over $n$ inputs changes by $\Theta(n)$. No
+# hidden weight comes before the embedding, so its change stays flat, and layer 1 is the first to grow: with a slope of
+# one, or more, since the second matrix of a layer reads what the first one has already made too large. Layer 2 adds its
+# own. We have not run it. Do not look at the logits alone: the norm before the decoder divides the size away, and with
+# the gain $\Theta(1/n)$ behind it logits stay of order one whatever the layers do. A flat layer 1 would contradict all
+# this.
+# ````
+#
+# ```{exercise}
+# :label: ex-parametrization-sgd
+#
+# For SGD the rate of $U$ has to be $\Theta(n)$, that of $W$ $\Theta(1)$ and that of $V$ $\Theta(1/n)$. Derive them from
+# the size of the gradients.
+# ```
+#
+# ```{solution} ex-parametrization-sgd
+# :class: dropdown
+#
+# SGD moves a weight by the rate times the gradient, so the rate is the change that the table asks for over the
+# gradient. Let $x$ be the activations, of order one, and $\delta$ the derivative of the loss by them. The last $\delta$
+# is a column of $V$ times the error, so it is $\Theta(1/n)$; one layer further back $W^\top \delta$ is a sum of $n$
+# terms of size $1/\sqrt n \cdot 1/n$ without a common sign, again $\Theta(1/n)$. So the gradient of $V$ is $x$, of
+# order one, and its change $\Theta(1/n)$ needs the rate $\Theta(1/n)$. The gradient of $W$ is $\delta x^\top$, which is
+# $\Theta(1/n)$ like its change: rate $\Theta(1)$. The gradient of $U$ is $\delta$ times an input of order one,
+# $\Theta(1/n)$, and the change has order one: rate $\Theta(n)$. Adam divides the size of the gradients away, so its
+# rates are the changes themselves.
+# ```
+#
+# ```{exercise}
+# :label: ex-parametrization-tenth
+#
+# The check trains at `learning_rate` from the first step. Does the picture change at a tenth of it?
+# ```
+#
+# ````{solution} ex-parametrization-tenth
+# :class: dropdown
+#
+# Adam's steps are proportional to the rate, so as long as changes are small beside what was there, all of them fall by
+# about ten, at every width and in both parametrizations. A factor that all widths share moves a line in a log-log
+# picture and leaves its slope: muP stays flat, and the standard parametrization still grows.
+#
+# ```python
+# gentle = recipe.model_copy(update={"learning_rate": recipe.learning_rate / 10})
+# slow = coordinate_check(gentle, tokenizer, rows, widths, seeds=(0, 1))
+# by = ["parametrization", "layer", "width"]
+# (slow.groupby(by)["change"].mean() / check.groupby(by)["change"].mean()).unstack("width")
+# ```
+#
+# Look at where the ratio is not a tenth: there the full rate was already too large for proportion, and the norms held
+# the change back, so expect it at the widest standard models. If muP were flat at one rate alone, its exponents would
+# be wrong. The initial activations do not know the rate, so the first picture is the same. We have not run it.
+# ````
 #
 # The parametrization is that of {cite:t}`yang2021tensor`; {cite:t}`yang2022tensor` made the recipe of it that
 # practitioners use.
