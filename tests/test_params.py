@@ -781,19 +781,24 @@ def test_the_model_folder_of_a_run_without_a_model_is_refused(root):
     ("experiment", "values", "other"),
     [
         ("kernel", {"train_head": False, "chi_rows": "scored"}, {"chi_rows": "all"}),
-        ("finetune", {"train_head": False, "trajectory_samples": 0}, {"trajectory_samples": 2}),
+        ("finetune", {"train_head": False}, {"trajectory_samples": 2}),
         ("finetune", {"adaptation": "lora"}, {"adaptation": "lora", "train_head": True}),
         ("natural_tasks", {"clip": 1.0}, {"clip": None}),
     ],
 )
 def test_what_came_later_is_no_part_of_the_identity_of_runs_before(experiment, values, other):
-    plain = {"task": "sst2", "adaptation": values["adaptation"]} if "adaptation" in values else {
-        "task": "sst2"
-    }  # fmt: skip
+    plain = {"task": "sst2", **{k: v for k, v in values.items() if k == "adaptation"}}
+    if experiment != "kernel":
+        plain["trajectory_samples"] = 0  # runs before did not measure along the way; new ones do
     before = make_run(experiment, plain).deciding()
-    assert make_run(experiment, {"task": "sst2", **values}).deciding() == before
+    assert make_run(experiment, {**plain, **values}).deciding() == before
     assert not {"train_head", "chi_rows", "trajectory_samples", "clip"} & before.keys()
-    assert make_run(experiment, {"task": "sst2", **other}).deciding() != before
+    assert make_run(experiment, {**plain, **other}).deciding() != before
+    if experiment != "kernel":
+        measured = make_run(experiment, {**plain, "trajectory_samples": 4})
+        assert measured.deciding() != before
+        del plain["trajectory_samples"]
+        assert make_run(experiment, plain).deciding() == measured.deciding()
 
 
 def test_the_clips_of_the_generated_language_have_each_their_rates():
