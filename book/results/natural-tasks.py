@@ -73,6 +73,8 @@ ANSWERS = {
     "chi_max": "that of the worst example",
     "linearization_error": "the linearization error",
     "kernel_distance": "the kernel distance",
+    "step_error": "the error of a step",
+    "feature_change": "the change of the gradients",
 }
 
 
@@ -82,9 +84,11 @@ def with_manual(measures):
 
 def in_short():
     """What changes when the width doubles, with the manual prompt, in words."""
+    known = [name for name in list(ANSWERS)[2:] if after.get(name) is not None]
+    known = [name for name in known if after[name].notna().any()]
     parts = [
         (with_manual(before), ["chi", "chi_max"]),
-        (with_manual(after), ["linearization_error", "kernel_distance"]),
+        (with_manual(after), known),
     ]
     found = pd.concat(
         per_doubling(rows, names, ["parametrization"]).assign(
@@ -118,7 +122,7 @@ else:
     alike = int((manual.groupby("task")["zero_shot"].nunique() == 1).sum())
     display(
         Markdown(
-            "**In short.** What happens to output derivative, linearization error and kernel distance when the width "
+            "**In short.** What happens to the output derivative and to measures of kernel behaviour when the width "
             "doubles, with the manual prompt; a change counts where its 95 % interval over tasks leaves out zero. "
             f"{in_short()} Fine-tuning is with {KIND}. But these models can hardly do the tasks: on "
             f"{alike} of {manual['task'].nunique()} all of them have one and the same zero-shot score, "
@@ -377,11 +381,15 @@ if not after.empty:
         Markdown(
             f"Fine-tuning is with {KIND}. Run so far: widths {widths} (models: {counted}), "
             f"{with_manual(after)['task'].nunique()} tasks with the manual prompt, "
-            f"{tuned['task'].nunique()} in every way."
+            + (
+                f"{tuned['task'].nunique()} in every way."
+                if tuned["prompt"].nunique() > 1
+                else "none of them with another prompt at every width."
+            )
         )
     )
 
-# %% mystnb={"figure": {"caption": "Linearization error after fine-tuning over the width: distance of the Taylor model's logits from the fine-tuned ones, relative to the movement of the logits."}, "image": {"alt": "Two panels, one a parametrization; for each of three prompts a bold line over the widths among the faint lines of the tasks."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Linearization error after fine-tuning over the width: distance of the Taylor model's logits from the fine-tuned ones, relative to the movement of the logits."}, "image": {"alt": "Two panels, one a parametrization; for each prompt a bold line over the widths among the faint lines of the tasks."}} tags=["hide-input"]
 if not after.empty:
     display(
         figures.unit_lines(
@@ -395,7 +403,7 @@ if not after.empty:
         )
     )
 
-# %% mystnb={"figure": {"caption": "Kernel distance over the width: mean relative change of the entries of the training kernel through fine-tuning."}, "image": {"alt": "Two panels, one a parametrization; for each of three prompts a bold line over the widths among the faint lines of the tasks."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Kernel distance over the width: mean relative change of the entries of the training kernel through fine-tuning."}, "image": {"alt": "Two panels, one a parametrization; for each prompt a bold line over the widths among the faint lines of the tasks."}} tags=["hide-input"]
 if not after.empty:
     display(
         figures.unit_lines(
