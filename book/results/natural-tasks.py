@@ -70,7 +70,7 @@ KIND = (
 compared, tuned = asked_in_every_way(before), asked_in_every_way(after)
 ANSWERS = {
     "chi": "the output derivative",
-    "chi_max": "that of the worst example",
+    "chi_max": "the output derivative of the worst example",
     "linearization_error": "the linearization error",
     "kernel_distance": "the kernel distance",
     "step_error": "the error of a step",
