@@ -32,6 +32,7 @@ from tangentlm.malladi.baselines import (
     in_words,
     solved_with_less,
 )
+from tangentlm.malladi.steps import along_the_way
 from tangentlm.report.tables import readable
 from tangentlm.studies.collect import (
     read_collected,
@@ -266,6 +267,30 @@ else:
             },
         )
     )
+
+# %% [markdown]
+# ## Step by step
+#
+# What to see: single steps are nearly linear, and the gradients still do not stay what they were. Definition D.3 of
+# {cite:t}`malladi2022openreview` asks of every step whether it is linear, in units of the largest output derivative
+# before training, and of every gradient whether it is what it was (its squared change over its squared size, the
+# median over parameters). The largest of all evaluations, on four test rows, mean over splits; SGD that clips nothing
+# was run before this was measured.
+
+# %% tags=["hide-input"]
+readable(
+    along_the_way(STUDY).replace(
+        {"method": {"SGD-FT": NAMES["sgd"], "Adam-FT": NAMES["adam"]}}
+    ),
+    {
+        "title": "task",
+        "method": "method",
+        "splits": "splits",
+        "step_change": "change in a step",
+        "step_error": "error of its Taylor model",
+        "feature_change": "change of the gradients",
+    },
+)
 
 # %% [markdown]
 # (autoregressive-controls)=
