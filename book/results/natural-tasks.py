@@ -193,8 +193,8 @@ readable(
 
 # %% [markdown]
 # Does a wider model learn more? That is what the maximal-update parametrization promises, and the standard one with a
-# single learning rate does not. A promise to fall with every doubling is not one to be lower at each width: at one
-# rate for both, chosen for neither, the standard ladder may learn more here.
+# single learning rate does not. The promise is a fall with every doubling. It does not say that this ladder is ahead of
+# the standard one at each width: both have one rate, which was chosen for neither.
 
 # %% tags=["hide-input"]
 for kind, of_kind in models.groupby("parametrization") if len(models) else ():
