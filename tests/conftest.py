@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from made_up_study import MadeUpStudy
 from project_copy import copy_project
 from tangentlm.studies.records import IDENTITY_VARIABLE
 
@@ -29,3 +30,11 @@ def root(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("TANGENTLM_ROOT", str(folder))
     monkeypatch.setenv(IDENTITY_VARIABLE, "")  # whatever a test sets is taken back
     return folder
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch) -> MadeUpStudy:
+    """A project whose results are made up, and empty at first."""
+    made_up = MadeUpStudy(tmp_path)
+    monkeypatch.setenv("TANGENTLM_ROOT", str(tmp_path))
+    return made_up

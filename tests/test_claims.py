@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 from scipy.stats import ttest_rel
 
-from made_up_study import MadeUpStudy
 from tangentlm.figures import claim_panels
 from tangentlm.malladi.baselines import (
     COLUMNS,
@@ -57,13 +56,6 @@ SAME = "SGD is as good as Adam"
 
 def around(mean, noise=NOISE):
     return [mean + e for e in noise]
-
-
-@pytest.fixture
-def study(tmp_path, monkeypatch):
-    made_up = MadeUpStudy(tmp_path)
-    monkeypatch.setenv("TANGENTLM_ROOT", str(tmp_path))
-    return made_up
 
 
 def of(name, **same):

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from scipy.stats import ttest_1samp, ttest_ind
 
-from made_up_study import SEEDS, MadeUpStudy
+from made_up_study import SEEDS
 from tangentlm.figures import point_panels
 from tangentlm.malladi import ledger
 from tangentlm.malladi.behavior import behavior_by_means
@@ -19,13 +19,6 @@ from tangentlm.malladi.figures import FIGURE_1_TASKS, every_task, figure_1, figu
 from tangentlm.malladi.measurements import measurements, summary
 from tangentlm.malladi.tables import ledger_table, our_results, paper_table, with_runs
 from tangentlm.report.run_tables import runs_table
-
-
-@pytest.fixture
-def study(tmp_path, monkeypatch):
-    made_up = MadeUpStudy(tmp_path)
-    monkeypatch.setenv("TANGENTLM_ROOT", str(tmp_path))
-    return made_up
 
 
 def row(found, method="K-SGD", **same):

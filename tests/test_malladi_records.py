@@ -5,7 +5,6 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from made_up_study import MadeUpStudy
 from tangentlm.analysis.agreement import paired
 from tangentlm.malladi.baselines import against_baselines, baseline_scores, solved_with_less
 from tangentlm.malladi.behavior import behavior_by_means
@@ -16,13 +15,6 @@ from tangentlm.malladi.tables import with_first_run
 from tangentlm.malladi.words import claims_in_words
 
 LEARNED = {("SST-2", 16)}
-
-
-@pytest.fixture
-def study(tmp_path, monkeypatch):
-    made_up = MadeUpStudy(tmp_path)
-    monkeypatch.setenv("TANGENTLM_ROOT", str(tmp_path))
-    return made_up
 
 
 # --- the output derivative over all rows ----------------------------------------------------

@@ -8,7 +8,6 @@ import re
 import pandas as pd
 import pytest
 
-from made_up_study import MadeUpStudy
 from tangentlm.malladi.baselines import baseline_scores
 from tangentlm.malladi.claims import CLAIMS, PROPERTIES_OF
 from tangentlm.malladi.measurements import measurements
@@ -23,13 +22,6 @@ from tangentlm.malladi.words import (
 
 NOISE = (-0.4, 0.1, 0.3, -0.2, 0.2)
 LEARNED = {("SST-2", 16)}
-
-
-@pytest.fixture
-def study(tmp_path, monkeypatch):
-    made_up = MadeUpStudy(tmp_path)
-    monkeypatch.setenv("TANGENTLM_ROOT", str(tmp_path))
-    return made_up
 
 
 def around(mean):

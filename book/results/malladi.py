@@ -42,13 +42,6 @@ measured = measurements("pocket")
 learned = learned_settings("pocket")
 baselines = baseline_scores("pocket")
 claims = claims_in_words(measured, learned, baselines)
-
-
-def is_learned(rows):
-    settings = zip(rows.get("title", []), rows.get("k", []), strict=True)
-    return pd.Series([one in learned for one in settings], rows.index, dtype=bool)
-
-
 against = against_baselines(baselines)
 solved = solved_with_less(against, learned)
 Markdown(
@@ -254,10 +247,10 @@ def beside_the_kernel(rows):
     return readable(linked, COLUMNS, links={"score": "address"})
 
 
-known = is_learned(against)
-display(beside_the_kernel(against[known]))
+known = on_settings(against, learned)
+display(beside_the_kernel(known))
 folded(
-    beside_the_kernel(against[~known]),
+    beside_the_kernel(against.drop(known.index)),
     "The same for tasks and k that are not learned",
 )
 

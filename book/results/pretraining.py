@@ -370,7 +370,7 @@ else:
 # The largest kind are the matrix products, but they are the work itself: one makes them faster by another type or
 # machine and not by better code. Of the others, a kind with the share $s$ of the step can speed it up by $1 / (1 - s)$
 # at most, even if it vanished. Measure into a folder of your own, since by default the script writes over the records
-# of this page (`python benchmarks/pretraining.py --width 64 256 --out /tmp/mine`), and list the limits, here for the
+# of this page (`python benchmarks/pretraining.py --width 64 256 --out mine`), and list the limits, here for the
 # records:
 #
 # ```python

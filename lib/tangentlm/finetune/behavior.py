@@ -19,7 +19,7 @@ from tangentlm.batches import Labelled, select_rows
 from tangentlm.finetune.loop import Schedule, snapshot
 from tangentlm.finetune.search import search
 from tangentlm.finetune.taylor import linearized_logits
-from tangentlm.finetune.trajectory import Trajectory
+from tangentlm.finetune.trajectory import LARGEST, Trajectory
 from tangentlm.kernels import entk
 from tangentlm.metrics import (
     kernel_distances,
@@ -193,14 +193,9 @@ def _outputs(logits: Array) -> str:
 
 def _largest(trace: Sequence[Mapping[str, float]]) -> dict[str, float | None]:
     """What is largest along the way of what Definition D.3 asks of every step, if measured."""
-    names = {
-        "step_change": "step_change",
-        "step_error": "step_error",
-        "feature_change": "feature_change_median",
-    }
     return {
         name: max((point[of] for point in trace if of in point), default=None)
-        for name, of in names.items()
+        for name, of in LARGEST.items()
     }
 
 

@@ -18,6 +18,13 @@ from tangentlm.finetune.taylor import linearized_logits
 from tangentlm.metrics import true_label_derivative
 from tangentlm.models.logits import logits_of
 
+LARGEST = {
+    "step_change": "step_change",
+    "step_error": "step_error",
+    "feature_change": "feature_change_median",
+}
+"""What is told of a whole fine-tuning: the largest along the way of these measurements."""
+
 
 class Trajectory:
     """What Definition D.3 speaks of, on a few fixed inputs; give it to ``fine_tune``.

@@ -16,6 +16,7 @@ from tangentlm.analysis.estimates import MIN_COUNT, Estimate
 from tangentlm.analysis.sampling import variance_of_difference
 from tangentlm.malladi.claims import SOLVES
 from tangentlm.malladi.judging import Setting
+from tangentlm.malladi.learned import on_settings
 from tangentlm.studies.collect import as_usual, read_collected
 from tangentlm.tasks import load_task
 
@@ -184,9 +185,7 @@ baseline solves, too: Subj (k = 16) the kernel of the head alone, 79.0 % \
         A sentence without its full stop, with the best baseline of each such task; empty where no
         task has baselines on three splits.
     """
-    settings = list(zip(against.get("title", []), against.get("k", []), strict=True))
-    counted = [learned is None or setting in learned for setting in settings]
-    rows = against[counted]
+    rows = against if learned is None else on_settings(against, learned)
     rows = rows[(rows["splits"] >= MIN_COUNT) & rows["tuned"].notna()] if len(rows) else rows
     if rows.empty:
         return ""

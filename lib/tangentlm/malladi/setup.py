@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 import pandas as pd
 
 from tangentlm.malladi.judging import Setting
+from tangentlm.malladi.learned import on_settings
 from tangentlm.malladi.ledger import reported
 from tangentlm.malladi.measurements import METHOD_NAMES, fine_tunings
 from tangentlm.params import load_grid
@@ -112,9 +113,8 @@ def clipped_steps(study: str, settings: Collection[Setting]) -> pd.DataFrame:
     if runs.empty or "clipped_share" not in runs:
         return pd.DataFrame(columns=columns)
     titles = [load_task(task).title for task in runs["task"]]
-    counted = [setting in settings for setting in zip(titles, runs["k"], strict=True)]
     found = (
-        runs[counted]
+        on_settings(runs.assign(title=titles), settings)
         .groupby("method", sort=False)
         .agg(
             runs=("run", "size"),

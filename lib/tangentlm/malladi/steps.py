@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 
+from tangentlm.finetune.trajectory import LARGEST
 from tangentlm.malladi.measurements import fine_tunings
 from tangentlm.studies.collect import read_collected_table
 from tangentlm.tasks import load_task
 
-_COLUMNS = ["method", "title", "k", "splits", "step_change", "step_error", "feature_change"]
+_COLUMNS = ["method", "title", "k", "splits", *LARGEST]
 _RUN = ["experiment", "run"]
 
 
@@ -29,11 +30,10 @@ def along_the_way(study: str) -> pd.DataFrame:
     runs, steps = fine_tunings(study), read_collected_table(study, "finetune-trajectory")
     if runs.empty or steps.empty:
         return pd.DataFrame(columns=[*_COLUMNS, *_RUN])
-    largest = steps.groupby("run")[["step_change", "step_error", "feature_change_median"]].max()
-    largest = largest.rename(columns={"feature_change_median": "feature_change"})
+    largest = steps.groupby("run")[[*LARGEST.values()]].max().set_axis([*LARGEST], axis=1)
     both = runs[["run", "method", "task", "k"]].merge(largest.reset_index(), on="run")
     groups = both.groupby(["method", "task", "k"], sort=False)
-    means = groups[["step_change", "step_error", "feature_change"]].mean()
+    means = groups[[*LARGEST]].mean()
     found = means.assign(splits=groups.size(), run=groups["run"].first()).reset_index()
     titles = [load_task(task).title for task in found["task"]]
     return found.assign(title=titles, experiment="finetune")[[*_COLUMNS, *_RUN]]

@@ -162,7 +162,7 @@ def _baseline_row(scores: pd.DataFrame, learned: Collection[Setting]) -> dict[st
     found = against_baselines(scores) if len(scores) else pd.DataFrame()
     if found.empty:
         return row
-    found = found[[one in learned for one in zip(found["title"], found["k"], strict=True)]]
+    found = on_settings(found, learned)
     found = found[found["low"].notna()]
     if found.empty:
         return row
